@@ -1,0 +1,169 @@
+//! The folder of trusted metadata: bytes as received, each file whole or absent, one process at a time.
+
+use std::fs::{File, TryLockError};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// How long to wait for another process that updates the same folder.
+const LOCK_PATIENCE: Duration = Duration::from_secs(120);
+/// How often to try.
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
+/// Bytes of a local metadata file that are read, at most: well above every limit on fetching.
+const MAX_FILE: u64 = 64 * 1024 * 1024;
+/// Where downloads lie until they are checked.
+const SPOOL: &str = ".spool";
+
+/// Why the folder does not work.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CacheError {
+    /// A file operation failed.
+    #[error("{what} {path}: {reason}")]
+    Io {
+        /// Verb.
+        what: &'static str,
+        /// Which file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// There is no trusted root to start from.
+    #[error("{path} does not exist: no root is trusted yet")]
+    NoRoot {
+        /// Where it should be.
+        path: String,
+    },
+    /// Another process holds the folder for longer than it is worth waiting.
+    #[error("another process has been updating {path} for {seconds} s")]
+    Busy {
+        /// The folder.
+        path: String,
+        /// How long this process waited.
+        seconds: u64,
+    },
+}
+
+impl CacheError {
+    pub(super) fn new(what: &'static str, path: &Path, error: &std::io::Error) -> Self {
+        Self::Io { what, path: path.display().to_string(), reason: error.to_string() }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoRoot { .. } => Some("start with a root.json from a channel that you trust"),
+            Self::Busy { .. } => Some("try again when the other process is done"),
+            Self::Io { .. } => None,
+        }
+    }
+}
+
+/// A folder of trusted metadata.
+#[derive(Debug, Clone)]
+pub struct MetadataDir {
+    dir: PathBuf,
+}
+
+/// Held while a process updates the folder; released when dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl MetadataDir {
+    /// An existing folder, or one that is made when first written to.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// Makes the folder with `root` as the trusted root. Nothing is checked here.
+    pub fn init(dir: impl Into<PathBuf>, root: &[u8]) -> Result<Self, CacheError> {
+        let cache = Self::new(dir);
+        cache.write("root", root)?;
+        Ok(cache)
+    }
+
+    /// Whether a root is there.
+    pub fn has_root(&self) -> bool {
+        self.path("root").is_file()
+    }
+
+    /// Waits for other processes and keeps them out.
+    pub async fn lock(&self) -> Result<Lock, CacheError> {
+        self.make()?;
+        let path = self.dir.join(".lock");
+        let file = File::options().create(true).append(true).open(&path);
+        let file = file.map_err(|error| CacheError::new("opening", &path, &error))?;
+        let mut waited = Duration::ZERO;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Lock { _file: file }),
+                Err(TryLockError::WouldBlock) if waited < LOCK_PATIENCE => {
+                    tokio::time::sleep(LOCK_INTERVAL).await;
+                    waited += LOCK_INTERVAL;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let path = self.dir.display().to_string();
+                    return Err(CacheError::Busy { path, seconds: waited.as_secs() });
+                }
+                Err(TryLockError::Error(error)) => return Err(CacheError::new("locking", &path, &error)),
+            }
+        }
+    }
+
+    /// The trusted root.
+    pub fn root(&self) -> Result<Vec<u8>, CacheError> {
+        self.read("root")?.ok_or_else(|| CacheError::NoRoot { path: self.path("root").display().to_string() })
+    }
+
+    /// A role's bytes, if it is there. `stem` is the quoted role name.
+    pub fn read(&self, stem: &str) -> Result<Option<Vec<u8>>, CacheError> {
+        let path = self.path(stem);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(CacheError::new("opening", &path, &error)),
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| CacheError::new("reading", &path, &error))?;
+        Ok(Some(bytes))
+    }
+
+    /// Replaces a role's bytes, whole or not at all.
+    pub fn write(&self, stem: &str, bytes: &[u8]) -> Result<(), CacheError> {
+        self.make()?;
+        let path = self.path(stem);
+        let written = tempfile::NamedTempFile::new_in(&self.dir).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.as_file().sync_data()?;
+            file.persist(&path).map_err(|error| error.error)
+        });
+        written.map(drop).map_err(|error| CacheError::new("writing", &path, &error))
+    }
+
+    /// Forgets a role.
+    pub fn remove(&self, stem: &str) -> Result<(), CacheError> {
+        let path = self.path(stem);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(CacheError::new("removing", &path, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The folder for unchecked downloads, made if needed.
+    pub fn spool(&self) -> Result<PathBuf, CacheError> {
+        let spool = self.dir.join(SPOOL);
+        std::fs::create_dir_all(&spool).map_err(|error| CacheError::new("making", &spool, &error))?;
+        Ok(spool)
+    }
+
+    fn make(&self) -> Result<(), CacheError> {
+        std::fs::create_dir_all(&self.dir).map_err(|error| CacheError::new("making", &self.dir, &error))
+    }
+
+    fn path(&self, stem: &str) -> PathBuf {
+        self.dir.join(format!("{stem}.json"))
+    }
+}

@@ -1,0 +1,252 @@
+//! Target files: checked against what was signed, and only then put where the user wants them.
+
+use std::fs::{File, Permissions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+use thiserror::Error;
+
+use super::source::Sink;
+use crate::crypto::{Digests, Hasher};
+use crate::tuf::lookup::Found;
+use crate::tuf::metadata::TargetFile;
+
+/// Bytes read from a file at once.
+const CHUNK: usize = 128 * 1024;
+
+/// Why a target file is refused, or could not be put in place.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FileError {
+    /// Not as long as signed.
+    #[error("{path} has {found} bytes, signed are {expected}")]
+    WrongLength {
+        /// The target path.
+        path: String,
+        /// What is there.
+        found: u64,
+        /// What was signed.
+        expected: u64,
+    },
+    /// Not what was signed.
+    #[error("{path} has {algorithm} {found}, signed is {expected}")]
+    WrongHash {
+        /// The target path.
+        path: String,
+        /// Which hash.
+        algorithm: &'static str,
+        /// What is there, in hexadecimal.
+        found: String,
+        /// What was signed, in hexadecimal.
+        expected: String,
+    },
+    /// All hashes are of algorithms that cannot be checked.
+    #[error("{path} is signed with hashes of unknown algorithms only")]
+    NoKnownHash {
+        /// The target path.
+        path: String,
+    },
+    /// The repository signed it but does not have it.
+    #[error("the repository has no {location}, though it signs {path}")]
+    Absent {
+        /// The target path.
+        path: String,
+        /// Below the targets URL.
+        location: String,
+    },
+    /// Larger than the caller takes.
+    #[error("{path} has {length} bytes, at most {max} are read")]
+    TooLarge {
+        /// The target path.
+        path: String,
+        /// Signed length.
+        length: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// A file operation failed.
+    #[error("{what} {path}: {reason}")]
+    Io {
+        /// Verb.
+        what: &'static str,
+        /// Which file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+impl FileError {
+    fn io(what: &'static str, path: &Path, error: &std::io::Error) -> Self {
+        Self::Io { what, path: path.display().to_string(), reason: error.to_string() }
+    }
+}
+
+/// A file whose length and hashes are what was signed. There is no other way to make one than to check it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedFile {
+    path: PathBuf,
+    target: TargetFile,
+    fetched: bool,
+}
+
+impl VerifiedFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Length and hashes.
+    pub fn target(&self) -> &TargetFile {
+        &self.target
+    }
+
+    /// Whether it was fetched now, or was there already.
+    pub fn fetched(&self) -> bool {
+        self.fetched
+    }
+}
+
+/// Where the repository keeps the target: any one listed hash names it (section 5.7.3).
+pub(super) fn location(found: &Found, consistent: bool) -> Result<String, FileError> {
+    let Some(hash) = found.target.hashes.name() else {
+        return Err(FileError::NoKnownHash { path: found.path.to_string() });
+    };
+    Ok(found.path.location(consistent.then_some(hash.as_str())))
+}
+
+/// The file at `to`, if it is the target already. Its times stay as they are.
+pub(super) fn already(found: &Found, to: &Path) -> Result<Option<VerifiedFile>, FileError> {
+    match verify(found, to) {
+        Ok(file) => Ok(Some(file)),
+        Err(FileError::Io { .. } | FileError::WrongLength { .. } | FileError::WrongHash { .. }) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
+/// Checks a local file.
+pub(super) fn verify(found: &Found, path: &Path) -> Result<VerifiedFile, FileError> {
+    let mut file = File::open(path).map_err(|error| FileError::io("opening", path, &error))?;
+    let about = file.metadata().map_err(|error| FileError::io("looking at", path, &error))?;
+    if !about.is_file() {
+        let error = std::io::Error::new(ErrorKind::InvalidInput, "not a regular file");
+        return Err(FileError::io("opening", path, &error));
+    }
+    right_length(found, about.len())?;
+    let mut hasher = hasher(found);
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let count = file.read(&mut buffer).map_err(|error| FileError::io("reading", path, &error))?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(buffer.get(..count).unwrap_or_default());
+    }
+    right_hashes(found, &hasher.finish())?;
+    Ok(VerifiedFile { path: path.to_owned(), target: found.target.clone(), fetched: false })
+}
+
+/// Checks bytes in memory and hands them back.
+pub(super) fn check(found: &Found, bytes: Vec<u8>) -> Result<Vec<u8>, FileError> {
+    right_length(found, u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+    let mut hasher = hasher(found);
+    hasher.update(&bytes);
+    right_hashes(found, &hasher.finish())?;
+    Ok(bytes)
+}
+
+fn hasher(found: &Found) -> Hasher {
+    Hasher::new(found.target.hashes.sha512.is_some())
+}
+
+fn right_length(found: &Found, length: u64) -> Result<(), FileError> {
+    let expected = found.target.length;
+    if length == expected {
+        return Ok(());
+    }
+    Err(FileError::WrongLength { path: found.path.to_string(), found: length, expected })
+}
+
+/// Every listed hash of a known algorithm must agree, and one must be known.
+fn right_hashes(found: &Found, digests: &Digests) -> Result<(), FileError> {
+    let hashes = &found.target.hashes;
+    let path = found.path.to_string();
+    if !hashes.checkable() {
+        return Err(FileError::NoKnownHash { path });
+    }
+    if let Some(expected) = hashes.sha256
+        && expected != digests.sha256
+    {
+        let (found, expected) = (hex::encode(digests.sha256), hex::encode(expected));
+        return Err(FileError::WrongHash { path, algorithm: "SHA-256", found, expected });
+    }
+    if let (Some(expected), Some(seen)) = (&hashes.sha512, &digests.sha512)
+        && **expected != *seen
+    {
+        let (found, expected) = (hex::encode(seen), hex::encode(expected.as_slice()));
+        return Err(FileError::WrongHash { path, algorithm: "SHA-512", found, expected });
+    }
+    Ok(())
+}
+
+/// A download under way: out of the user's sight until it is whole and checked.
+pub(super) struct Spool<'a> {
+    found: &'a Found,
+    file: NamedTempFile,
+    hasher: Hasher,
+    length: u64,
+}
+
+impl<'a> Spool<'a> {
+    pub(super) fn new(found: &'a Found, dir: PathBuf) -> Result<Self, FileError> {
+        let file = NamedTempFile::new_in(&dir).map_err(|error| FileError::io("spooling to", &dir, &error))?;
+        Ok(Self { found, file, hasher: hasher(found), length: 0 })
+    }
+
+    /// Checks what came and moves it to `to`, replacing what is there.
+    pub(super) fn finish(self, to: &Path) -> Result<VerifiedFile, FileError> {
+        right_length(self.found, self.length)?;
+        right_hashes(self.found, &self.hasher.finish())?;
+        place(self.file, to).map_err(|error| FileError::io("writing", to, &error))?;
+        Ok(VerifiedFile { path: to.to_owned(), target: self.found.target.clone(), fetched: true })
+    }
+}
+
+/// Moves the spooled file; across file systems, copies it beside the goal first. It is checked by now.
+fn place(spooled: NamedTempFile, to: &Path) -> std::io::Result<()> {
+    let folder = match to.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(folder)?;
+    spooled.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    spooled.as_file().sync_data()?;
+    let spooled = match spooled.persist(to) {
+        Ok(_) => return Ok(()),
+        Err(refused) if refused.error.kind() == ErrorKind::CrossesDevices => refused.file,
+        Err(refused) => return Err(refused.error),
+    };
+    let mut copy = tempfile::Builder::new().prefix(".wheelseal-").tempfile_in(folder)?;
+    std::io::copy(&mut spooled.reopen()?, &mut copy)?;
+    copy.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    copy.as_file().sync_data()?;
+    copy.persist(to).map(drop).map_err(|refused| refused.error)
+}
+
+impl Sink for Spool<'_> {
+    fn restart(&mut self) -> std::io::Result<()> {
+        self.file.as_file_mut().set_len(0)?;
+        std::io::Seek::rewind(self.file.as_file_mut())?;
+        self.hasher = hasher(self.found);
+        self.length = 0;
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.length = self.length.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        Ok(())
+    }
+}

@@ -1,0 +1,277 @@
+//! HTTP: GET alone, with caps on size and time, and retries where they can help.
+//!
+//! Retried, with growing pauses: connection faults and answers of 500 and more. Not retried: everything else, above
+//! all what looks like an attack (too much, too slow). Redirects are followed, but never from https to http.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
+use reqwest::{Response, StatusCode, Url, redirect};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::decode::{ACCEPTED, DecodeError, decode};
+use super::source::{FetchError, Fetched, Sink, Source};
+use crate::tuf::path::percent_quote;
+
+/// Redirects in a row, at most.
+const MAX_REDIRECTS: usize = 5;
+/// A compressed body may be this much longer than what comes out of it: headers of tiny files.
+const ENCODING_OVERHEAD: u64 = 1_024;
+
+/// How long to wait, and how slow is too slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Until the connection stands.
+    pub connect: Duration,
+    /// From sending the request until the head of the answer.
+    pub head: Duration,
+    /// In each such span of a body...
+    pub window: Duration,
+    /// ...at least so many bytes must come.
+    pub window_bytes: u64,
+    /// Pauses before each retry; their number is the number of retries.
+    pub pauses: [Duration; 3],
+}
+
+impl Default for Timing {
+    /// 10 s to connect, 30 s to answer, 30 kB in each 30 s: slower than any working connection, faster than a
+    /// slow-retrieval attack can bear. Retries after 0.2, 1 and 3 s.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            head: Duration::from_secs(30),
+            window: Duration::from_secs(30),
+            window_bytes: 30_000,
+            pauses: [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)],
+        }
+    }
+}
+
+/// Connections to servers, kept alive and shared. Uses the proxy variables of the environment.
+#[derive(Debug, Clone)]
+pub struct Http {
+    client: reqwest::Client,
+    timing: Timing,
+}
+
+/// What a base URL serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Metadata,
+    Targets,
+}
+
+/// Files below a base URL.
+#[derive(Debug, Clone)]
+pub struct HttpSource {
+    http: Http,
+    base: String,
+    kind: Kind,
+}
+
+impl Http {
+    /// Connections with these time limits.
+    pub fn new(timing: Timing) -> Result<Self, FetchError> {
+        // Another part of the program may have installed the same provider before; then that one stays.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("wheelseal/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(timing.connect)
+            .redirect(redirect::Policy::custom(follow))
+            .build();
+        let client = client.map_err(|error| FetchError::Network { url: String::new(), reason: text(&error) })?;
+        Ok(Self { client, timing })
+    }
+
+    /// Metadata below `base`: names are quoted already, compressed answers are welcome.
+    pub fn metadata(&self, base: &str) -> Result<HttpSource, FetchError> {
+        self.source(base, Kind::Metadata)
+    }
+
+    /// Target files below `base`: names are quoted here, answers taken as they are.
+    pub fn targets(&self, base: &str) -> Result<HttpSource, FetchError> {
+        self.source(base, Kind::Targets)
+    }
+
+    fn source(&self, base: &str, kind: Kind) -> Result<HttpSource, FetchError> {
+        let bad = |reason: &str| FetchError::BadUrl { url: base.to_owned(), reason: reason.to_owned() };
+        let url = Url::parse(base).map_err(|error| bad(&error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(bad("neither http nor https"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(bad("it has a query or fragment"));
+        }
+        let slash = if base.ends_with('/') { "" } else { "/" };
+        Ok(HttpSource { http: self.clone(), base: format!("{base}{slash}"), kind })
+    }
+}
+
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let was_secure = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
+    if attempt.previous().len() > MAX_REDIRECTS {
+        attempt.error("too many redirects")
+    } else if was_secure && attempt.url().scheme() != "https" {
+        attempt.error("a redirect from https to http")
+    } else {
+        attempt.follow()
+    }
+}
+
+/// The whole chain of causes: reqwest's own text leaves out what happened.
+fn text(error: &reqwest::Error) -> String {
+    let mut out = String::new();
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        let part = error.to_string();
+        if !out.contains(&part) {
+            out = if out.is_empty() { part } else { format!("{out}: {part}") };
+        }
+        cause = error.source();
+    }
+    out
+}
+
+/// A failed try: for good, or worth another one.
+enum Failed {
+    ForGood(FetchError),
+    Maybe(FetchError),
+}
+
+#[async_trait]
+impl Source for HttpSource {
+    async fn fetch(&self, path: &str, max_len: u64, sink: &mut dyn Sink) -> Result<Fetched, FetchError> {
+        let url = match self.kind {
+            Kind::Metadata => format!("{}{path}", self.base),
+            Kind::Targets => format!("{}{}", self.base, percent_quote(path, b"/")),
+        };
+        for pause in self.http.timing.pauses {
+            match self.attempt(&url, max_len, sink).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(Failed::ForGood(error)) => return Err(error),
+                Err(Failed::Maybe(_)) => sleep(pause).await,
+            }
+            sink.restart().map_err(|error| spooling(&url, &error))?;
+        }
+        match self.attempt(&url, max_len, sink).await {
+            Ok(fetched) => Ok(fetched),
+            Err(Failed::ForGood(error) | Failed::Maybe(error)) => Err(error),
+        }
+    }
+}
+
+impl HttpSource {
+    async fn attempt(&self, url: &str, max_len: u64, sink: &mut dyn Sink) -> Result<Fetched, Failed> {
+        let response = self.head(url).await?;
+        let status = response.status();
+        if matches!(status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE) {
+            return Ok(Fetched::Absent);
+        }
+        if status != StatusCode::OK {
+            let error = FetchError::Status { url: url.to_owned(), status: status.as_u16() };
+            return Err(if status.is_server_error() { Failed::Maybe(error) } else { Failed::ForGood(error) });
+        }
+        match content_encoding(&response).filter(|_| self.kind == Kind::Metadata) {
+            None => self.body(url, response, max_len, sink).await?,
+            Some(encoding) => {
+                let mut body = Vec::new();
+                self.body(url, response, max_len.saturating_add(ENCODING_OVERHEAD), &mut body).await?;
+                let bytes = decode(&encoding, &body, max_len).map_err(|error| undecodable(url, encoding, error, max_len))?;
+                sink.write(&bytes).map_err(|error| Failed::ForGood(spooling(url, &error)))?;
+            }
+        }
+        Ok(Fetched::Whole)
+    }
+
+    async fn head(&self, url: &str) -> Result<Response, Failed> {
+        let encodings = match self.kind {
+            Kind::Metadata => ACCEPTED,
+            Kind::Targets => "identity",
+        };
+        let request = self.http.client.get(url).header(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
+        let network = |reason| FetchError::Network { url: url.to_owned(), reason };
+        match timeout(self.http.timing.head, request.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) if error.is_builder() => {
+                Err(Failed::ForGood(FetchError::BadUrl { url: url.to_owned(), reason: text(&error) }))
+            }
+            Ok(Err(error)) if error.is_redirect() => Err(Failed::ForGood(network(text(&error)))),
+            Ok(Err(error)) => Err(Failed::Maybe(network(text(&error)))),
+            Err(_) => Err(Failed::Maybe(network(format!("no answer in {:?}", self.http.timing.head)))),
+        }
+    }
+
+    /// Streams the body, counting bytes and time.
+    async fn body(
+        &self,
+        url: &str,
+        mut response: Response,
+        max: u64,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Failed> {
+        let too_large = || Failed::ForGood(FetchError::TooLarge { url: url.to_owned(), max });
+        if response.content_length().is_some_and(|length| length > max) {
+            return Err(too_large());
+        }
+        let mut pace = Pace::start(self.http.timing);
+        let mut total = 0_u64;
+        loop {
+            let Ok(chunk) = timeout_at(pace.deadline, response.chunk()).await else {
+                pace.next_window(url)?;
+                continue;
+            };
+            let chunk = chunk.map_err(|error| {
+                Failed::Maybe(FetchError::Network { url: url.to_owned(), reason: text(&error) })
+            })?;
+            let Some(chunk) = chunk else { return Ok(()) };
+            let count = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            total = total.saturating_add(count);
+            if total > max {
+                return Err(too_large());
+            }
+            pace.received = pace.received.saturating_add(count);
+            sink.write(&chunk).map_err(|error| Failed::ForGood(spooling(url, &error)))?;
+        }
+    }
+}
+
+/// The minimum transfer rate, window by window.
+struct Pace {
+    timing: Timing,
+    deadline: Instant,
+    received: u64,
+}
+
+impl Pace {
+    fn start(timing: Timing) -> Self {
+        Self { timing, deadline: Instant::now() + timing.window, received: 0 }
+    }
+
+    fn next_window(&mut self, url: &str) -> Result<(), Failed> {
+        let (received, needed) = (self.received, self.timing.window_bytes);
+        if received < needed {
+            let seconds = self.timing.window.as_secs();
+            return Err(Failed::ForGood(FetchError::TooSlow { url: url.to_owned(), received, seconds, needed }));
+        }
+        *self = Self::start(self.timing);
+        Ok(())
+    }
+}
+
+fn content_encoding(response: &Response) -> Option<String> {
+    let value = response.headers().get(CONTENT_ENCODING)?.to_str().unwrap_or("?").trim().to_ascii_lowercase();
+    (value != "identity" && !value.is_empty()).then_some(value)
+}
+
+fn undecodable(url: &str, encoding: String, error: DecodeError, max: u64) -> Failed {
+    let url = url.to_owned();
+    Failed::ForGood(match error {
+        DecodeError::Invalid => FetchError::Encoding { url, encoding },
+        DecodeError::TooLarge => FetchError::TooLarge { url, max },
+    })
+}
+
+fn spooling(url: &str, error: &std::io::Error) -> FetchError {
+    FetchError::Local { what: "spooling", path: url.to_owned(), reason: error.to_string() }
+}

@@ -1,0 +1,273 @@
+//! The client: drives [`crate::tuf::trusted`] over a [`Source`] and a folder of trusted metadata.
+//!
+//! ```text
+//! Client::refresh ──▶ Session ──find──▶ Found ──download / verify──▶ VerifiedFile
+//! ```
+//!
+//! A [`Session`] exists only after a full update of the top-level metadata, so nothing can be looked up before it.
+//! A [`VerifiedFile`] exists only after length and hashes were checked. Bytes are stored as received, and only after
+//! they were accepted. The files are plain: `root.json`, `timestamp.json`, and quoted names for delegated roles.
+//!
+//! Requests are exactly those the specification needs, one after the other, by GET.
+
+mod cache;
+mod decode;
+mod file;
+mod http;
+mod source;
+pub mod trust;
+
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use thiserror::Error;
+
+pub use cache::{CacheError, MetadataDir};
+pub use file::{FileError, VerifiedFile};
+pub use http::{Http, HttpSource, Timing};
+pub use source::{DirSource, FetchError, Fetched, Sink, Source};
+
+use crate::tuf::lookup::{Edge, Found, Search, Step};
+use crate::tuf::path::TargetPath;
+use crate::tuf::trusted::{
+    AwaitSnapshot, AwaitTargets, AwaitTimestamp, Limits, Local, Request, RootChain, Rotated, TrustError, Trusted,
+};
+
+/// Why the client refuses or fails.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ClientError {
+    /// Metadata is not trusted.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// Something could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The folder of trusted metadata does not work.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// A target file is not what was signed, or cannot be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A metadata file that must be there is not.
+    #[error("the repository has no {path}, which its own metadata names")]
+    Absent {
+        /// File name below the metadata URL.
+        path: String,
+    },
+    /// No role that may speak for the path lists it.
+    #[error("no role of the repository signs {path:?}")]
+    NotSigned {
+        /// The target path.
+        path: String,
+    },
+}
+
+/// A repository as one client sees it.
+#[derive(Debug)]
+pub struct Client {
+    metadata: Box<dyn Source>,
+    targets: Box<dyn Source>,
+    cache: MetadataDir,
+    limits: Limits,
+}
+
+/// A client whose top-level metadata was up to date when the session began.
+#[derive(Debug)]
+pub struct Session<'a> {
+    client: &'a Client,
+    trusted: Trusted,
+    offline: bool,
+}
+
+impl Client {
+    /// `cache` must hold a trusted `root.json` already, see [`MetadataDir::init`].
+    pub fn new(
+        metadata: Box<dyn Source>,
+        targets: Box<dyn Source>,
+        cache: MetadataDir,
+        limits: Limits,
+    ) -> Self {
+        Self { metadata, targets, cache, limits }
+    }
+
+    /// Updates the top-level metadata (specification 5.1 to 5.6). One process at a time per folder: others wait.
+    pub async fn refresh(&self, now: DateTime<Utc>) -> Result<Session<'_>, ClientError> {
+        let _lock = self.cache.lock().await?;
+        let timestamp = self.update_root(now).await?;
+        let snapshot = self.update_timestamp(timestamp).await?;
+        let targets = self.update_snapshot(snapshot).await?;
+        let trusted = self.update_targets(targets).await?;
+        Ok(Session { client: self, trusted, offline: false })
+    }
+
+    /// The same from local files alone, which must be in date.
+    pub async fn offline(&self, now: DateTime<Utc>) -> Result<Session<'_>, ClientError> {
+        let _lock = self.cache.lock().await?;
+        let timestamp = RootChain::start(self.cache.root()?, now, self.limits)?.finish()?;
+        let timestamp = self.offer_timestamp(timestamp)?.offline()?;
+        let Local::Current(targets) = self.offer_snapshot(timestamp)? else {
+            return Err(TrustError::NoLocal { role: "snapshot" }.into());
+        };
+        let Local::Current(trusted) = self.offer_targets(targets)? else {
+            return Err(TrustError::NoLocal { role: "targets" }.into());
+        };
+        Ok(Session { client: self, trusted, offline: true })
+    }
+
+    async fn update_root(&self, now: DateTime<Utc>) -> Result<AwaitTimestamp, ClientError> {
+        let mut chain = RootChain::start(self.cache.root()?, now, self.limits)?;
+        while let Some(bytes) = self.fetch(&chain.request()?).await? {
+            if chain.accept(bytes)? == Rotated::DropLocal {
+                self.cache.remove("timestamp")?;
+                self.cache.remove("snapshot")?;
+            }
+            self.cache.write("root", chain.root().bytes())?;
+        }
+        Ok(chain.finish()?)
+    }
+
+    async fn update_timestamp(&self, phase: AwaitTimestamp) -> Result<AwaitSnapshot, ClientError> {
+        let phase = self.offer_timestamp(phase)?;
+        let bytes = self.must_fetch(&phase.request()).await?;
+        let next = phase.accept(bytes)?;
+        if let Some(bytes) = next.new_timestamp() {
+            self.cache.write("timestamp", bytes)?;
+        }
+        Ok(next)
+    }
+
+    async fn update_snapshot(&self, phase: AwaitSnapshot) -> Result<AwaitTargets, ClientError> {
+        let phase = match self.offer_snapshot(phase)? {
+            Local::Current(next) => return Ok(next),
+            Local::Fetch(phase) => phase,
+        };
+        let bytes = self.must_fetch(&phase.request()?).await?;
+        let next = phase.accept(bytes)?;
+        if let Some(bytes) = next.new_snapshot() {
+            self.cache.write("snapshot", bytes)?;
+        }
+        Ok(next)
+    }
+
+    async fn update_targets(&self, phase: AwaitTargets) -> Result<Trusted, ClientError> {
+        let phase = match self.offer_targets(phase)? {
+            Local::Current(trusted) => return Ok(trusted),
+            Local::Fetch(phase) => phase,
+        };
+        let bytes = self.must_fetch(&phase.request()?).await?;
+        let trusted = phase.accept(bytes)?;
+        if let Some(bytes) = trusted.new_targets() {
+            self.cache.write("targets", bytes)?;
+        }
+        Ok(trusted)
+    }
+
+    fn offer_timestamp(&self, phase: AwaitTimestamp) -> Result<AwaitTimestamp, ClientError> {
+        Ok(match self.cache.read("timestamp")? {
+            Some(bytes) => phase.local(bytes),
+            None => phase,
+        })
+    }
+
+    fn offer_snapshot(&self, phase: AwaitSnapshot) -> Result<Local<AwaitTargets, AwaitSnapshot>, ClientError> {
+        Ok(match self.cache.read("snapshot")? {
+            Some(bytes) => phase.local(bytes),
+            None => Local::Fetch(phase),
+        })
+    }
+
+    fn offer_targets(&self, phase: AwaitTargets) -> Result<Local<Trusted, AwaitTargets>, ClientError> {
+        Ok(match self.cache.read("targets")? {
+            Some(bytes) => phase.local(bytes),
+            None => Local::Fetch(phase),
+        })
+    }
+
+    async fn fetch(&self, request: &Request) -> Result<Option<Vec<u8>>, ClientError> {
+        let mut bytes = Vec::new();
+        match self.metadata.fetch(&request.path, request.max_len, &mut bytes).await? {
+            Fetched::Whole => Ok(Some(bytes)),
+            Fetched::Absent => Ok(None),
+        }
+    }
+
+    async fn must_fetch(&self, request: &Request) -> Result<Vec<u8>, ClientError> {
+        self.fetch(request).await?.ok_or_else(|| ClientError::Absent { path: request.path.clone() })
+    }
+}
+
+impl Session<'_> {
+    /// All that is trusted in this session.
+    pub fn trusted(&self) -> &Trusted {
+        &self.trusted
+    }
+
+    /// The role that answers for `path`, and what it says (specification 5.6.7). Fetches the delegated roles it
+    /// needs, unless the local copies are current.
+    pub async fn find(&mut self, path: &TargetPath) -> Result<Found, ClientError> {
+        let mut search = Search::new(path.clone());
+        loop {
+            match search.step(&self.trusted)? {
+                Step::Found(found) => return Ok(*found),
+                Step::NotFound => return Err(ClientError::NotSigned { path: path.to_string() }),
+                Step::Need(edge) => self.load(&edge).await?,
+            }
+        }
+    }
+
+    /// Fetches a target to `to`, unless the file there already is that target.
+    ///
+    /// The file appears whole and checked, or whatever was there stays.
+    pub async fn download(&self, found: &Found, to: &Path) -> Result<VerifiedFile, ClientError> {
+        if let Some(file) = file::already(found, to)? {
+            return Ok(file);
+        }
+        let consistent = self.trusted.root().consistent_snapshot;
+        let location = file::location(found, consistent)?;
+        let mut spool = file::Spool::new(found, self.client.cache.spool()?)?;
+        match self.client.targets.fetch(&location, found.target.length, &mut spool).await? {
+            Fetched::Absent => Err(FileError::Absent { path: found.path.to_string(), location }.into()),
+            Fetched::Whole => Ok(spool.finish(to)?),
+        }
+    }
+
+    /// Checks a local file against what was signed.
+    pub fn verify(&self, found: &Found, file: &Path) -> Result<VerifiedFile, ClientError> {
+        Ok(file::verify(found, file)?)
+    }
+
+    /// Bytes of a target that is small, such as an index page; never written to disk.
+    pub async fn read(&self, found: &Found, max_len: u64) -> Result<Vec<u8>, ClientError> {
+        let (path, length) = (found.path.to_string(), found.target.length);
+        if length > max_len {
+            return Err(FileError::TooLarge { path, length, max: max_len }.into());
+        }
+        let location = file::location(found, self.trusted.root().consistent_snapshot)?;
+        let mut bytes = Vec::new();
+        match self.client.targets.fetch(&location, length, &mut bytes).await? {
+            Fetched::Absent => Err(FileError::Absent { path, location }.into()),
+            Fetched::Whole => Ok(file::check(found, bytes)?),
+        }
+    }
+
+    async fn load(&mut self, edge: &Edge) -> Result<(), ClientError> {
+        let stem = edge.role().file_stem();
+        if let Some(kept) = self.trusted.kept(edge.role()).map(<[u8]>::to_vec)
+            && self.trusted.accept(edge, kept).is_ok()
+        {
+            return Ok(());
+        }
+        let request = self.trusted.request(edge)?;
+        if let Some(local) = self.client.cache.read(&stem)?
+            && self.trusted.accept(edge, local).is_ok()
+        {
+            return Ok(());
+        }
+        if self.offline {
+            return Err(TrustError::NoLocal { role: "delegated role" }.into());
+        }
+        let bytes = self.client.must_fetch(&request).await?;
+        self.trusted.accept(edge, bytes.clone())?;
+        Ok(self.client.cache.write(&stem, &bytes)?)
+    }
+}

@@ -1,0 +1,272 @@
+//! Which repositories this user trusts: one folder each below the configuration directory, with the root that was
+//! given out of band and where the repository is. The trusted metadata itself is state and lies elsewhere.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::cache::{CacheError, MetadataDir};
+use super::http::{Http, Timing};
+use super::source::{DirSource, FetchError, Source};
+use super::{Client, ClientError};
+use crate::tuf::metadata::Root;
+use crate::tuf::signed::{Signed, VerifyError};
+use crate::tuf::trusted::Limits;
+
+/// Characters of a trust's name, at most.
+const MAX_NAME: usize = 64;
+
+/// Why a trust cannot be added or used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TrustStoreError {
+    /// A name that is no file name.
+    #[error("{name:?} is no name for a trust: letters, digits, '-', '_' and '.', at most {MAX_NAME}")]
+    BadName {
+        /// What was given.
+        name: String,
+    },
+    /// There is no such trust.
+    #[error("no repository is trusted under the name {name:?}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// Those that exist.
+        known: Vec<String>,
+    },
+    /// The name is taken.
+    #[error("{name:?} is trusted already, for {url}")]
+    Taken {
+        /// The name.
+        name: String,
+        /// Its repository.
+        url: String,
+    },
+    /// The file given as root is none.
+    #[error("the root file is not usable: {0}")]
+    BadRoot(VerifyError),
+    /// The settings of a trust do not read.
+    #[error("{path} does not read: {reason}")]
+    BadSettings {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A file operation failed.
+    #[error("{what} {path}: {reason}")]
+    Io {
+        /// Verb.
+        what: &'static str,
+        /// Which file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// Neither the environment nor the user's home says where to keep things.
+    #[error("no home directory: neither {0} nor HOME is set")]
+    NoHome(&'static str),
+}
+
+impl TrustStoreError {
+    fn io(what: &'static str, path: &Path, error: &std::io::Error) -> Self {
+        Self::Io { what, path: path.display().to_string(), reason: error.to_string() }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unknown { known, .. } if known.is_empty() => {
+                Some("add one with: wheelseal trust add NAME URL --root root.json".to_owned())
+            }
+            Self::Unknown { known, .. } => Some(format!("trusted are: {}", known.join(", "))),
+            Self::Taken { name, .. } => Some(format!("remove it first: wheelseal trust remove {name}")),
+            _ => None,
+        }
+    }
+}
+
+/// Where a trusted repository is. URLs, or paths of folders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Location {
+    /// What the user gave.
+    pub url: String,
+    /// Base of the metadata.
+    pub metadata: String,
+    /// Base of the target files.
+    pub targets: String,
+}
+
+impl Location {
+    /// A repository laid out as wheelseal lays it out: `metadata/` and `targets/` below `url`.
+    pub fn below(url: &str) -> Self {
+        let base = url.trim_end_matches('/');
+        Self { url: url.to_owned(), metadata: format!("{base}/metadata/"), targets: format!("{base}/targets/") }
+    }
+
+    /// Sources for both parts.
+    pub fn sources(&self, timing: Timing) -> Result<(Box<dyn Source>, Box<dyn Source>), FetchError> {
+        if let (Some(metadata), Some(targets)) = (folder(&self.metadata), folder(&self.targets)) {
+            return Ok((Box::new(DirSource::new(metadata)), Box::new(DirSource::new(targets))));
+        }
+        let http = Http::new(timing)?;
+        Ok((Box::new(http.metadata(&self.metadata)?), Box::new(http.targets(&self.targets)?)))
+    }
+}
+
+/// `file://` URLs and plain paths; `None` for anything with another scheme.
+fn folder(url: &str) -> Option<PathBuf> {
+    match url.split_once("://") {
+        Some(("file", path)) => Some(PathBuf::from(path)),
+        Some(_) => None,
+        None => Some(PathBuf::from(url)),
+    }
+}
+
+/// All repositories that this user trusts.
+#[derive(Debug, Clone)]
+pub struct TrustStore {
+    config: PathBuf,
+    state: PathBuf,
+}
+
+impl TrustStore {
+    /// Settings below `config`, trusted metadata below `state`.
+    pub fn new(config: impl Into<PathBuf>, state: impl Into<PathBuf>) -> Self {
+        Self { config: config.into(), state: state.into() }
+    }
+
+    /// The user's own: XDG base directories, `wheelseal` in each.
+    pub fn of_user() -> Result<Self, TrustStoreError> {
+        let config = xdg("XDG_CONFIG_HOME", ".config")?.join("wheelseal");
+        let state = xdg("XDG_STATE_HOME", ".local/state")?.join("wheelseal");
+        Ok(Self::new(config, state))
+    }
+
+    /// Trusts a repository from now on, starting from `root`.
+    pub fn add(&self, name: &str, location: &Location, root: &[u8]) -> Result<(), TrustStoreError> {
+        check_name(name)?;
+        Signed::<Root>::new(root).verify_initial().map_err(TrustStoreError::BadRoot)?;
+        let dir = self.dir(name);
+        if dir.exists() {
+            let url = self.location(name)?.url;
+            return Err(TrustStoreError::Taken { name: name.to_owned(), url });
+        }
+        let settings = toml::to_string(location).map_err(|error| TrustStoreError::BadSettings {
+            path: dir.display().to_string(),
+            reason: error.to_string(),
+        })?;
+        let parent = self.config.join("trust");
+        std::fs::create_dir_all(&parent).map_err(|error| TrustStoreError::io("making", &parent, &error))?;
+        let written = tempfile::tempdir_in(&parent).and_then(|temporary| {
+            std::fs::write(temporary.path().join("root.json"), root)?;
+            std::fs::write(temporary.path().join("trust.toml"), settings)?;
+            std::fs::rename(temporary.path(), &dir)
+        });
+        written.map_err(|error| TrustStoreError::io("writing", &dir, &error))
+    }
+
+    /// Names, sorted.
+    pub fn names(&self) -> Result<Vec<String>, TrustStoreError> {
+        let dir = self.config.join("trust");
+        let entries = match std::fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(TrustStoreError::io("reading", &dir, &error)),
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut names: Vec<_> = names.filter(|name| self.dir(name).join("trust.toml").is_file()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Where a trusted repository is.
+    pub fn location(&self, name: &str) -> Result<Location, TrustStoreError> {
+        check_name(name)?;
+        let path = self.dir(name).join("trust.toml");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(TrustStoreError::Unknown { name: name.to_owned(), known: self.names()? });
+            }
+            Err(error) => return Err(TrustStoreError::io("reading", &path, &error)),
+        };
+        toml::from_str(&text).map_err(|error| TrustStoreError::BadSettings {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Forgets a repository, with the metadata that was trusted.
+    pub fn remove(&self, name: &str) -> Result<(), TrustStoreError> {
+        self.location(name)?;
+        for dir in [self.dir(name), self.state.join(name)] {
+            match std::fs::remove_dir_all(&dir) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(TrustStoreError::io("removing", &dir, &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A client for a trusted repository. Starts from the given root the first time, from the newest trusted one
+    /// ever after.
+    pub fn client(&self, name: &str, timing: Timing, limits: Limits) -> Result<Client, OpenError> {
+        let location = self.location(name)?;
+        let cache = MetadataDir::new(self.state.join(name).join("metadata"));
+        if !cache.has_root() {
+            let path = self.dir(name).join("root.json");
+            let root = std::fs::read(&path).map_err(|error| TrustStoreError::io("reading", &path, &error))?;
+            MetadataDir::init(self.state.join(name).join("metadata"), &root)?;
+        }
+        let (metadata, targets) = location.sources(timing)?;
+        Ok(Client::new(metadata, targets, cache, limits))
+    }
+
+    fn dir(&self, name: &str) -> PathBuf {
+        self.config.join("trust").join(name)
+    }
+}
+
+/// Why no client could be made.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OpenError {
+    /// The user's settings.
+    #[error(transparent)]
+    Store(#[from] TrustStoreError),
+    /// The client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl From<CacheError> for OpenError {
+    fn from(error: CacheError) -> Self {
+        Self::Client(error.into())
+    }
+}
+
+impl From<FetchError> for OpenError {
+    fn from(error: FetchError) -> Self {
+        Self::Client(error.into())
+    }
+}
+
+fn check_name(name: &str) -> Result<(), TrustStoreError> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > MAX_NAME || name.starts_with('.') || !name.chars().all(fine) {
+        return Err(TrustStoreError::BadName { name: crate::tuf::json::quoted(name) });
+    }
+    Ok(())
+}
+
+fn xdg(variable: &'static str, below_home: &str) -> Result<PathBuf, TrustStoreError> {
+    let absolute = |path: &PathBuf| path.is_absolute();
+    if let Some(path) = std::env::var_os(variable).map(PathBuf::from).filter(absolute) {
+        return Ok(path);
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(absolute);
+    home.map(|home| home.join(below_home)).ok_or(TrustStoreError::NoHome(variable))
+}

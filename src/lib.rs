@@ -1,0 +1,5 @@
+//! wheelseal seals a Python package repository.
+pub mod client;
+pub mod crypto;
+pub mod tuf;
+pub mod store;

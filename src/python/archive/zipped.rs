@@ -1,0 +1,112 @@
+//! Zip archives: the listing, judged as a whole, and one entry read.
+
+use std::{
+    collections::HashSet,
+    io::{Read, Seek},
+};
+
+use zip::{
+    ZipArchive,
+    read::{ArchiveOffset, Config},
+};
+
+use super::{
+    ArchiveError, ArchiveLimits, budget::Budget, budget::Metered, entry::EntryPath, read_capped, unreadable,
+};
+
+/// A zip archive whose listing was found in order.
+///
+/// Invariants: `paths` has the path of each entry at the entry's index, no two are equal, no entry is
+/// encrypted, local headers and central directory agree, and no bytes precede the first entry.
+pub(super) struct Zip<'a, R> {
+    archive: ZipArchive<Metered<'a, R>>,
+    paths: Vec<EntryPath>,
+}
+
+impl<'a, R: Read + Seek> Zip<'a, R> {
+    /// Opens an archive and judges its listing. `budget` is what reading the listing may cost.
+    pub(super) fn open(reader: R, budget: &'a Budget, limits: &ArchiveLimits) -> Result<Self, ArchiveError> {
+        let from_the_first_byte = Config { archive_offset: ArchiveOffset::Known(0) };
+        let mut archive = ZipArchive::with_config(from_the_first_byte, Metered::new(reader, budget))
+            .map_err(|error| {
+                if budget.is_exceeded() {
+                    ArchiveError::TooLarge { limit: limits.directory_bytes }
+                } else {
+                    unreadable(&error)
+                }
+            })?;
+        budget.lift();
+        if u64::try_from(archive.len()).map_or(true, |entries| entries > limits.entries) {
+            return Err(ArchiveError::TooManyEntries { limit: limits.entries });
+        }
+        let paths = list(&archive)?;
+        archive
+            .validate_header_consistency()
+            .map_err(|error| ArchiveError::Inconsistent { detail: error.to_string() })?;
+        Ok(Self { archive, paths })
+    }
+
+    /// The paths of all entries.
+    pub(super) fn paths(&self) -> &[EntryPath] {
+        &self.paths
+    }
+
+    /// Reads the one file at `directory/file`. On file systems that ignore case, an entry of the same letters
+    /// would overwrite it; so the comparison ignores case, and a second match is refused.
+    pub(super) fn read(
+        &mut self,
+        directory: &str,
+        file: &str,
+        limit: usize,
+    ) -> Result<Vec<u8>, ArchiveError> {
+        let entry = format!("{directory}/{file}");
+        let index =
+            self.index_of(directory, file)?.ok_or(ArchiveError::MissingEntry { entry: entry.clone() })?;
+        let content = self.archive.by_index(index).map_err(|error| unreadable(&error))?;
+        read_capped(content, &entry, limit)
+    }
+
+    /// Whether there is a file at `directory/file`; refuses a second one, as [`read`](Self::read) does.
+    pub(super) fn expect(&self, directory: &str, file: &str) -> Result<(), ArchiveError> {
+        match self.index_of(directory, file)? {
+            Some(_) => Ok(()),
+            None => Err(ArchiveError::MissingEntry { entry: format!("{directory}/{file}") }),
+        }
+    }
+
+    fn index_of(&self, directory: &str, file: &str) -> Result<Option<usize>, ArchiveError> {
+        let alike = |path: &EntryPath| match path.components() {
+            [top, name] => top.eq_ignore_ascii_case(directory) && name.eq_ignore_ascii_case(file),
+            _ => false,
+        };
+        let found: Vec<usize> =
+            self.paths.iter().enumerate().filter(|(_, path)| alike(path)).map(|(index, _)| index).collect();
+        match found.as_slice() {
+            [] => Ok(None),
+            [index] => Ok(self
+                .paths
+                .get(*index)
+                .filter(|path| *path.components() == [directory, file])
+                .map(|_| *index)),
+            _ => Err(ArchiveError::DuplicateEntry { entry: format!("{directory}/{file}") }),
+        }
+    }
+}
+
+fn list<R: Read + Seek>(archive: &ZipArchive<R>) -> Result<Vec<EntryPath>, ArchiveError> {
+    let mut seen = HashSet::new();
+    let mut paths = Vec::with_capacity(archive.len());
+    for index in 0..archive.len() {
+        let entry = archive.by_index_data(index).map_err(|error| unreadable(&error))?;
+        let name = entry.name().map_err(|error| unreadable(&error))?;
+        let path = EntryPath::parse(&name)?;
+        if entry.encrypted() {
+            return Err(ArchiveError::Encrypted { entry: name.into_owned() });
+        }
+        if !seen.insert(path.clone()) {
+            return Err(ArchiveError::DuplicateEntry { entry: name.into_owned() });
+        }
+        paths.push(path);
+    }
+    Ok(paths)
+}

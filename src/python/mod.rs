@@ -1,0 +1,36 @@
+//! Python's own formats: project names, distribution file names, archives, core metadata and the Simple API.
+//!
+//! Pure: no file system, network, clock or log. Archives arrive as `Read + Seek`, pages as bytes, limits as
+//! arguments or named constants. Nothing here says who may publish; that is the business of TUF.
+//!
+//! | file | what it holds | specification |
+//! |---|---|---|
+//! | `name` | [`ProjectName`] | PEP 503 "Normalized Names", PEP 508 "Names" |
+//! | `filename` | [`DistributionFilename`] | binary distribution format, PEP 625 and what came before it |
+//! | `values` | [`Sha256Hex`], [`FileUrl`], [`UploadTime`], [`FreeText`] | PEP 503, 592, 691, 700 |
+//! | `metadata` | [`CoreMetadata`] | core metadata; PEP 440 specifiers |
+//! | `archive` | [`inspect`]: from a wheel or an sdist to its metadata | PEP 658 names the file served |
+//! | `simple` | [`ProjectPage`] and the project list, as JSON and HTML | PEP 503, 592, 658, 691, 700, 714, 792 |
+//!
+//! Rules:
+//! 1. A value of a type of this module obeys its invariants; whoever holds one need not check again.
+//! 2. An archive is judged by its listing before any byte of its content is used.
+//! 3. Where two readers could disagree (duplicate entries, two names for one entry, repeated headers), the
+//!    archive is refused rather than one reading chosen.
+//! 4. A page is a function of its files: the same set gives the same bytes.
+
+mod archive;
+mod filename;
+mod metadata;
+mod name;
+mod simple;
+mod values;
+
+pub use archive::{ArchiveError, ArchiveLimits, Inspected, inspect};
+pub use filename::{DistributionFilename, FilenameError, Kind, SdistFormat};
+pub use metadata::{CoreMetadata, MetadataError, MetadataVersion, RequiresPython};
+pub use name::{NameError, ProjectName};
+pub use simple::{
+    Insertion, PageError, PageFile, ProjectPage, Status, StatusMarker, Yanked, index_html, index_json,
+};
+pub use values::{FileUrl, FreeText, Sha256Hex, UploadTime, ValueError};

@@ -1,0 +1,250 @@
+//! What every [`Store`] must do, as tests: each backend runs all of them.
+//!
+//! `stores` are handles on one store, empty at first; a backend gives at least two, opened apart where it can.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::io::AsyncReadExt;
+use tokio::task::JoinSet;
+
+use super::{Content, Store, StoreError, StorePath};
+
+const NO_LIMIT: u64 = u64::MAX;
+
+pub(super) async fn a_new_object_is_read_back_and_never_overwritten(
+    store: &dyn Store,
+) -> Result<(), Box<dyn Error>> {
+    let path = StorePath::new("metadata/1.root.json")?;
+    assert_eq!(store.get(&path, NO_LIMIT).await?, None);
+    store.create(&path, Content::Bytes(b"one")).await?;
+
+    let again = store.create(&path, Content::Bytes(b"two")).await;
+    assert_eq!(again, Err(StoreError::Exists { path: path.clone() }));
+    assert_eq!(bytes_of(store, "metadata/1.root.json").await?, Some(b"one".to_vec()));
+    assert_eq!(bytes_of(store, "metadata").await?, None, "a folder is not an object");
+    assert_eq!(bytes_of(store, "metadata/1.root.json/x").await?, None, "an object is not a folder");
+    Ok(())
+}
+
+pub(super) async fn of_concurrent_creators_one_wins(stores: &[Arc<dyn Store>]) -> Result<(), Box<dyn Error>> {
+    let path = StorePath::new("a/b/c")?;
+    let mut tasks = JoinSet::new();
+    for (number, store) in (0..16_u8).zip(stores.iter().cycle().cloned()) {
+        let path = path.clone();
+        tasks.spawn(async move { (number, store.create(&path, Content::Bytes(&[number])).await) });
+    }
+    let mut winners = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        match done? {
+            (number, Ok(())) => winners.push(number),
+            (_, lost) => assert_eq!(lost, Err(StoreError::Exists { path: path.clone() })),
+        }
+    }
+    assert_eq!(winners.len(), 1);
+    for store in stores {
+        assert_eq!(bytes_of(store.as_ref(), "a/b/c").await?, Some(winners.clone()));
+    }
+    Ok(())
+}
+
+pub(super) async fn a_swap_needs_the_tag_of_what_is_there(store: &dyn Store) -> Result<(), Box<dyn Error>> {
+    let path = StorePath::new("metadata/timestamp.json")?;
+    let conflict = Err(StoreError::Conflict { path: path.clone() });
+    let first = store.swap(&path, b"1", None).await?;
+    assert_eq!(store.swap(&path, b"x", None).await, conflict, "it is no longer absent");
+
+    let read = store.get(&path, NO_LIMIT).await?;
+    assert_eq!(read.map(|object| object.tag), Some(first.clone()), "the tag returned is the tag read");
+    let second = store.swap(&path, b"2", Some(&first)).await?;
+    assert_ne!(first, second);
+    assert_eq!(store.swap(&path, b"x", Some(&first)).await, conflict, "the tag is stale");
+    assert_eq!(bytes_of(store, "metadata/timestamp.json").await?, Some(b"2".to_vec()));
+
+    store.delete(&path).await?;
+    assert_eq!(store.swap(&path, b"x", Some(&second)).await, conflict, "it is absent");
+    assert_eq!(store.list("").await?, [], "a refused swap leaves nothing");
+    Ok(())
+}
+
+pub(super) async fn a_created_object_can_be_swapped_and_a_swapped_one_not_created(
+    store: &dyn Store,
+) -> Result<(), Box<dyn Error>> {
+    let path = StorePath::new("a")?;
+    store.create(&path, Content::Bytes(b"1")).await?;
+    let Some(read) = store.get(&path, NO_LIMIT).await? else { return Err("created, yet absent".into()) };
+    store.swap(&path, b"2", Some(&read.tag)).await?;
+    let again = store.create(&path, Content::Bytes(b"3")).await;
+    assert_eq!(again, Err(StoreError::Exists { path }));
+    assert_eq!(bytes_of(store, "a").await?, Some(b"2".to_vec()));
+    Ok(())
+}
+
+pub(super) async fn concurrent_swappers_lose_no_update(
+    stores: &[Arc<dyn Store>],
+) -> Result<(), Box<dyn Error>> {
+    const WRITERS: u64 = 8;
+    const INCREMENTS: u64 = 10;
+    let mut tasks = JoinSet::new();
+    for (_, store) in (0..WRITERS).zip(stores.iter().cycle().cloned()) {
+        tasks.spawn(async move {
+            for _ in 0..INCREMENTS {
+                increment(store.as_ref()).await?;
+            }
+            Ok::<(), StoreError>(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    for store in stores {
+        let total = (WRITERS * INCREMENTS).to_be_bytes().to_vec();
+        assert_eq!(bytes_of(store.as_ref(), "counter").await?, Some(total));
+    }
+    Ok(())
+}
+
+pub(super) async fn creators_and_swappers_of_an_absent_object_have_one_winner(
+    stores: &[Arc<dyn Store>],
+) -> Result<(), Box<dyn Error>> {
+    for round in 0..8 {
+        let path = StorePath::new(format!("round/{round}"))?;
+        let mut tasks = JoinSet::new();
+        for (number, store) in (0..8_u8).zip(stores.iter().cycle().cloned()) {
+            let path = path.clone();
+            tasks.spawn(async move {
+                match number % 2 {
+                    0 => (number, store.create(&path, Content::Bytes(&[number])).await.is_ok()),
+                    _ => (number, store.swap(&path, &[number], None).await.is_ok()),
+                }
+            });
+        }
+        let done = tasks.join_all().await;
+        let winners: Vec<u8> = done.into_iter().filter(|(_, won)| *won).map(|(number, _)| number).collect();
+        for store in stores {
+            assert_eq!(bytes_of(store.as_ref(), path.as_str()).await?, Some(winners.clone()));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn a_list_is_sorted_and_keeps_to_its_folder(
+    store: &dyn Store,
+) -> Result<(), Box<dyn Error>> {
+    let before = SystemTime::now();
+    for path in ["metadata/b/c", "metadata/a", "metadata2/x", "metadata/b.json", "top"] {
+        store.create(&StorePath::new(path)?, Content::Bytes(path.as_bytes())).await?;
+    }
+    store.swap(&StorePath::new("metadata/Z")?, b"", None).await?;
+
+    assert_eq!(
+        names(store, "metadata").await?,
+        ["metadata/Z", "metadata/a", "metadata/b.json", "metadata/b/c"]
+    );
+    assert_eq!(names(store, "metadata/b").await?, ["metadata/b/c"]);
+    assert_eq!(names(store, "").await?.len(), 6);
+    assert_eq!(names(store, "nowhere/at/all").await?, [""; 0]);
+    assert_eq!(names(store, "top").await?, [""; 0], "an object is not a folder");
+    for entry in store.list("metadata2").await? {
+        assert_eq!(entry.len, 11);
+        // The store's clock may be coarser than ours.
+        assert!(entry.modified + Duration::from_secs(2) > before);
+    }
+    Ok(())
+}
+
+pub(super) async fn a_folder_that_is_no_path_is_not_listed(store: &dyn Store) -> Result<(), Box<dyn Error>> {
+    for prefix in ["/", "..", "metadata/", "a/../b"] {
+        let listed = store.list(prefix).await;
+        assert!(matches!(listed, Err(StoreError::InvalidPath { path, .. }) if path == prefix));
+    }
+    Ok(())
+}
+
+pub(super) async fn deleting_twice_is_fine(store: &dyn Store) -> Result<(), Box<dyn Error>> {
+    let path = StorePath::new("a/b")?;
+    store.delete(&path).await?;
+    store.create(&path, Content::Bytes(b"1")).await?;
+    store.delete(&StorePath::new("a")?).await?;
+    assert_eq!(names(store, "").await?, ["a/b"], "a folder is not an object");
+    store.delete(&path).await?;
+    store.delete(&path).await?;
+    assert_eq!(store.get(&path, NO_LIMIT).await?, None);
+    store.create(&path, Content::Bytes(b"2")).await?;
+    assert_eq!(bytes_of(store, "a/b").await?, Some(b"2".to_vec()));
+    Ok(())
+}
+
+pub(super) async fn an_object_longer_than_the_limit_is_refused(
+    store: &dyn Store,
+) -> Result<(), Box<dyn Error>> {
+    let path = StorePath::new("a")?;
+    store.create(&path, Content::Bytes(b"12345")).await?;
+    let refused = Err(StoreError::TooLarge { path: path.clone(), found: 5, max: 4 });
+    assert_eq!(store.get(&path, 4).await, refused);
+    assert_eq!(store.get(&path, 5).await?.map(|object| object.bytes), Some(b"12345".to_vec()));
+
+    let empty = StorePath::new("empty")?;
+    store.create(&empty, Content::Bytes(b"")).await?;
+    assert_eq!(store.get(&empty, 0).await?.map(|object| object.bytes), Some(Vec::new()));
+    Ok(())
+}
+
+pub(super) async fn a_large_file_is_stored_and_streamed(store: &dyn Store) -> Result<(), Box<dyn Error>> {
+    let bytes: Vec<u8> = (0..=250).cycle().take(3_000_001).collect();
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("large");
+    std::fs::write(&file, &bytes)?;
+    let path = StorePath::new("files/large.whl")?;
+    assert!(store.open(&path).await?.is_none());
+
+    store.create(&path, Content::File(&file)).await?;
+    let Some(mut stream) = store.open(&path).await? else { return Err("created, yet absent".into()) };
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).await?;
+    assert!(read == bytes);
+    Ok(())
+}
+
+pub(super) async fn a_copy_outlives_its_original(store: &dyn Store) -> Result<(), Box<dyn Error>> {
+    let (from, to) = (StorePath::new("a/original")?, StorePath::new("b/copy")?);
+    let first = store.swap(&from, b"1", None).await?;
+    store.create(&to, Content::Copy(&from)).await?;
+    let again = store.create(&to, Content::Copy(&from)).await;
+    assert_eq!(again, Err(StoreError::Exists { path: to.clone() }));
+
+    store.swap(&from, b"2", Some(&first)).await?;
+    assert_eq!(bytes_of(store, "b/copy").await?, Some(b"1".to_vec()));
+    store.delete(&from).await?;
+    assert_eq!(bytes_of(store, "b/copy").await?, Some(b"1".to_vec()));
+
+    let failed = store.create(&StorePath::new("b/other")?, Content::Copy(&from)).await;
+    assert!(matches!(failed, Err(StoreError::Io { kind: std::io::ErrorKind::NotFound, .. })), "{failed:?}");
+    assert_eq!(names(store, "").await?, ["b/copy"]);
+    Ok(())
+}
+
+async fn bytes_of(store: &dyn Store, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let object = store.get(&StorePath::new(path)?, NO_LIMIT).await?;
+    Ok(object.map(|object| object.bytes))
+}
+
+async fn names(store: &dyn Store, prefix: &str) -> Result<Vec<String>, StoreError> {
+    let entries = store.list(prefix).await?;
+    Ok(entries.into_iter().map(|entry| entry.path.to_string()).collect())
+}
+
+/// Adds one to the object `counter`, reading anew after each conflict.
+async fn increment(store: &dyn Store) -> Result<(), StoreError> {
+    let path = StorePath::new("counter")?;
+    loop {
+        let read = store.get(&path, NO_LIMIT).await?;
+        let bytes = read.as_ref().map_or(&[][..], |object| &object.bytes);
+        let next = bytes.iter().fold(0_u64, |sum, byte| (sum << 8) + u64::from(*byte)) + 1;
+        match store.swap(&path, &next.to_be_bytes(), read.as_ref().map(|object| &object.tag)).await {
+            Err(StoreError::Conflict { .. }) => {}
+            done => return done.map(|_| ()),
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Where a repository's files lie: objects named by path, and one conditional write.
+//!
+//! A [`Store`] is the whole state of a repository; there is no database beside it. Writers need two
+//! promises of it, and everything else is built on these:
+//!
+//! * [`Store::create`] adds an object and never replaces one. Metadata and distributions are added so;
+//! * [`Store::swap`] replaces an object only if it is still the one that was read. `timestamp.json` is
+//!   replaced so, which makes it the one commit point.
+//!
+//! Both are durable when they return, so an object may be named by the next one written.
+//!
+//! A store is **not trusted**: it does not know what a signature is, and whoever can write to it can give any
+//! bytes to its readers. What is read from it is verified by `tuf` and `tlog`.
+//!
+//! | file | what |
+//! |---|---|
+//! | `path.rs` | [`StorePath`], the name of an object |
+//! | `dir.rs`, `dir/` | [`DirStore`], a folder of the local file system |
+//! | `contract.rs` | the tests that every backend runs |
+//!
+//! ```no_run
+//! # use wheelseal::store::{Content, DirStore, Store, StoreError, StorePath};
+//! # async fn example() -> Result<(), StoreError> {
+//! let store = DirStore::create("repository").await?;
+//! let counter = StorePath::new("counter")?;
+//! let first = store.swap(&counter, b"1", None).await?;
+//! store.swap(&counter, b"2", Some(&first)).await?;
+//! let late = store.swap(&counter, b"3", Some(&first)).await;
+//! assert_eq!(late, Err(StoreError::Conflict { path: counter }));
+//! # Ok(())
+//! # }
+//! ```
+
+mod dir;
+mod path;
+
+#[cfg(test)]
+mod contract;
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use tokio::io::AsyncRead;
+
+pub use dir::DirStore;
+pub use path::StorePath;
+
+/// Objects named by path. Any number of processes may use one store at once.
+///
+/// What every backend promises (`contract.rs` checks it):
+///
+/// * A reader sees an object whole or not at all, and never waits for a writer.
+/// * An object's bytes change by `swap` and `delete` alone.
+/// * A write that returned `Ok` survives a power cut, as does an object reported by [`StoreError::Exists`].
+/// * A write that returned [`StoreError::Io`] may have happened all the same: read back before trying again.
+/// * A write whose future is dropped may still happen.
+///
+/// A path is either an object or a folder of objects. Folders are not objects: they appear with the first object
+/// in them, and reading one finds nothing.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug {
+    /// The whole object, or `None` when there is none; refused when it is longer than `max_len` bytes.
+    async fn get(&self, path: &StorePath, max_len: u64) -> Result<Option<Object>, StoreError>;
+
+    /// The object as a stream, for files too large for memory, or `None` when there is none.
+    ///
+    /// The stream has no limit of its own; the caller counts.
+    async fn open(&self, path: &StorePath) -> Result<Option<Pin<Box<dyn AsyncRead + Send>>>, StoreError>;
+
+    /// Writes a new object. Of several writers exactly one succeeds; the others get [`StoreError::Exists`], which
+    /// says nothing about whether the bytes there are the same.
+    async fn create(&self, path: &StorePath, content: Content<'_>) -> Result<(), StoreError>;
+
+    /// Replaces the object if its tag is still `expected` (`None`: if there is no object) and returns the new tag;
+    /// otherwise [`StoreError::Conflict`], and nothing is changed.
+    async fn swap(&self, path: &StorePath, bytes: &[u8], expected: Option<&Tag>) -> Result<Tag, StoreError>;
+
+    /// All objects below the folder `prefix`, at any depth, sorted by path; the empty prefix is the whole store.
+    ///
+    /// A folder that does not exist has no objects. Objects written meanwhile may or may not be in the list.
+    async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError>;
+
+    /// Removes the object; that there is none is fine.
+    async fn delete(&self, path: &StorePath) -> Result<(), StoreError>;
+
+    /// Removes what interrupted writes left behind, last touched before `before`; returns how many pieces.
+    ///
+    /// Leftovers are not objects, so `list` does not show them. A backend that leaves none needs no code here.
+    async fn sweep(&self, before: SystemTime) -> Result<usize, StoreError> {
+        let _ = before;
+        Ok(0)
+    }
+}
+
+/// An object as read: its bytes, and the tag that a `swap` of it must name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// All bytes.
+    pub bytes: Vec<u8>,
+    /// Which version of the object this is.
+    pub tag: Tag,
+}
+
+/// Which version of an object was read: opaque, comparable, and given out by the backend that made it.
+///
+/// Equal tags mean equal bytes. The reverse does not hold for every backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag(String);
+
+impl Tag {
+    /// A tag as a backend words it.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The backend's own wording.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What `create` writes.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// The bytes of a local file, which must not change meanwhile.
+    File(&'a Path),
+    /// The bytes of an object already stored, without moving them where the backend can.
+    Copy(&'a StorePath),
+}
+
+/// One object as listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub path: StorePath,
+    /// Its length in bytes.
+    pub len: u64,
+    /// By the store's clock, a time not before the object was written here, a copy included.
+    pub modified: SystemTime,
+}
+
+/// Why the store did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// `create` found an object of that name.
+    #[error("{path} exists already, and is never overwritten")]
+    Exists {
+        /// The object.
+        path: StorePath,
+    },
+    /// `swap` found another version than the one expected.
+    #[error("{path} was changed by someone else since it was read")]
+    Conflict {
+        /// The object.
+        path: StorePath,
+    },
+    /// `get` found more bytes than the caller allows.
+    #[error("{path} has {found} bytes, expected at most {max}")]
+    TooLarge {
+        /// The object.
+        path: StorePath,
+        /// Its length in bytes.
+        found: u64,
+        /// The caller's limit in bytes.
+        max: u64,
+    },
+    /// A path that breaks an invariant of [`StorePath`], or that leads over a symbolic link.
+    #[error("{path:?} cannot name an object: {reason}")]
+    InvalidPath {
+        /// The path as given.
+        path: String,
+        /// The rule it breaks.
+        reason: &'static str,
+    },
+    /// The disk or the service behind the store failed.
+    #[error("cannot {what} {path}: {message}")]
+    Io {
+        /// What was tried: a verb.
+        what: &'static str,
+        /// The object, or the local file or folder.
+        path: String,
+        /// The kind of failure.
+        kind: io::ErrorKind,
+        /// The system's wording.
+        message: String,
+    },
+}
+
+impl StoreError {
+    /// What the person running wheelseal can do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        let Self::Io { kind, .. } = self else { return None };
+        match kind {
+            io::ErrorKind::ReadOnlyFilesystem => {
+                Some("the disk is mounted read-only: mount it writable, or keep the repository elsewhere")
+            }
+            io::ErrorKind::PermissionDenied => {
+                Some("this user has no access: run as the user who owns the repository, or change its owner")
+            }
+            io::ErrorKind::StorageFull => {
+                Some("the disk is full: free some space and run again; nothing published was changed")
+            }
+            io::ErrorKind::QuotaExceeded => {
+                Some("the disk quota is used up: raise it or free some space, then run again")
+            }
+            _ => None,
+        }
+    }
+
+    fn io(what: &'static str, path: impl fmt::Display, error: &io::Error) -> Self {
+        Self::Io { what, path: path.to_string(), kind: error.kind(), message: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_say_what_was_found_and_expected() -> Result<(), StoreError> {
+        let path = StorePath::new("metadata/timestamp.json")?;
+        let full = io::Error::new(io::ErrorKind::StorageFull, "no space left");
+        let wording = [
+            (
+                StoreError::Exists { path: path.clone() },
+                "metadata/timestamp.json exists already, and is never overwritten",
+            ),
+            (
+                StoreError::Conflict { path: path.clone() },
+                "metadata/timestamp.json was changed by someone else since it was read",
+            ),
+            (
+                StoreError::TooLarge { path: path.clone(), found: 9, max: 8 },
+                "metadata/timestamp.json has 9 bytes, expected at most 8",
+            ),
+            (
+                StoreError::InvalidPath { path: "a\n".into(), reason: "it has a control character" },
+                r#""a\n" cannot name an object: it has a control character"#,
+            ),
+            (StoreError::io("write", &path, &full), "cannot write metadata/timestamp.json: no space left"),
+        ];
+        for (error, text) in wording {
+            assert_eq!(error.to_string(), text);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_disk_that_refuses_writes_comes_with_a_hint() -> Result<(), StoreError> {
+        for (kind, word) in [
+            (io::ErrorKind::ReadOnlyFilesystem, "read-only"),
+            (io::ErrorKind::PermissionDenied, "no access"),
+            (io::ErrorKind::StorageFull, "full"),
+            (io::ErrorKind::QuotaExceeded, "quota"),
+        ] {
+            let hint = StoreError::io("write", "a", &io::Error::from(kind)).hint();
+            assert!(hint.is_some_and(|hint| hint.contains(word)), "{kind}: {hint:?}");
+        }
+        assert_eq!(StoreError::io("write", "a", &io::Error::other("odd")).hint(), None);
+        assert_eq!(StoreError::Conflict { path: StorePath::new("a")? }.hint(), None);
+        Ok(())
+    }
+}

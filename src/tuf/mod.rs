@@ -1,0 +1,26 @@
+//! The Update Framework: specification 1.0, TAP 15 (succinct hashed bins). Pure: it is told time, bytes and limits.
+//!
+//! | file | room |
+//! |---|---|
+//! | `json` | canonical JSON and RFC 3339 times |
+//! | `key` | public keys, key ids |
+//! | `metadata` | the four roles and delegations, as values |
+//! | `signed` | `Signed<T>` → `Verified<T>`, `Draft<T>` for authors, the one threshold count |
+//! | `trusted` | the client workflow, one type per phase |
+//! | `lookup` | which delegated role answers for a target |
+//!
+//! Trust runs one way: bytes become a [`signed::Signed`], and only a delegator's keys and threshold
+//! ([`signed::Authority`]) turn that into a [`signed::Verified`], whose content can be read.
+
+pub mod delegations;
+pub mod json;
+pub mod key;
+pub mod lookup;
+pub mod metadata;
+pub mod path;
+pub mod signed;
+pub mod trusted;
+
+mod fields;
+
+pub use fields::ParseError;

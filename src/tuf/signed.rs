@@ -1,0 +1,339 @@
+//! From bytes to content: `Signed<T>` → `Verified<T>`, and back: `Draft<T>` → bytes.
+//!
+//! - A [`Signed`] is bytes that claim to be a role. It has no accessor: [`Signed::verify`] is the only way in.
+//! - An [`Authority`] is what a delegator says of a role: its keys and threshold.
+//! - A [`Verified`] is content read from the very tree whose canonical form the signatures cover.
+//! - A [`Draft`] is what authors edit. It is no `Verified`, so clients cannot use one.
+//!
+//! [`signers`] is the one place that counts signatures, for every role: one public key counts once, however many
+//! ids it has; unknown key ids count nothing; a signature that is no hexadecimal string is merely not valid.
+//!
+//! Not checked here: version, expiry, length and hashes, which are the business of [`super::trusted`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::delegations::Delegations;
+use super::fields::{Fields, ParseError};
+use super::json::{Json, parse};
+use super::key::{Key, KeyId};
+use super::metadata::{Role, Root, TopLevel};
+use super::path::RoleName;
+
+/// Signatures in one file, at most: each may cost a public-key operation. Real files carry a handful.
+pub const MAX_SIGNATURES: usize = 1_000;
+
+/// Why bytes did not become content.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum VerifyError {
+    /// Not of the form that the specification gives this role.
+    #[error("{role} metadata is malformed: {error}")]
+    Malformed {
+        /// The role.
+        role: String,
+        /// What is wrong.
+        error: ParseError,
+    },
+    /// The same key id signed twice (specification section 4.2.1).
+    #[error("{role} metadata has two signatures by key {keyid}")]
+    RepeatedSignature {
+        /// The role.
+        role: String,
+        /// The key id.
+        keyid: KeyId,
+    },
+    /// More than [`MAX_SIGNATURES`].
+    #[error("{role} metadata has {found} signatures, more than {MAX_SIGNATURES}")]
+    TooManySignatures {
+        /// The role.
+        role: String,
+        /// How many there are.
+        found: usize,
+    },
+    /// Not enough good signatures by different keys of the role.
+    #[error("{role} metadata has {valid} valid signature(s) by keys that {delegator} trusts for it, {threshold} needed")]
+    BelowThreshold {
+        /// The role.
+        role: String,
+        /// Who names the keys.
+        delegator: String,
+        /// Good signatures by different keys.
+        valid: usize,
+        /// How many are needed.
+        threshold: u64,
+    },
+}
+
+/// What a delegator says of a role: who signs it, and how many must.
+#[derive(Debug, Clone, Copy)]
+pub struct Authority<'a> {
+    delegator: &'a str,
+    role: &'a str,
+    keys: &'a BTreeMap<KeyId, Key>,
+    keyids: &'a [KeyId],
+    threshold: u64,
+}
+
+impl<'a> Authority<'a> {
+    /// The role spoken of.
+    pub fn role(&self) -> &'a str {
+        self.role
+    }
+
+    /// Who speaks.
+    pub fn delegator(&self) -> &'a str {
+        self.delegator
+    }
+
+    /// How many different keys must sign.
+    pub fn threshold(&self) -> u64 {
+        self.threshold
+    }
+
+    /// The keys of the role that the delegator lists.
+    pub fn keys(&self) -> impl Iterator<Item = (&'a KeyId, &'a Key)> {
+        let keys = self.keys;
+        self.keyids.iter().filter_map(move |id| keys.get(id).map(|key| (id, key)))
+    }
+}
+
+impl Root {
+    /// Keys and threshold of a top-level role.
+    pub fn authority(&self, role: TopLevel) -> Authority<'_> {
+        let keys = self.role(role);
+        Authority {
+            delegator: "root",
+            role: role.name(),
+            keys: &self.keys,
+            keyids: &keys.keyids,
+            threshold: keys.threshold,
+        }
+    }
+}
+
+impl Delegations {
+    /// Keys and threshold of a delegated role, if `delegator` delegates to it.
+    pub fn authority<'a>(&'a self, delegator: &'a RoleName, role: &'a RoleName) -> Option<Authority<'a>> {
+        let (keyids, threshold) = self.role(role)?;
+        let (delegator, role) = (delegator.as_str(), role.as_str());
+        Some(Authority { delegator, role, keys: &self.keys, keyids, threshold })
+    }
+}
+
+/// Bytes that claim to be role `T`.
+#[derive(Debug, Clone)]
+pub struct Signed<T> {
+    bytes: Arc<[u8]>,
+    role: PhantomData<T>,
+}
+
+/// Content of role `T`, signed by enough keys of its delegator. Cheap to clone.
+#[derive(Debug)]
+pub struct Verified<T>(Arc<Inner<T>>);
+
+#[derive(Debug)]
+struct Inner<T> {
+    content: T,
+    bytes: Arc<[u8]>,
+    signers: Vec<KeyId>,
+}
+
+impl<T> Clone for Verified<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0.content
+    }
+}
+
+impl<T> Verified<T> {
+    /// The bytes as received.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.bytes
+    }
+
+    /// The keys whose signatures counted.
+    pub fn signers(&self) -> &[KeyId] {
+        &self.0.signers
+    }
+}
+
+impl<T: Clone> Verified<T> {
+    /// A copy for an author to edit.
+    pub fn draft(&self) -> Draft<T> {
+        Draft::new(self.0.content.clone())
+    }
+}
+
+impl<T: Role> Signed<T> {
+    /// Takes bytes; nothing is read yet.
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self { bytes: bytes.into(), role: PhantomData }
+    }
+
+    /// Checks the signatures against what the delegator says, and reads the content they cover.
+    pub fn verify(self, authority: &Authority<'_>) -> Result<Verified<T>, VerifyError> {
+        let envelope = Envelope::read(authority.role, &self.bytes)?;
+        let signers = envelope.check(authority)?;
+        let content = envelope.content(authority.role)?;
+        Ok(Verified(Arc::new(Inner { content, signers, bytes: self.bytes.clone() })))
+    }
+
+    /// Which keys of the role have signed, whether they reach the threshold or not: for authors who collect
+    /// signatures. The content stays closed.
+    pub fn signed_by(&self, authority: &Authority<'_>) -> Result<Vec<KeyId>, VerifyError> {
+        let envelope = Envelope::read(authority.role, &self.bytes)?;
+        Ok(signers(authority, &envelope.signatures, &envelope.signed.canonical()))
+    }
+}
+
+impl Signed<Root> {
+    /// A root that is trusted because it came out of band: it must be signed as it says itself.
+    pub fn verify_initial(self) -> Result<Verified<Root>, VerifyError> {
+        self.verify_with(None)
+    }
+
+    /// The successor of `old`: signed as `old` and as it says itself (section 5.3.4). The version is not checked.
+    pub fn verify_successor(self, old: &Root) -> Result<Verified<Root>, VerifyError> {
+        self.verify_with(Some(old))
+    }
+
+    fn verify_with(self, old: Option<&Root>) -> Result<Verified<Root>, VerifyError> {
+        let envelope = Envelope::read(TopLevel::Root.name(), &self.bytes)?;
+        if let Some(old) = old {
+            envelope.check(&old.authority(TopLevel::Root))?;
+        }
+        let content: Root = envelope.content(TopLevel::Root.name())?;
+        let signers = envelope.check(&content.authority(TopLevel::Root))?;
+        Ok(Verified(Arc::new(Inner { content, signers, bytes: self.bytes.clone() })))
+    }
+}
+
+/// The two parts of a metadata file (section 4.2.1).
+struct Envelope<'a> {
+    signatures: BTreeMap<KeyId, Option<Vec<u8>>>,
+    signed: Json<'a>,
+}
+
+impl<'a> Envelope<'a> {
+    fn read(role: &str, bytes: &'a [u8]) -> Result<Self, VerifyError> {
+        let malformed = |error| VerifyError::Malformed { role: role.to_owned(), error };
+        let tree = parse(bytes).map_err(|error| malformed(error.into()))?;
+        let mut fields = Fields::new("metadata", tree).map_err(malformed)?;
+        let signed = fields.required("signed").map_err(malformed)?;
+        let list = fields.array("signatures").map_err(malformed)?;
+        if list.len() > MAX_SIGNATURES {
+            return Err(VerifyError::TooManySignatures { role: role.to_owned(), found: list.len() });
+        }
+        let mut signatures = BTreeMap::new();
+        for item in list {
+            let (keyid, signature) = signature(item).map_err(malformed)?;
+            if signatures.insert(keyid.clone(), signature).is_some() {
+                return Err(VerifyError::RepeatedSignature { role: role.to_owned(), keyid });
+            }
+        }
+        Ok(Self { signatures, signed })
+    }
+
+    fn check(&self, authority: &Authority<'_>) -> Result<Vec<KeyId>, VerifyError> {
+        let signers = signers(authority, &self.signatures, &self.signed.canonical());
+        if u64::try_from(signers.len()).unwrap_or(u64::MAX) >= authority.threshold {
+            return Ok(signers);
+        }
+        Err(VerifyError::BelowThreshold {
+            role: authority.role.to_owned(),
+            delegator: authority.delegator.to_owned(),
+            valid: signers.len(),
+            threshold: authority.threshold,
+        })
+    }
+
+    fn content<T: Role>(&self, role: &str) -> Result<T, VerifyError> {
+        T::from_json(self.signed.clone())
+            .map_err(|error| VerifyError::Malformed { role: role.to_owned(), error })
+    }
+}
+
+/// A key id and its signature; one that is not hexadecimal is `None`: present, but not valid.
+fn signature(item: Json<'_>) -> Result<(KeyId, Option<Vec<u8>>), ParseError> {
+    let mut fields = Fields::new("a signature", item)?;
+    let keyid = KeyId::new(fields.string("keyid")?)?;
+    let signature = fields.required("sig")?;
+    Ok((keyid, signature.as_str().and_then(|text| hex::decode(text).ok())))
+}
+
+/// The keys of `authority` that signed `message`: the one count of signatures, for every role.
+fn signers(
+    authority: &Authority<'_>,
+    signatures: &BTreeMap<KeyId, Option<Vec<u8>>>,
+    message: &[u8],
+) -> Vec<KeyId> {
+    let mut counted = BTreeSet::new();
+    let mut signers = Vec::new();
+    for (id, key) in authority.keys() {
+        let Some(Some(signature)) = signatures.get(id) else { continue };
+        let Some(public) = key.public() else { continue };
+        if !counted.contains(public) && key.verifies(message, signature) {
+            counted.insert(public);
+            signers.push(id.clone());
+        }
+    }
+    signers
+}
+
+/// Content that an author is editing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft<T> {
+    /// What will be signed.
+    pub content: T,
+}
+
+/// A draft as bytes: what is signed, and the text around which signatures go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payload {
+    canonical: Vec<u8>,
+    text: String,
+}
+
+impl<T> Draft<T> {
+    /// Starts a draft.
+    pub fn new(content: T) -> Self {
+        Self { content }
+    }
+}
+
+impl<T: Role> Draft<T> {
+    /// The bytes to sign and the text to publish.
+    pub fn payload(&self) -> Payload {
+        let json = self.content.to_json();
+        Payload { canonical: json.canonical(), text: json.to_text() }
+    }
+}
+
+impl Payload {
+    /// Exactly the bytes that are signed.
+    pub fn to_sign(&self) -> &[u8] {
+        &self.canonical
+    }
+
+    /// The metadata file with these signatures.
+    pub fn assemble(&self, signatures: &[(KeyId, Vec<u8>)]) -> Vec<u8> {
+        let signatures = signatures.iter().map(|(id, signature)| {
+            Json::object([
+                ("keyid", Json::str(id.as_str().to_owned())),
+                ("sig", Json::str(hex::encode(signature))),
+            ])
+        });
+        let signatures = Json::Array(signatures.collect()).to_text();
+        format!("{{\"signatures\":{signatures},\"signed\":{}}}", self.text).into_bytes()
+    }
+}
