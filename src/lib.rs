@@ -2,4 +2,5 @@
 pub mod client;
 pub mod crypto;
 pub mod tuf;
+pub mod python;
 pub mod store;
