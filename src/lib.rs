@@ -1,6 +1,8 @@
 //! wheelseal seals a Python package repository.
 pub mod client;
 pub mod crypto;
-pub mod tuf;
+pub mod keys;
 pub mod python;
+pub mod repository;
 pub mod store;
+pub mod tuf;

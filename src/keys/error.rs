@@ -1,0 +1,176 @@
+//! What can go wrong with a signing key, in words that never repeat key material or passphrases.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::uri::{KeyUri, SUPPORTED};
+use crate::crypto::CryptoError;
+
+/// Why a key cannot be named, read, written or used. Never carries key material.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum KeyError {
+    /// The text after the scheme is not what the scheme wants. It is not repeated: it may be a key pasted by mistake.
+    #[error("not a usable {scheme}: key URI: {reason}")]
+    BadUri {
+        /// The scheme, `file` for a bare path.
+        scheme: &'static str,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// No key can be opened by this scheme.
+    #[error("unknown key scheme \"{scheme}:\", expected one of {SUPPORTED}")]
+    UnknownScheme {
+        /// What stands before the colon.
+        scheme: String,
+    },
+    /// A public key was named where a signature is wanted.
+    #[error("{uri} is a public key, which cannot sign")]
+    PublicOnly {
+        /// The key.
+        uri: KeyUri,
+    },
+    /// The system refused to read or write.
+    #[error("cannot {what} {}: {message}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The kind of failure.
+        kind: io::ErrorKind,
+        /// The system's wording.
+        message: String,
+    },
+    /// A new key would replace a file.
+    #[error("{} exists, and a key is never overwritten", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Other users of the machine can read or replace the private key.
+    #[error("{} holds a private key and is open to other users (mode {mode:03o})", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Permission bits of the file.
+        mode: u32,
+    },
+    /// More bytes than any key has.
+    #[error("{uri} is larger than {limit} bytes")]
+    TooLarge {
+        /// The key.
+        uri: KeyUri,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The environment variable of an `env:` key is absent or not text.
+    #[error("the environment variable {name} is not set to text")]
+    NoVariable {
+        /// Name of the variable.
+        name: String,
+    },
+    /// No PEM block where one is expected.
+    #[error("{uri} is not a PEM key: {reason}")]
+    NotPem {
+        /// The key.
+        uri: KeyUri,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A PEM block of another kind.
+    #[error("{uri} holds a PEM block {found:?}, expected {expected}")]
+    WrongBlock {
+        /// The key.
+        uri: KeyUri,
+        /// Label of the block.
+        found: String,
+        /// Labels that would do.
+        expected: &'static str,
+    },
+    /// The key is encrypted in a way that is not read here.
+    #[error("{uri} is encrypted in an unsupported way: {reason}")]
+    Encryption {
+        /// The key.
+        uri: KeyUri,
+        /// Which way.
+        reason: String,
+    },
+    /// The passphrase does not open the key.
+    #[error("wrong passphrase for {uri}")]
+    WrongPassphrase {
+        /// The key.
+        uri: KeyUri,
+    },
+    /// A passphrase is needed and there is nobody to ask.
+    #[error("{uri} needs a passphrase: {variable} is not set and there is no terminal to ask on")]
+    NoPassphrase {
+        /// The key.
+        uri: KeyUri,
+        /// The variable that may hold the passphrase.
+        variable: &'static str,
+    },
+    /// A new passphrase is too short.
+    #[error("the passphrase has {found} characters, expected {minimum} or more")]
+    ShortPassphrase {
+        /// Its length in characters.
+        found: usize,
+        /// The least length.
+        minimum: usize,
+    },
+    /// A new passphrase was typed in two ways.
+    #[error("the two passphrases differ")]
+    PassphrasesDiffer,
+    /// The key is whole but of no use: algorithm, size, inner damage.
+    #[error("{uri}: {cause}")]
+    Unusable {
+        /// The key.
+        uri: KeyUri,
+        /// Why.
+        cause: CryptoError,
+    },
+    /// A key source of the tough library failed.
+    #[error("the key source {source_name} failed to {what}: {message}")]
+    Foreign {
+        /// The source, as its author shows it.
+        source_name: String,
+        /// What was tried.
+        what: &'static str,
+        /// The source's wording.
+        message: String,
+    },
+}
+
+impl KeyError {
+    pub(super) fn io(what: &'static str, path: &std::path::Path, error: &io::Error) -> Self {
+        Self::Io { what, path: path.to_owned(), kind: error.kind(), message: error.to_string() }
+    }
+
+    /// What the person running wheelseal can do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::BadUri { .. } => Some("name the key, as in file:keys/root.pem or env:ROOT_KEY"),
+            Self::UnknownScheme { .. } => {
+                Some("a file whose name has a colon is written with its scheme, as in file:odd:name.pem")
+            }
+            Self::PublicOnly { .. } => Some("name the private key file"),
+            Self::Io { kind: io::ErrorKind::NotFound, .. } => {
+                Some("check the path: it is relative to the current folder")
+            }
+            Self::Exists { .. } => Some("choose another name, or move the old key away first"),
+            Self::Exposed { .. } => {
+                Some("run `chmod 600` on the file; if others had access, replace the key")
+            }
+            Self::NoVariable { .. } => Some("set it to the whole PEM text, line breaks included"),
+            Self::NotPem { .. } => Some("if tuftool made the key, name it tough:PATH"),
+            Self::WrongBlock { .. } | Self::Encryption { .. } => {
+                Some("rewrite the key with `openssl pkcs8 -topk8 -in OLD -out NEW`")
+            }
+            Self::NoPassphrase { .. } => {
+                Some("set WHEELSEAL_PASSPHRASE, from a secret store where there is one")
+            }
+            _ => None,
+        }
+    }
+}

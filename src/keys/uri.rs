@@ -1,0 +1,142 @@
+//! The name of a key: `file:PATH`, `env:NAME`, `pub:PATH`, `tough:PATH`, or a bare path, which means `file:`.
+//!
+//! Paths are taken as they stand: no percent-encoding, relative to the current folder. Text that looks like the key
+//! itself is refused without being repeated.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::KeyError;
+
+/// The forms of a [`KeyUri`], for messages and help.
+#[cfg(feature = "tough-keys")]
+pub const SUPPORTED: &str = "file:PATH, env:NAME, pub:PATH, tough:PATH";
+/// The forms of a [`KeyUri`], for messages and help.
+#[cfg(not(feature = "tough-keys"))]
+pub const SUPPORTED: &str = "file:PATH, env:NAME, pub:PATH (this build has no tough:PATH)";
+
+/// Characters of a URI scheme, at most; longer text before a colon belongs to a path.
+const MAX_SCHEME: usize = 20;
+
+/// Where a key is. Paths are not empty and hold no control characters; variable names are those a shell can set.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyUri {
+    /// A PEM file: private, or public where a public key is enough.
+    File(PathBuf),
+    /// An environment variable that holds a PEM private key.
+    Env(String),
+    /// A PEM file that must hold a public key.
+    Public(PathBuf),
+    /// A key file of tuftool, read by the tough library.
+    #[cfg(feature = "tough-keys")]
+    Tough(PathBuf),
+}
+
+impl FromStr for KeyUri {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        match text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) {
+            None => path("file", text).map(Self::File),
+            Some(("file", rest)) => path("file", rest).map(Self::File),
+            Some(("pub", rest)) => path("pub", rest).map(Self::Public),
+            #[cfg(feature = "tough-keys")]
+            Some(("tough", rest)) => path("tough", rest).map(Self::Tough),
+            Some(("env", rest)) => variable(rest).map(Self::Env),
+            Some((scheme, _)) => Err(KeyError::UnknownScheme { scheme: scheme.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for KeyUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::Public(path) => write!(f, "pub:{}", path.display()),
+            #[cfg(feature = "tough-keys")]
+            Self::Tough(path) => write!(f, "tough:{}", path.display()),
+        }
+    }
+}
+
+/// RFC 3986 section 3.1, in lower case, and two letters at least: `C:` is a drive.
+fn is_scheme(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-' | '.');
+    (2..=MAX_SCHEME).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(allowed)
+}
+
+fn path(scheme: &'static str, text: &str) -> Result<PathBuf, KeyError> {
+    let refused = |reason| Err(KeyError::BadUri { scheme, reason });
+    if text.is_empty() {
+        return refused("the path is empty");
+    }
+    if text.contains("-----") {
+        return refused("this is a key, not the name of one");
+    }
+    if text.chars().any(char::is_control) {
+        return refused("the path has control characters");
+    }
+    Ok(PathBuf::from(text))
+}
+
+fn variable(name: &str) -> Result<String, KeyError> {
+    let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+    if name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit()) {
+        return Ok(name.to_owned());
+    }
+    Err(KeyError::BadUri { scheme: "env", reason: "not the name of an environment variable" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uri_reads_back_as_written_and_a_bare_path_is_a_file() {
+        for text in ["file:a/b.pem", "file:/a:b", "file:awskms:x", "env:ROOT_KEY_1", "pub:k.pem"] {
+            assert_eq!(text.parse::<KeyUri>().unwrap().to_string(), text);
+        }
+        for path in ["root.pem", "./a:b", "C:\\keys\\root.pem", "/x/awskms:y", "Upper:z"] {
+            assert_eq!(path.parse(), Ok(KeyUri::File(path.into())));
+        }
+    }
+
+    #[cfg(feature = "tough-keys")]
+    #[test]
+    fn tough_keys_have_their_own_scheme() {
+        assert_eq!("tough:k.der".parse(), Ok(KeyUri::Tough("k.der".into())));
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_refused_and_the_known_ones_are_named() {
+        for scheme in ["pkcs11", "awskms", "gcpkms", "https"] {
+            let refused = format!("{scheme}:key").parse::<KeyUri>().unwrap_err();
+            assert_eq!(refused, KeyError::UnknownScheme { scheme: scheme.into() });
+            assert!(
+                refused.to_string().contains("expected one of file:PATH, env:NAME, pub:PATH"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_pasted_as_a_name_is_refused_and_not_repeated() {
+        let pem = include_str!("fixtures/worthless-ed25519.pem");
+        let secret = pem.lines().nth(1).unwrap();
+        for text in [
+            pem.to_owned(),
+            format!("file:{pem}"),
+            format!("env:{pem}"),
+            format!("env:{secret}"),
+            String::new(),
+        ] {
+            let refused = text.parse::<KeyUri>().unwrap_err();
+            assert!(matches!(refused, KeyError::BadUri { .. }), "{refused}");
+            assert!(!format!("{refused} {refused:?}").contains(secret));
+        }
+    }
+}

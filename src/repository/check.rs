@@ -1,0 +1,297 @@
+//! Verifies the whole repository as a client would, with the client's own code: every role, every target file, and
+//! nothing in `metadata/` that is no role's.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout, path};
+use crate::crypto::Hasher;
+use crate::store::{Entry, StorePath};
+use crate::tuf::lookup::Edge;
+use crate::tuf::metadata::{Delegations, TargetFile, Targets};
+use crate::tuf::path::{RoleName, TargetPath};
+use crate::tuf::signed::Verified;
+use crate::tuf::trusted::{Limits, Request, RootChain, Trusted};
+
+/// Bytes of a target file read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// Something that a client would refuse, or that does not belong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Role or file.
+    pub subject: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// Roles that verify.
+    pub roles: u64,
+    /// Target files that are as signed.
+    pub targets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// Superseded or left-over files that `gc` may remove; nothing is wrong with them.
+    pub unreferenced: u64,
+}
+
+impl Checked {
+    fn problem(&mut self, subject: impl Into<String>, what: impl ToString) {
+        self.problems.push(Problem { subject: subject.into(), what: what.to_string() });
+    }
+}
+
+impl Repository {
+    /// Checks everything. Trust starts from the first root, as a client's would that has been there from the start.
+    pub async fn check(&self, now: DateTime<Utc>, progress: &dyn Progress) -> Result<Checked, RepositoryError> {
+        let mut checked = Checked::default();
+        let mut trusted = match self.top_level(now, &mut checked).await {
+            Ok(trusted) => trusted,
+            Err(error @ (RepositoryError::Trust(_) | RepositoryError::Missing(_))) => {
+                checked.problem("top-level metadata", error);
+                return Ok(checked);
+            }
+            Err(error) => return Err(error),
+        };
+        let roles = self.all_roles(&mut trusted, &mut checked, progress).await?;
+        let mut names: BTreeSet<String> =
+            ["root", "timestamp", "snapshot", "targets"].map(ToOwned::to_owned).into();
+        let total = u64::try_from(roles.len()).unwrap_or(u64::MAX);
+        for (done, (edge, metadata)) in (1..).zip(&roles) {
+            names.insert(edge.role().file_stem());
+            for (name, file) in &metadata.targets {
+                self.check_target(name, file, edge, &mut checked).await?;
+            }
+            progress.at("checking files", done, total);
+        }
+        for name in trusted.snapshot().meta.keys() {
+            let stem = name.strip_suffix(".json").unwrap_or(name);
+            if !names.contains(&crate::tuf::path::percent_quote(stem, b"")) {
+                checked.problem(name, "is in the snapshot, but no role delegates to it");
+            }
+        }
+        self.check_names(&names, &trusted, &mut checked).await?;
+        Ok(checked)
+    }
+
+    /// The client workflow over the store.
+    async fn top_level(&self, now: DateTime<Utc>, checked: &mut Checked) -> Result<Trusted, RepositoryError> {
+        let first = self.must_fetch(&Request { path: "1.root.json".to_owned(), max_len: MAX_METADATA }).await?;
+        let mut chain = RootChain::start(first, now, Limits::default())?;
+        while let Some(bytes) = self.fetch(&chain.request()?).await? {
+            chain.accept(bytes)?;
+            checked.roles += 1;
+        }
+        let timestamp = chain.finish()?;
+        let bytes = self.must_fetch(&timestamp.request()).await?;
+        let snapshot = timestamp.accept(bytes)?;
+        let bytes = self.must_fetch(&snapshot.request()?).await?;
+        let targets = snapshot.accept(bytes)?;
+        let bytes = self.must_fetch(&targets.request()?).await?;
+        checked.roles += 4;
+        Ok(targets.accept(bytes)?)
+    }
+
+    /// Every delegated role, depth first.
+    async fn all_roles(
+        &self,
+        trusted: &mut Trusted,
+        checked: &mut Checked,
+        progress: &dyn Progress,
+    ) -> Result<Vec<(Edge, Verified<Targets>)>, RepositoryError> {
+        let mut stack = edges(&[(RoleName::targets(), trusted.targets().clone())], checked);
+        let mut roles = Vec::new();
+        let total = u64::try_from(trusted.snapshot().meta.len()).unwrap_or(u64::MAX);
+        while let Some(edge) = stack.pop() {
+            if trusted.delegated(&edge).is_some() {
+                continue;
+            }
+            let accepted = match trusted.request(&edge) {
+                Ok(request) => match self.fetch(&request).await? {
+                    Some(bytes) => trusted.accept(&edge, bytes).map_err(|error| error.to_string()),
+                    None => Err(format!("{} is missing", request.path)),
+                },
+                Err(error) => Err(error.to_string()),
+            };
+            match (accepted, trusted.delegated(&edge).cloned()) {
+                (Ok(()), Some(metadata)) => {
+                    checked.roles += 1;
+                    let mut chain = edge.chain().to_vec();
+                    chain.push((edge.role().clone(), metadata.clone()));
+                    stack.extend(edges(&chain, checked));
+                    roles.push((edge, metadata));
+                }
+                (Err(error), _) => checked.problem(edge.role().as_str(), error),
+                (Ok(()), None) => checked.problem(edge.role().as_str(), "was not kept"),
+            }
+            progress.at("checking roles", checked.roles, total);
+        }
+        Ok(roles)
+    }
+
+    async fn check_target(
+        &self,
+        name: &str,
+        file: &TargetFile,
+        edge: &Edge,
+        checked: &mut Checked,
+    ) -> Result<(), RepositoryError> {
+        let target = match TargetPath::new(name) {
+            Ok(target) => target,
+            Err(error) => {
+                checked.problem(edge.role().as_str(), error);
+                return Ok(());
+            }
+        };
+        if !may_speak(edge, &target) {
+            checked.problem(name, format!("role {} lists it, but may not speak for it", edge.role()));
+            return Ok(());
+        }
+        let Some(hash) = file.hashes.name() else {
+            checked.problem(name, "has no hash of a known algorithm");
+            return Ok(());
+        };
+        let at = path(format!("{}/{}", layout::TARGETS, target.location(Some(&hash))))?;
+        match self.measure(&at, file).await? {
+            Ok(()) => {
+                checked.targets += 1;
+                checked.bytes += file.length;
+            }
+            Err(what) => checked.problem(at.as_str(), what),
+        }
+        Ok(())
+    }
+
+    /// Length and hashes of a stored file against its entry.
+    async fn measure(
+        &self,
+        at: &StorePath,
+        file: &TargetFile,
+    ) -> Result<Result<(), String>, RepositoryError> {
+        let Some(stream) = self.store.open(at).await? else { return Ok(Err("is missing".to_owned())) };
+        let (digests, length) = digest(stream, file.hashes.sha512.is_some(), at).await?;
+        if length != file.length {
+            return Ok(Err(format!("has {length} bytes, signed are {}", file.length)));
+        }
+        if file.hashes.sha256.is_some_and(|expected| expected != digests.sha256) {
+            return Ok(Err(format!("has SHA-256 {}, which is not the one signed", hex::encode(digests.sha256))));
+        }
+        let same = match (&file.hashes.sha512, &digests.sha512) {
+            (Some(expected), Some(found)) => **expected == *found,
+            _ => true,
+        };
+        Ok(if same { Ok(()) } else { Err("has another SHA-512 than the one signed".to_owned()) })
+    }
+
+    /// SHA-256 and length of a stored file.
+    pub(super) async fn hash_stored(&self, at: &StorePath) -> Result<([u8; 32], u64), RepositoryError> {
+        let stream = self.store.open(at).await?.ok_or_else(|| RepositoryError::Missing(at.to_string()))?;
+        let (digests, length) = digest(stream, false, at).await?;
+        Ok((digests.sha256, length))
+    }
+
+    /// Files in `metadata/` that are not current, or no role's at all.
+    async fn check_names(
+        &self,
+        stems: &BTreeSet<String>,
+        trusted: &Trusted,
+        checked: &mut Checked,
+    ) -> Result<(), RepositoryError> {
+        let entries: Vec<Entry> = self.store.list(layout::METADATA).await?;
+        for entry in entries {
+            let name = entry.path.segments().last().unwrap_or_default().to_owned();
+            let Some((version, stem)) = split_name(&name) else {
+                if !matches!(name.as_str(), "timestamp.json" | "root.json") {
+                    checked.problem(entry.path.as_str(), "is no metadata file of this repository");
+                }
+                continue;
+            };
+            if !stems.contains(stem) {
+                checked.problem(entry.path.as_str(), "belongs to no role of this repository");
+            } else if stem != "root" && current(trusted, stem) != Some(version) {
+                checked.unreferenced += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, request: &Request) -> Result<Option<Vec<u8>>, RepositoryError> {
+        let at = path(format!("{}/{}", layout::METADATA, request.path))?;
+        Ok(self.store.get(&at, request.max_len).await?.map(|object| object.bytes))
+    }
+
+    async fn must_fetch(&self, request: &Request) -> Result<Vec<u8>, RepositoryError> {
+        self.fetch(request).await?.ok_or_else(|| RepositoryError::Missing(request.path.clone()))
+    }
+}
+
+async fn digest(
+    mut stream: Pin<Box<dyn AsyncRead + Send>>,
+    sha512: bool,
+    at: &StorePath,
+) -> Result<(crate::crypto::Digests, u64), RepositoryError> {
+    let mut hasher = Hasher::new(sha512);
+    let mut buffer = vec![0; CHUNK];
+    let mut length = 0_u64;
+    loop {
+        let count = stream.read(&mut buffer).await.map_err(|error| RepositoryError::File {
+            what: "reading",
+            file: at.to_string(),
+            reason: error.to_string(),
+        })?;
+        if count == 0 {
+            return Ok((hasher.finish(), length));
+        }
+        hasher.update(buffer.get(..count).unwrap_or_default());
+        length = length.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+}
+
+/// Whether every delegation on the way to the role matches the target.
+fn may_speak(edge: &Edge, target: &TargetPath) -> bool {
+    let below = edge.chain().iter().skip(1).map(|(role, _)| role).chain([edge.role()]);
+    edge.chain().iter().zip(below).all(|((_, delegator), role)| {
+        let matching = delegator.delegations.as_ref().and_then(|delegations| delegations.matching(target).ok());
+        matching.is_some_and(|matching| matching.iter().any(|matched| matched.role == *role))
+    })
+}
+
+fn edges(chain: &[(RoleName, Verified<Targets>)], checked: &mut Checked) -> Vec<Edge> {
+    let Some((role, metadata)) = chain.last() else { return Vec::new() };
+    let mut edges = Vec::new();
+    for name in metadata.delegations.iter().flat_map(Delegations::names) {
+        match name {
+            Ok(name) => edges.push(Edge::new(chain.to_vec(), name)),
+            Err(error) => checked.problem(role.as_str(), error),
+        }
+    }
+    edges.reverse();
+    edges
+}
+
+/// `N.stem.json` taken apart.
+pub(super) fn split_name(name: &str) -> Option<(u64, &str)> {
+    let (version, rest) = name.split_once('.')?;
+    Some((version.parse().ok()?, rest.strip_suffix(".json")?))
+}
+
+/// The current version of a role, by its quoted name.
+fn current(trusted: &Trusted, stem: &str) -> Option<u64> {
+    if stem == "snapshot" {
+        return Some(trusted.snapshot().common.version);
+    }
+    let meta = &trusted.snapshot().meta;
+    let quoted = |name: &str| crate::tuf::path::percent_quote(name.strip_suffix(".json").unwrap_or(name), b"");
+    let direct = meta.get(&format!("{stem}.json"));
+    let entry = direct.or_else(|| meta.iter().find(|(name, _)| quoted(name) == stem).map(|(_, file)| file));
+    entry.map(|file| file.version)
+}

@@ -1,0 +1,139 @@
+//! Why an admin's command did not do what it was asked.
+
+use thiserror::Error;
+
+use crate::crypto::CryptoError;
+use crate::keys::KeyError;
+use crate::python::{ArchiveError, FilenameError, PageError};
+use crate::store::StoreError;
+use crate::tuf::path::NameError;
+use crate::tuf::signed::VerifyError;
+use crate::tuf::trusted::TrustError;
+
+/// Why an admin's command did not do what it was asked. The repository is as before.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RepositoryError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A signing key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A public key that cannot be written down.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+    /// The repository's own metadata does not verify.
+    #[error("the repository's own metadata: {0}")]
+    Verify(#[from] VerifyError),
+    /// The repository's own metadata is not consistent.
+    #[error("the repository's own metadata: {0}")]
+    Trust(#[from] TrustError),
+    /// A name that cannot be used.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// There is no repository here.
+    #[error("{0} does not exist: this is no wheelseal repository")]
+    NoRepository(String),
+    /// There is one already.
+    #[error("{0} exists: this is a repository already")]
+    AlreadyRepository(String),
+    /// A file that the repository's own metadata names is gone.
+    #[error("{0} is missing, though the repository's own metadata names it")]
+    Missing(String),
+    /// `wheelseal.toml` does not read.
+    #[error("wheelseal.toml does not read: {0}")]
+    Settings(String),
+    /// Too few of the keys at hand may sign for a role.
+    #[error("{role} needs {needed} signature(s), the keys at hand can make {able}")]
+    KeysMissing {
+        /// The role.
+        role: String,
+        /// Its threshold.
+        needed: u64,
+        /// Keys at hand that count for it.
+        able: usize,
+        /// The keys that would count, by the start of their ids.
+        accepted: Vec<String>,
+    },
+    /// A plan that makes no sense.
+    #[error("{0}")]
+    Plan(String),
+    /// A file name that is no distribution's.
+    #[error("{file}: {error}")]
+    Filename {
+        /// The file.
+        file: String,
+        /// Why.
+        error: FilenameError,
+    },
+    /// A distribution whose content is not what its name says, or not safe to read.
+    #[error("{file}: {error}")]
+    Archive {
+        /// The file.
+        file: String,
+        /// Why.
+        error: ArchiveError,
+    },
+    /// A local file that does not read.
+    #[error("{what} {file}: {reason}")]
+    File {
+        /// Verb.
+        what: &'static str,
+        /// The file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// A published page does not read.
+    #[error("the page of {project}: {error}")]
+    Page {
+        /// The project.
+        project: String,
+        /// Why.
+        error: PageError,
+    },
+    /// A file name that stands for other content already.
+    #[error("{filename} is published already with SHA-256 {published}, this one has {found}")]
+    Conflict {
+        /// The file name.
+        filename: String,
+        /// What is published.
+        published: String,
+        /// What was given.
+        found: String,
+    },
+    /// A file or project that is not there.
+    #[error("{0} is not published")]
+    NotPublished(String),
+    /// Others kept publishing all the time.
+    #[error("gave up after {0} attempts: other publishers were faster each time")]
+    Busy(u32),
+    /// A second verifier does not agree, or cannot read this kind of repository.
+    #[error("{verifier}: {reason}")]
+    SecondVerifier {
+        /// Its name.
+        verifier: &'static str,
+        /// What it says.
+        reason: String,
+    },
+}
+
+impl RepositoryError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint().map(Into::into),
+            Self::Key(error) => error.hint().map(Into::into),
+            Self::NoRepository(_) => Some("make one with: wheelseal init --help".into()),
+            Self::KeysMissing { accepted, .. } => {
+                Some(format!("give them with --key URI; accepted are the keys {}", accepted.join(", ")))
+            }
+            Self::Conflict { .. } => {
+                Some("a published file never changes; give the new content a new version or build number".into())
+            }
+            Self::Busy(_) => Some("run the command again; nothing was lost".into()),
+            Self::Missing(_) => Some("restore the file from a mirror or backup, then run: wheelseal check".into()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The signing keys at hand.
+
+use crate::keys::Signer;
+use crate::tuf::key::KeyId;
+use crate::tuf::metadata::Role;
+use crate::tuf::signed::{Authority, Draft, Payload};
+
+use super::RepositoryError;
+
+/// Signers, in no order. A signer counts for a role if the role lists the same public key, under whatever id.
+#[derive(Debug, Default)]
+pub struct Keyring {
+    signers: Vec<Box<dyn Signer>>,
+}
+
+impl Keyring {
+    /// A keyring of these.
+    pub fn new(signers: Vec<Box<dyn Signer>>) -> Self {
+        Self { signers }
+    }
+
+    /// Adds a signer.
+    pub fn add(&mut self, signer: Box<dyn Signer>) {
+        self.signers.push(signer);
+    }
+
+    /// All signers.
+    pub fn signers(&self) -> impl Iterator<Item = &dyn Signer> {
+        self.signers.iter().map(|signer| &**signer)
+    }
+
+    /// Whether the keys at hand reach the role's threshold.
+    pub fn reaches(&self, authority: &Authority<'_>) -> bool {
+        u64::try_from(self.usable(authority).len()).unwrap_or(u64::MAX) >= authority.threshold()
+    }
+
+    /// An error that tells which keys are missing, unless the threshold is reached.
+    pub fn require(&self, authority: &Authority<'_>) -> Result<(), RepositoryError> {
+        if self.reaches(authority) {
+            return Ok(());
+        }
+        Err(RepositoryError::KeysMissing {
+            role: authority.role().to_owned(),
+            needed: authority.threshold(),
+            able: self.usable(authority).len(),
+            accepted: authority.keys().map(|(id, _)| id.short()).collect(),
+        })
+    }
+
+    /// The file, signed by every key at hand that counts for any of `authorities`; each must reach its threshold.
+    pub(super) async fn sign<T: Role>(
+        &self,
+        draft: &Draft<T>,
+        authorities: &[Authority<'_>],
+    ) -> Result<Vec<u8>, RepositoryError> {
+        for authority in authorities {
+            self.require(authority)?;
+        }
+        self.sign_as_able(&draft.payload(), authorities).await
+    }
+
+    /// The same without demanding any threshold.
+    pub(super) async fn sign_as_able(
+        &self,
+        payload: &Payload,
+        authorities: &[Authority<'_>],
+    ) -> Result<Vec<u8>, RepositoryError> {
+        let mut signatures: Vec<(KeyId, Vec<u8>)> = Vec::new();
+        for (id, signer) in authorities.iter().flat_map(|authority| self.usable(authority)) {
+            if signatures.iter().all(|(done, _)| done != id) {
+                signatures.push((id.clone(), signer.sign(payload.to_sign()).await?));
+            }
+        }
+        Ok(payload.assemble(&signatures))
+    }
+
+    /// Pairs of key id and signer that count for the role; each public key once.
+    fn usable<'a>(&'a self, authority: &Authority<'a>) -> Vec<(&'a KeyId, &'a dyn Signer)> {
+        let mut usable: Vec<(&KeyId, &dyn Signer)> = Vec::new();
+        for (id, key) in authority.keys() {
+            let fits = |signer: &&dyn Signer| {
+                key.public().is_some() && signer.key().public() == key.public() && signer.key().scheme() == key.scheme()
+            };
+            let signer = self.signers().find(fits);
+            let Some(signer) = signer else { continue };
+            if usable.iter().all(|(_, other)| other.key().public() != key.public()) {
+                usable.push((id, signer));
+            }
+        }
+        usable
+    }
+}

@@ -1,0 +1,51 @@
+//! Where each file lies in the store. The same layout serves TUF clients and, by the plain names, pip.
+
+use super::{RepositoryError, path};
+use crate::python::ProjectName;
+use crate::store::StorePath;
+use crate::tuf::metadata::Version;
+use crate::tuf::path::{TargetPath, percent_quote};
+
+/// Folder of all metadata.
+pub(super) const METADATA: &str = "metadata";
+/// Folder of all target files.
+pub(super) const TARGETS: &str = "targets";
+/// Folder of the unsigned pages for plain installers.
+pub(super) const SIMPLE: &str = "simple";
+/// Notes on pages that are still to be written.
+pub(super) const PENDING_PAGES: &str = "staging/pages";
+
+/// `metadata/N.role.json`.
+pub(super) fn versioned(role: &str, version: Version) -> Result<StorePath, RepositoryError> {
+    path(format!("{METADATA}/{version}.{}.json", percent_quote(role, b"")))
+}
+
+/// `metadata/timestamp.json`, the commit point.
+pub(super) fn timestamp() -> Result<StorePath, RepositoryError> {
+    path(format!("{METADATA}/timestamp.json"))
+}
+
+/// `metadata/root.json`: the newest root under a fixed name, for people; clients never ask for it.
+pub(super) fn newest_root() -> Result<StorePath, RepositoryError> {
+    path(format!("{METADATA}/root.json"))
+}
+
+/// `targets/dir/HASH.file`.
+pub(super) fn hashed(target: &TargetPath, sha256: &[u8; 32]) -> Result<StorePath, RepositoryError> {
+    path(format!("{TARGETS}/{}", target.location(Some(&hex::encode(sha256)))))
+}
+
+/// `targets/dir/file`: PEP 458's copy under the original name, for installers that know no TUF.
+pub(super) fn plain(target: &TargetPath) -> Result<StorePath, RepositoryError> {
+    path(format!("{TARGETS}/{target}"))
+}
+
+/// The target of a distribution file: `project/filename`.
+pub(super) fn distribution(project: &ProjectName, filename: &str) -> Result<TargetPath, RepositoryError> {
+    Ok(TargetPath::new(format!("{project}/{filename}"))?)
+}
+
+/// The target of a project's page: `simple/project/index.json`.
+pub(super) fn page(project: &ProjectName) -> Result<TargetPath, RepositoryError> {
+    Ok(TargetPath::new(format!("{SIMPLE}/{project}/index.json"))?)
+}

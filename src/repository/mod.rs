@@ -1,0 +1,109 @@
+//! The repository as its admins see it: plan → sign → commit.
+//!
+//! | file | room |
+//! |---|---|
+//! | `settings` | `wheelseal.toml` |
+//! | `layout` | where each file lies in the store |
+//! | `keyring` | the signing keys at hand, and which roles they can sign |
+//! | `state` | the signed state, read back and verified |
+//! | `commit` | new files, then the one commit point |
+//! | `init`, `publish`, `bump`, `rotate` | the changes |
+//! | `status`, `check`, `gc`, `diff` | looking after it |
+//!
+//! The signed repository is the state; there is no database. Every change reads it, plans new files, writes them
+//! under names that were free, and swaps `timestamp.json`. Until that swap nothing has happened; after it, all has.
+//! What a crash leaves behind is unreferenced files, which [`gc`] removes, and notes in `staging/pages/`, by which the
+//! next change finishes the unsigned pages that plain pip reads.
+
+mod bump;
+mod check;
+mod commit;
+mod diff;
+mod error;
+mod gc;
+mod init;
+mod keyring;
+mod layout;
+mod pages;
+mod publish;
+mod rotate;
+mod settings;
+mod state;
+mod status;
+#[cfg(feature = "tough-keys")]
+mod tough_check;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+pub use bump::{Bumped, Due};
+pub use check::{Checked, Problem};
+pub use diff::{Change, Difference};
+pub use error::RepositoryError;
+pub use gc::{Collected, Retention};
+pub use init::{BinStyle, Plan, RolePlan};
+pub use keyring::Keyring;
+pub use publish::{Distribution, Edit, Published, read_distribution};
+pub use settings::{Expiry, Profile, Settings};
+pub use state::State;
+pub use status::{RoleStatus, Status};
+
+use crate::store::{Store, StorePath};
+
+/// Bytes of any one metadata file that is read back, at most.
+pub const MAX_METADATA: u64 = 64 * 1024 * 1024;
+
+/// How far long work has come. Called often; cheap implementations only.
+pub trait Progress: Sync {
+    /// `done` of `total` steps of `what` are done.
+    fn at(&self, what: &'static str, done: u64, total: u64);
+}
+
+/// Nobody watches.
+#[derive(Debug, Clone, Copy)]
+pub struct Unwatched;
+
+impl Progress for Unwatched {
+    fn at(&self, _: &'static str, _: u64, _: u64) {}
+}
+
+/// A repository in a store.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    store: Arc<dyn Store>,
+    settings: Settings,
+}
+
+impl Repository {
+    /// Opens an existing repository: its settings must be there.
+    pub async fn open(store: Arc<dyn Store>) -> Result<Self, RepositoryError> {
+        let settings = Settings::load(&*store).await?;
+        Ok(Self { store, settings })
+    }
+
+    /// Where its files are.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The signed state as it is now. Expiry is not checked: an admin must be able to repair what has expired.
+    pub async fn state(&self) -> Result<State, RepositoryError> {
+        State::load(&*self.store).await
+    }
+}
+
+/// The date `days` after `now`, in whole seconds.
+fn days_after(now: DateTime<Utc>, days: u32) -> DateTime<Utc> {
+    let whole = DateTime::from_timestamp(now.timestamp(), 0).unwrap_or(now);
+    whole.checked_add_days(chrono::Days::new(days.into())).unwrap_or(whole)
+}
+
+fn path(text: impl Into<String>) -> Result<StorePath, RepositoryError> {
+    Ok(StorePath::new(text)?)
+}

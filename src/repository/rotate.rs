@@ -1,0 +1,145 @@
+//! New keys for a top-level role.
+//!
+//! While the old keys are at hand nothing breaks for anyone: the role's file is first signed by old and new keys and
+//! committed, so that it is good under both roots; then the new root appears. Without the old keys (lost, stolen) the
+//! new root comes first and the file right after; clients in between fail closed and try again. A crash in between is
+//! made good by `bump`, which signs under the newest root.
+
+use chrono::{DateTime, Utc};
+
+use super::commit::{NewRole, Transaction};
+use super::init::RolePlan;
+use super::keyring::Keyring;
+use super::state::State;
+use super::{Repository, RepositoryError, days_after, layout};
+use crate::store::{Content, StoreError};
+use crate::tuf::metadata::{Root, TopLevel, Version};
+use crate::tuf::signed::Draft;
+
+/// Attempts at replacing the root under its fixed name.
+const MAX_ATTEMPTS: u32 = 100;
+
+impl Repository {
+    /// Gives `role` the keys of `plan`. Needs the old and, for root itself, the new root keys. Returns the new root's
+    /// version.
+    pub async fn rotate(
+        &self,
+        keys: &Keyring,
+        role: TopLevel,
+        plan: &RolePlan,
+        now: DateTime<Utc>,
+    ) -> Result<Version, RepositoryError> {
+        plan.check(role.name())?;
+        let state = self.state().await?;
+        self.finish_pending(&state).await?;
+        refuse_mixing(&state, role, plan)?;
+        let mut successor = self.successor(&state, now);
+        *successor.content.role_mut(role) = plan.role_keys();
+        successor.content.keys.extend(plan.by_id());
+        forget_unused(&mut successor.content);
+        let root_bytes = self.sign_root(keys, &state, &successor).await?;
+        let version = successor.content.common.version;
+        if role == TopLevel::Root {
+            self.publish_root(&successor.content, &root_bytes).await?;
+            return Ok(version);
+        }
+        keys.require(&successor.content.authority(role))?;
+        if keys.reaches(&state.root.authority(role)) {
+            self.resign(keys, &state, role, Some(&successor.content), now).await?;
+            self.publish_root(&successor.content, &root_bytes).await?;
+        } else {
+            self.publish_root(&successor.content, &root_bytes).await?;
+            let state = self.state().await?;
+            self.resign(keys, &state, role, None, now).await?;
+        }
+        Ok(version)
+    }
+
+    /// Replaces the list of online keys in the settings.
+    pub async fn set_online_keys(&mut self, uris: Vec<String>) -> Result<(), RepositoryError> {
+        self.settings.keys.online = uris;
+        self.settings.replace(&*self.store).await
+    }
+
+    /// The next root, with nothing changed yet.
+    pub(super) fn successor(&self, state: &State, now: DateTime<Utc>) -> Draft<Root> {
+        let mut draft = state.root.draft();
+        draft.content.common.version = draft.content.common.version.saturating_add(1);
+        draft.content.common.expires = days_after(now, self.settings.expiry.root);
+        draft
+    }
+
+    /// Signed as the old root and as the new one demand.
+    pub(super) async fn sign_root(
+        &self,
+        keys: &Keyring,
+        state: &State,
+        successor: &Draft<Root>,
+    ) -> Result<Vec<u8>, RepositoryError> {
+        let (old, new) = (state.root.authority(TopLevel::Root), successor.content.authority(TopLevel::Root));
+        keys.sign(successor, &[old, new]).await
+    }
+
+    /// Publishes a root: at once good for every client.
+    pub(super) async fn publish_root(&self, root: &Root, bytes: &[u8]) -> Result<(), RepositoryError> {
+        self.store.create(&layout::versioned("root", root.common.version)?, Content::Bytes(bytes)).await?;
+        let at = layout::newest_root()?;
+        for _ in 0..MAX_ATTEMPTS {
+            let old = self.store.get(&at, super::MAX_METADATA).await?.map(|object| object.tag);
+            match self.store.swap(&at, bytes, old.as_ref()).await {
+                Err(StoreError::Conflict { .. }) => {}
+                done => return Ok(done.map(drop)?),
+            }
+        }
+        Err(RepositoryError::Busy(MAX_ATTEMPTS))
+    }
+
+    async fn resign(
+        &self,
+        keys: &Keyring,
+        state: &State,
+        role: TopLevel,
+        successor: Option<&Root>,
+        now: DateTime<Utc>,
+    ) -> Result<(), RepositoryError> {
+        let mut transaction = Transaction { successor, ..Transaction::empty() };
+        if role == TopLevel::Targets {
+            let mut draft = state.targets.draft();
+            draft.content.common.version = draft.content.common.version.saturating_add(1);
+            draft.content.common.expires = days_after(now, self.settings.expiry.targets);
+            let roots = [&*state.root].into_iter().chain(successor);
+            let authorities = roots.map(|root| root.authority(role)).collect();
+            transaction.roles.push(NewRole { draft, authorities, hashed: true });
+        }
+        transaction.snapshot = role == TopLevel::Snapshot;
+        self.commit(keys, state, transaction, now).await.map(drop)
+    }
+}
+
+/// An offline role must not get a key that signs online, nor an online role one that signs offline.
+fn refuse_mixing(state: &State, role: TopLevel, plan: &RolePlan) -> Result<(), RepositoryError> {
+    let offline = [TopLevel::Root, TopLevel::Targets];
+    let online = [TopLevel::Timestamp, TopLevel::Snapshot];
+    let others = if offline.contains(&role) { online } else { offline };
+    for other in others {
+        let authority = state.root.authority(other);
+        let mut keys = authority.keys().map(|(_, key)| key);
+        if let Some(shared) = keys.find(|key| plan.keys.iter().any(|new| new.public() == key.public())) {
+            let message = format!(
+                "{} and {} must not share a key ({}): one is signed offline, the other online",
+                role.name(),
+                other.name(),
+                shared.id().short()
+            );
+            return Err(RepositoryError::Plan(message));
+        }
+    }
+    Ok(())
+}
+
+/// Takes keys out of root that no role names any more.
+fn forget_unused(root: &mut Root) {
+    let roles = [&root.root, &root.timestamp, &root.snapshot, &root.targets];
+    let used: Vec<_> = roles.iter().flat_map(|role| role.keyids.iter().cloned()).collect();
+    root.keys.retain(|id, _| used.contains(id));
+}

@@ -1,0 +1,157 @@
+//! The signed state, read back. Signatures, versions and hashes are checked as a client does; expiry is not, so that
+//! what has expired can be repaired.
+
+use super::layout;
+use super::{MAX_METADATA, RepositoryError};
+use crate::crypto::sha256;
+use crate::store::{Store, Tag};
+use crate::tuf::metadata::{MetaFile, Role, Root, Snapshot, Targets, Timestamp, TopLevel, Version};
+use crate::tuf::path::RoleName;
+use crate::tuf::signed::{Authority, Signed, Verified};
+use crate::tuf::trusted::TrustError;
+
+/// The role that delegates to the bins.
+pub(super) const BINS: &str = "bins";
+/// Offline role of claimed projects (PEP 480).
+pub(super) const CLAIMED: &str = "claimed";
+/// Online role of recently claimed projects (PEP 480).
+pub(super) const RECENTLY_CLAIMED: &str = "recently-claimed";
+
+/// The state that the current `timestamp.json` names.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// The newest root.
+    pub root: Verified<Root>,
+    /// The timestamp.
+    pub timestamp: Verified<Timestamp>,
+    /// The snapshot it names.
+    pub snapshot: Verified<Snapshot>,
+    /// The top-level targets.
+    pub targets: Verified<Targets>,
+    /// The role that delegates to the hashed bins.
+    pub bins: Verified<Targets>,
+    pub(super) tag: Tag,
+}
+
+impl State {
+    /// Reads and verifies it.
+    pub(super) async fn load(store: &dyn Store) -> Result<Self, RepositoryError> {
+        let roots = newest_roots(store).await?;
+        let authorities = |role| roots.iter().map(|root| root.authority(role)).collect::<Vec<_>>();
+        let at = layout::timestamp()?;
+        let object = store.get(&at, MAX_METADATA).await?;
+        let object = object.ok_or_else(|| RepositoryError::Missing(at.to_string()))?;
+        let timestamp: Verified<Timestamp> = by_any(&object.bytes, &authorities(TopLevel::Timestamp))?;
+        let snapshot: Verified<Snapshot> =
+            read(store, &authorities(TopLevel::Snapshot), &timestamp.snapshot).await?;
+        let targets = read(store, &authorities(TopLevel::Targets), entry(&snapshot, "targets")?).await?;
+        let bins = delegated(store, &snapshot, &RoleName::targets(), &targets, &RoleName::delegated(BINS)?).await?;
+        let root = roots.into_iter().next().ok_or_else(|| RepositoryError::NoRepository("root".to_owned()))?;
+        Ok(Self { root, timestamp, snapshot, targets, bins, tag: object.tag })
+    }
+
+    /// A role that top-level targets delegates to.
+    pub async fn delegated(
+        &self,
+        store: &dyn Store,
+        role: &RoleName,
+    ) -> Result<Verified<Targets>, RepositoryError> {
+        delegated(store, &self.snapshot, &RoleName::targets(), &self.targets, role).await
+    }
+
+    /// One hashed bin.
+    pub async fn bin(&self, store: &dyn Store, bin: &RoleName) -> Result<Verified<Targets>, RepositoryError> {
+        delegated(store, &self.snapshot, &RoleName::delegated(BINS)?, &self.bins, bin).await
+    }
+
+    /// The authority of a bin.
+    pub(super) fn bin_authority<'a>(
+        &'a self,
+        bins: &'a RoleName,
+        bin: &'a RoleName,
+    ) -> Result<Authority<'a>, RepositoryError> {
+        authority(bins, &self.bins, bin)
+    }
+}
+
+/// What `delegator` says of `role`.
+pub(super) fn authority<'a>(
+    delegator: &'a RoleName,
+    metadata: &'a Targets,
+    role: &'a RoleName,
+) -> Result<Authority<'a>, RepositoryError> {
+    let delegations = metadata.delegations.as_ref();
+    let authority = delegations.and_then(|delegations| delegations.authority(delegator, role));
+    authority.ok_or_else(|| RepositoryError::Missing(format!("the delegation from {delegator} to {role}")))
+}
+
+/// The entry of a role in the snapshot.
+pub(super) fn entry<'a>(snapshot: &'a Snapshot, role: &str) -> Result<&'a MetaFile, RepositoryError> {
+    snapshot.role(role).ok_or_else(|| TrustError::NotInSnapshot { role: role.to_owned() }.into())
+}
+
+async fn delegated(
+    store: &dyn Store,
+    snapshot: &Snapshot,
+    delegator: &RoleName,
+    metadata: &Targets,
+    role: &RoleName,
+) -> Result<Verified<Targets>, RepositoryError> {
+    let authority = authority(delegator, metadata, role)?;
+    read(store, &[authority], entry(snapshot, role.as_str())?).await
+}
+
+/// Reads a versioned file and checks it against its entry and any of `authorities`, which speak of one role.
+pub(super) async fn read<T: Role>(
+    store: &dyn Store,
+    authorities: &[Authority<'_>],
+    entry: &MetaFile,
+) -> Result<Verified<T>, RepositoryError> {
+    let role = authorities.first().map_or("", Authority::role).to_owned();
+    let at = layout::versioned(&role, entry.version)?;
+    let object = store.get(&at, MAX_METADATA).await?;
+    let bytes = object.ok_or_else(|| RepositoryError::Missing(at.to_string()))?.bytes;
+    let listed = entry.hashes.as_ref().and_then(|hashes| hashes.sha256);
+    if listed.is_some_and(|listed| listed != sha256(&bytes)) {
+        return Err(TrustError::WrongHash { role, algorithm: "SHA-256" }.into());
+    }
+    let metadata: Verified<T> = by_any(&bytes, authorities)?;
+    let (found, expected) = (metadata.common().version, entry.version);
+    if found != expected {
+        return Err(TrustError::WrongVersion { role, found, expected }.into());
+    }
+    Ok(metadata)
+}
+
+/// What any of `authorities` vouches for; if none does, what the first says.
+fn by_any<T: Role>(bytes: &[u8], authorities: &[Authority<'_>]) -> Result<Verified<T>, RepositoryError> {
+    let mut first = None;
+    for authority in authorities {
+        match Signed::new(bytes).verify(authority) {
+            Ok(verified) => return Ok(verified),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    Err(first.map_or_else(|| RepositoryError::Plan("a role without a delegator".to_owned()), Into::into))
+}
+
+/// The newest root, found by following the chain from the one under the fixed name, and the one before it: while
+/// keys rotate without the old ones, what is signed may still be signed as the old root says, until it is repaired.
+async fn newest_roots(store: &dyn Store) -> Result<Vec<Verified<Root>>, RepositoryError> {
+    let at = layout::newest_root()?;
+    let Some(object) = store.get(&at, MAX_METADATA).await? else {
+        return Err(RepositoryError::NoRepository(at.to_string()));
+    };
+    let mut root = Signed::<Root>::new(object.bytes).verify_initial()?;
+    while let Some(newer) = root_at(store, root.common.version.saturating_add(1)).await? {
+        root = newer.verify_successor(&root)?;
+    }
+    let before = root_at(store, root.common.version.saturating_sub(1)).await?;
+    let before = before.and_then(|before| before.verify_initial().ok());
+    Ok([root].into_iter().chain(before).collect())
+}
+
+async fn root_at(store: &dyn Store, version: Version) -> Result<Option<Signed<Root>>, RepositoryError> {
+    let object = store.get(&layout::versioned("root", version)?, MAX_METADATA).await?;
+    Ok(object.map(|object| Signed::new(object.bytes)))
+}
