@@ -1,4 +1,5 @@
 //! wheelseal seals a Python package repository.
+pub mod cli;
 pub mod client;
 pub mod crypto;
 pub mod keys;

@@ -61,8 +61,16 @@ impl Repository {
     }
 }
 
-fn failed(error: impl ToString) -> RepositoryError {
-    RepositoryError::SecondVerifier { verifier: TOUGH, reason: error.to_string() }
+/// tough's errors say little by themselves; their causes tell the rest.
+fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RepositoryError {
+    let error = error.into();
+    let mut reason = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        reason = format!("{reason}: {deeper}");
+        cause = deeper.source();
+    }
+    RepositoryError::SecondVerifier { verifier: TOUGH, reason }
 }
 
 #[derive(Debug, Clone)]

@@ -1,0 +1,399 @@
+//! What clients type.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
+use serde::Serialize;
+
+use super::Context;
+use super::exit::{SomeFailed, Usage, client as client_code};
+use super::output::{BAD, FAINT, GOOD, STRONG, styled, table, until};
+use crate::client::trust::{Location, TrustStore};
+use crate::client::{Client, Session, Timing};
+use crate::python::{DistributionFilename, ProjectName, ProjectPage, files_of, universal};
+use crate::tuf::lookup::Found;
+use crate::tuf::metadata::{Role, TopLevel};
+use crate::tuf::path::TargetPath;
+use crate::tuf::signed::{Authority, Verified};
+use crate::tuf::trusted::{Limits, Trusted};
+
+/// Bytes of a project's page, at most: the largest real ones have some 20 MB.
+const MAX_PAGE: u64 = 64 * 1024 * 1024;
+
+/// Which trusted repository a command asks.
+#[derive(Debug, Clone, Args)]
+pub(super) struct TrustArg {
+    /// Name of the trust; not needed while there is only one
+    #[arg(long, value_name = "NAME", env = "WHEELSEAL_TRUST")]
+    trust: Option<String>,
+    /// Use what is on this machine, ask nobody
+    #[arg(long)]
+    offline: bool,
+}
+
+impl TrustArg {
+    fn client(&self) -> anyhow::Result<Client> {
+        let store = TrustStore::of_user()?;
+        let names = store.names()?;
+        let name = match (&self.trust, names.as_slice()) {
+            (Some(name), _) => name.clone(),
+            (None, [only]) => only.clone(),
+            (None, []) => {
+                let text = "no repository is trusted yet; add one: wheelseal trust add NAME URL --root root.json";
+                return Err(Usage(text.to_owned()).into());
+            }
+            (None, several) => {
+                return Err(Usage(format!("say which with --trust: {}", several.join(", "))).into());
+            }
+        };
+        Ok(store.client(&name, Timing::default(), Limits::default())?)
+    }
+
+    async fn session<'a>(&self, client: &'a Client, context: &Context) -> anyhow::Result<Session<'a>> {
+        Ok(match self.offline {
+            true => client.offline(context.now).await?,
+            false => client.refresh(context.now).await?,
+        })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Trust {
+    /// Trust a repository, starting from a root that you got over a channel you trust
+    Add {
+        /// A name for it
+        name: String,
+        /// Where it is: a URL, or a folder
+        url: String,
+        /// Its root.json
+        #[arg(long, value_name = "FILE")]
+        root: PathBuf,
+        /// Where its metadata is, if not in URL/metadata/
+        #[arg(long, value_name = "URL")]
+        metadata_url: Option<String>,
+        /// Where its files are, if not in URL/targets/
+        #[arg(long, value_name = "URL")]
+        targets_url: Option<String>,
+    },
+    /// List them
+    List,
+    /// Forget one
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+impl Trust {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        let store = TrustStore::of_user()?;
+        match self {
+            Self::Add { name, url, root, metadata_url, targets_url } => {
+                let bytes = std::fs::read(&root).with_context(|| root.display().to_string())?;
+                let mut location = Location::below(&full(&url)?);
+                location.metadata = metadata_url.unwrap_or(location.metadata);
+                location.targets = targets_url.unwrap_or(location.targets);
+                location.sources(Timing::default()).map_err(crate::client::ClientError::from)?;
+                store.add(&name, &location, &bytes)?;
+                context.out.note(format_args!("{} {name} from now on", styled(GOOD, "trusting")));
+                Ok(())
+            }
+            Self::List => {
+                let names = store.names()?;
+                let locations = names.into_iter().map(|name| Ok((store.location(&name)?, name)));
+                let locations = locations.collect::<anyhow::Result<Vec<_>>>()?;
+                let value: serde_json::Map<_, _> =
+                    locations.iter().map(|(location, name)| (name.clone(), location.url.clone().into())).collect();
+                context.out.result(&value, || {
+                    let rows: Vec<_> = locations.iter().map(|(l, name)| vec![name.clone(), l.url.clone()]).collect();
+                    table(&rows).iter().for_each(|line| context.out.line(line));
+                })
+            }
+            Self::Remove { name } => {
+                store.remove(&name)?;
+                context.out.note(format_args!("{name} is trusted no longer"));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Folders are made absolute, so that they work from anywhere.
+fn full(url: &str) -> anyhow::Result<String> {
+    if url.contains("://") {
+        return Ok(url.to_owned());
+    }
+    Ok(std::path::absolute(url)?.display().to_string())
+}
+
+/// Download a file, verified.
+#[derive(Debug, Args)]
+pub(crate) struct Download {
+    #[command(flatten)]
+    trust: TrustArg,
+    /// Where to put it
+    #[arg(long, short, value_name = "DIR", default_value = ".")]
+    to: PathBuf,
+    /// All files of the version that a requirement means
+    #[arg(long)]
+    all: bool,
+    /// A file name, a target path (project/file), or a requirement such as 'six>=1.16'
+    #[arg(required = true, value_name = "TARGET|REQUIREMENT")]
+    what: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Downloaded {
+    target: String,
+    path: PathBuf,
+    length: u64,
+    sha256: Option<String>,
+    fetched: bool,
+}
+
+impl Download {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let client = self.trust.client()?;
+        let mut session = self.trust.session(&client, context).await?;
+        let mut downloaded = Vec::new();
+        for what in &self.what {
+            for target in targets_meant(&mut session, what, self.all).await? {
+                let found = session.find(&target).await?;
+                let file = session.download(&found, &self.to.join(target.file_name())).await?;
+                downloaded.push(Downloaded {
+                    target: target.to_string(),
+                    path: file.path().to_owned(),
+                    length: file.target().length,
+                    sha256: file.target().hashes.sha256.map(hex::encode),
+                    fetched: file.fetched(),
+                });
+            }
+        }
+        context.out.result(&downloaded, || {
+            for file in &downloaded {
+                let how = if file.fetched { "verified" } else { "verified (was there already)" };
+                context.out.line(format_args!("{} {}", styled(GOOD, how), file.path.display()));
+            }
+        })
+    }
+}
+
+/// Target paths as they stand; file names by their project; requirements by the project's signed page.
+async fn targets_meant(session: &mut Session<'_>, what: &str, all: bool) -> anyhow::Result<Vec<TargetPath>> {
+    if let Some(target) = named_target(what)? {
+        return Ok(vec![target]);
+    }
+    let usage = |error: String| Usage(format!("{what:?} is no target path, file name or requirement: {error}"));
+    let requirement = Requirement::<VerbatimUrl>::from_str(what).map_err(|e| usage(e.to_string()))?;
+    let specifiers = match requirement.version_or_url {
+        None => pep440_rs::VersionSpecifiers::empty(),
+        Some(VersionOrUrl::VersionSpecifier(specifiers)) => specifiers,
+        Some(VersionOrUrl::Url(_)) => return Err(usage("a URL is not looked up".to_owned()).into()),
+    };
+    let project = ProjectName::from_str(requirement.name.as_ref()).map_err(|e| usage(e.to_string()))?;
+    let found = session.find(&TargetPath::new(format!("simple/{project}/index.json"))?).await?;
+    let page = ProjectPage::from_json(&session.read(&found, MAX_PAGE).await?)?;
+    let files = files_of(&page, &specifiers)?;
+    let files = if all { files } else { vec![universal(&page, &files)?] };
+    files.iter().map(|file| Ok(TargetPath::new(format!("{project}/{}", file.filename))?)).collect()
+}
+
+/// A target path or the file name of a distribution; neither: a requirement, perhaps.
+fn named_target(what: &str) -> anyhow::Result<Option<TargetPath>> {
+    if what.contains('/') {
+        return Ok(Some(TargetPath::new(what).map_err(|error| Usage(error.to_string()))?));
+    }
+    let Ok(filename) = DistributionFilename::from_str(what) else { return Ok(None) };
+    Ok(Some(TargetPath::new(format!("{}/{filename}", filename.project()))?))
+}
+
+/// Is this local file exactly what the repository signed?
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    trust: TrustArg,
+    /// Take the file for this target, whatever its name is
+    #[arg(long = "as", value_name = "TARGET")]
+    target: Option<String>,
+    /// Wheels and sdists
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Verdict {
+    file: PathBuf,
+    target: String,
+    ok: bool,
+    reason: Option<String>,
+}
+
+impl Verify {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        if self.target.is_some() && self.files.len() > 1 {
+            return Err(Usage("--as goes with one file".to_owned()).into());
+        }
+        let client = self.trust.client()?;
+        let mut session = self.trust.session(&client, context).await?;
+        let (mut verdicts, mut code) = (Vec::new(), 0);
+        for file in &self.files {
+            let target = self.target_of(file)?;
+            let verified = match session.find(&target).await {
+                Ok(found) => session.verify(&found, file).map(drop),
+                Err(error) => Err(error),
+            };
+            if let (Err(error), 0) = (&verified, code) {
+                code = client_code(error);
+            }
+            let reason = verified.as_ref().err().map(ToString::to_string);
+            verdicts.push(Verdict { file: file.clone(), target: target.to_string(), ok: verified.is_ok(), reason });
+        }
+        context.out.result(&verdicts, || {
+            for verdict in &verdicts {
+                let file = verdict.file.display();
+                match &verdict.reason {
+                    None => context.out.line(format_args!("{} {file} is what was signed", styled(GOOD, "ok"))),
+                    Some(reason) => context.out.line(format_args!("{} {file}: {reason}", styled(BAD, "BAD"))),
+                }
+            }
+        })?;
+        let failed = verdicts.iter().filter(|verdict| !verdict.ok).count();
+        match failed {
+            0 => Ok(()),
+            _ => Err(SomeFailed { failed, total: verdicts.len(), code }.into()),
+        }
+    }
+
+    fn target_of(&self, file: &Path) -> anyhow::Result<TargetPath> {
+        let name = match &self.target {
+            Some(target) => target.as_str(),
+            None => file.file_name().and_then(|name| name.to_str()).unwrap_or_default(),
+        };
+        let usage = || Usage(format!("{} is not named like a wheel or sdist; say what it is with --as", file.display()));
+        Ok(named_target(name)?.ok_or_else(usage)?)
+    }
+}
+
+/// Why a file is trusted: which roles, keys, thresholds, versions and expiries.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    trust: TrustArg,
+    /// A file name, or a target path (project/file)
+    target: String,
+}
+
+#[derive(Serialize)]
+struct Explained {
+    target: String,
+    length: u64,
+    sha256: Option<String>,
+    sha512: Option<String>,
+    roles: Vec<Link>,
+}
+
+#[derive(Serialize)]
+struct Link {
+    role: String,
+    trusted_by: String,
+    version: u64,
+    expires: chrono::DateTime<chrono::Utc>,
+    threshold: u64,
+    keys: usize,
+    signed_by: Vec<Signer>,
+}
+
+#[derive(Serialize)]
+struct Signer {
+    keyid: String,
+    scheme: String,
+}
+
+impl Explain {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let target = named_target(&self.target)?
+            .ok_or_else(|| Usage(format!("{:?} is no target path or file name", self.target)))?;
+        let client = self.trust.client()?;
+        let mut session = self.trust.session(&client, context).await?;
+        let found = session.find(&target).await?;
+        let explained = explained(session.trusted(), &found)?;
+        context.out.result(&explained, || {
+            for line in drawn(&explained, context) {
+                context.out.line(line);
+            }
+        })
+    }
+}
+
+fn explained(trusted: &Trusted, found: &Found) -> anyhow::Result<Explained> {
+    let root = trusted.root();
+    let mut roles = vec![
+        link(root, &root.authority(TopLevel::Root)),
+        link(trusted.timestamp(), &root.authority(TopLevel::Timestamp)),
+        link(trusted.snapshot(), &root.authority(TopLevel::Snapshot)),
+        link(trusted.targets(), &root.authority(TopLevel::Targets)),
+    ];
+    for pair in found.chain.windows(2) {
+        if let [(delegator, metadata), (role, delegated)] = pair {
+            let delegations = metadata.delegations.as_ref();
+            let authority = delegations.and_then(|delegations| delegations.authority(delegator, role));
+            roles.push(link(delegated, &authority.context("a delegation without its delegator")?));
+        }
+    }
+    Ok(Explained {
+        target: found.path.to_string(),
+        length: found.target.length,
+        sha256: found.target.hashes.sha256.map(hex::encode),
+        sha512: found.target.hashes.sha512.as_ref().map(|digest| hex::encode(digest.as_slice())),
+        roles,
+    })
+}
+
+fn link<T: Role>(metadata: &Verified<T>, authority: &Authority<'_>) -> Link {
+    let signer = |id: &crate::tuf::key::KeyId| {
+        let key = authority.keys().find(|(known, _)| *known == id).map(|(_, key)| key.scheme_name().to_owned());
+        Signer { keyid: id.to_string(), scheme: key.unwrap_or_default() }
+    };
+    Link {
+        role: authority.role().to_owned(),
+        trusted_by: authority.delegator().to_owned(),
+        version: metadata.common().version,
+        expires: metadata.common().expires,
+        threshold: authority.threshold(),
+        keys: authority.keys().count(),
+        signed_by: metadata.signers().iter().map(signer).collect(),
+    }
+}
+
+/// The chain as a tree: what vouches for freshness, then what vouches for the file.
+fn drawn(explained: &Explained, context: &Context) -> Vec<String> {
+    let mut lines = vec![format!("{} is trusted because", styled(STRONG, &explained.target))];
+    let text = |link: &Link| {
+        let keys: Vec<String> =
+            link.signed_by.iter().map(|s| format!("{} {}", s.scheme, s.keyid.chars().take(8).collect::<String>())).collect();
+        let left = until(link.expires, context.now);
+        let (role, version, signed, keys_total) = (&link.role, link.version, link.signed_by.len(), link.keys);
+        let signatures = format!("{signed} of {keys_total} keys signed, {} needed: {}", link.threshold, keys.join(", "));
+        format!("{} v{version}, expires in {left}  {}", styled(STRONG, role), styled(FAINT, signatures))
+    };
+    let mut depth = 0;
+    for link in &explained.roles {
+        let prefix = match link.role.as_str() {
+            "root" => String::new(),
+            "timestamp" | "snapshot" => "├─ ".to_owned(),
+            _ => {
+                depth += 1;
+                format!("{}└─ ", "   ".repeat(depth - 1))
+            }
+        };
+        lines.push(format!("{prefix}{}", text(link)));
+    }
+    let hash = explained.sha256.as_ref().map(|hash| format!("SHA-256 {hash}"));
+    let hash = hash.or_else(|| explained.sha512.as_ref().map(|hash| format!("SHA-512 {hash}")));
+    let indent = "   ".repeat(depth);
+    lines.push(format!("{indent}└─ {} bytes, {}", explained.length, hash.unwrap_or_default()));
+    lines
+}

@@ -1,0 +1,174 @@
+//! Exit codes, and what to do about an error. `wheelseal help exit-codes` prints the table.
+
+use crate::client::trust::{OpenError, TrustStoreError};
+use crate::client::{CacheError, ClientError, FetchError, FileError};
+use crate::keys::KeyError;
+use crate::repository::RepositoryError;
+use crate::store::StoreError;
+use crate::tuf::signed::VerifyError;
+use crate::tuf::trusted::TrustError;
+
+pub(super) const OK: u8 = 0;
+pub(super) const OTHER: u8 = 1;
+pub(super) const USAGE: u8 = 2;
+const INTEGRITY: u8 = 3;
+const EXPIRED: u8 = 4;
+const ROLLBACK: u8 = 5;
+const THRESHOLD: u8 = 6;
+const NETWORK: u8 = 7;
+const BUSY: u8 = 8;
+const POLICY: u8 = 9;
+
+/// For `help exit-codes`.
+pub(super) const TABLE: [(u8, &str); 10] = [
+    (OK, "done"),
+    (OTHER, "anything not below"),
+    (USAGE, "wrong usage: nothing was done"),
+    (INTEGRITY, "a hash, a signature or the form of something signed is wrong, or a file is not signed at all"),
+    (EXPIRED, "expired metadata: a freeze attack, or an admin who forgot to bump"),
+    (ROLLBACK, "metadata older than what was trusted before"),
+    (THRESHOLD, "too few signatures for a role"),
+    (NETWORK, "the server or the way to it does not work, is too slow, or sends too much"),
+    (BUSY, "another process was faster or holds a lock: try again"),
+    (POLICY, "a limit or policy forbids it"),
+];
+
+/// A local check that failed; several files may have been looked at.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{failed} of {total} failed")]
+pub(super) struct SomeFailed {
+    pub(super) failed: usize,
+    pub(super) total: usize,
+    pub(super) code: u8,
+}
+
+/// Wrong usage that clap cannot see.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Usage(pub(super) String);
+
+/// The exit code for an error.
+pub(super) fn code(error: &anyhow::Error) -> u8 {
+    if let Some(error) = error.downcast_ref::<ClientError>() {
+        return client(error);
+    }
+    match error.downcast_ref::<OpenError>() {
+        Some(OpenError::Client(error)) => return client(error),
+        Some(OpenError::Store(error)) => return store(error),
+        None => {}
+    }
+    if let Some(error) = error.downcast_ref::<RepositoryError>() {
+        return repository(error);
+    }
+    if let Some(error) = error.downcast_ref::<TrustStoreError>() {
+        return store(error);
+    }
+    if let Some(error) = error.downcast_ref::<SomeFailed>() {
+        return error.code;
+    }
+    if error.is::<KeyError>() || !error.is::<Usage>() { OTHER } else { USAGE }
+}
+
+/// What to do about an error.
+pub(super) fn hint(error: &anyhow::Error) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<RepositoryError>() {
+        return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<KeyError>() {
+        return error.hint().map(Into::into);
+    }
+    if let Some(error) = error.downcast_ref::<TrustStoreError>() {
+        return error.hint();
+    }
+    match error.downcast_ref::<OpenError>() {
+        Some(OpenError::Store(error)) => return error.hint(),
+        Some(OpenError::Client(error)) => return client_hint(error),
+        None => {}
+    }
+    error.downcast_ref::<ClientError>().and_then(client_hint)
+}
+
+fn client_hint(error: &ClientError) -> Option<String> {
+    let text = match error {
+        ClientError::Fetch(error) => error.hint()?,
+        ClientError::Cache(error) => error.hint()?,
+        ClientError::Trust(TrustError::Expired { .. }) => {
+            "if your clock is right, this repository or mirror is frozen in time; tell its admin, do not install"
+        }
+        ClientError::Trust(TrustError::Rollback { .. } | TrustError::Removed { .. }) => {
+            "this mirror serves an older state than you have seen; use another one, and tell the admin"
+        }
+        ClientError::Trust(TrustError::Verify(_)) => {
+            "do not install; if the keys were rotated, this mirror may lag: try another one, and tell the admin"
+        }
+        ClientError::Trust(TrustError::NoLocal { .. }) => "run it once without --offline",
+        ClientError::File(FileError::WrongHash { .. } | FileError::WrongLength { .. }) => {
+            "this is not the file that was signed; do not install it, and tell the admin"
+        }
+        ClientError::NotSigned { .. } => "check the name; a file that the repository did not sign is not to be trusted",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// The exit code for a client's refusal.
+pub(super) fn client(error: &ClientError) -> u8 {
+    match error {
+        ClientError::Trust(error) => trust(error),
+        ClientError::Fetch(FetchError::BadUrl { .. }) => USAGE,
+        ClientError::Fetch(FetchError::Local { .. }) => OTHER,
+        ClientError::Fetch(_) | ClientError::Absent { .. } | ClientError::File(FileError::Absent { .. }) => NETWORK,
+        ClientError::Cache(CacheError::Busy { .. }) => BUSY,
+        ClientError::Cache(_) | ClientError::File(FileError::Io { .. }) => OTHER,
+        ClientError::File(FileError::TooLarge { .. }) => POLICY,
+        ClientError::File(_) | ClientError::NotSigned { .. } => INTEGRITY,
+    }
+}
+
+fn trust(error: &TrustError) -> u8 {
+    match error {
+        TrustError::Verify(error) => verify(error),
+        TrustError::Expired { .. } => EXPIRED,
+        TrustError::Rollback { .. } | TrustError::Removed { .. } => ROLLBACK,
+        TrustError::WrongVersion { found, expected, .. } if found < expected => ROLLBACK,
+        TrustError::TooLarge { .. }
+        | TrustError::TooManyRoots { .. }
+        | TrustError::TooManyRoles { .. }
+        | TrustError::LastVersion(_) => POLICY,
+        TrustError::NoLocal { .. } => OTHER,
+        _ => INTEGRITY,
+    }
+}
+
+fn verify(error: &VerifyError) -> u8 {
+    match error {
+        VerifyError::BelowThreshold { .. } => THRESHOLD,
+        _ => INTEGRITY,
+    }
+}
+
+fn store(error: &TrustStoreError) -> u8 {
+    match error {
+        TrustStoreError::BadName { .. } | TrustStoreError::Unknown { .. } | TrustStoreError::Taken { .. } => USAGE,
+        TrustStoreError::BadRoot(error) => verify(error),
+        _ => OTHER,
+    }
+}
+
+fn repository(error: &RepositoryError) -> u8 {
+    match error {
+        RepositoryError::Verify(error) => verify(error),
+        RepositoryError::Trust(error) => trust(error),
+        RepositoryError::KeysMissing { .. } => THRESHOLD,
+        RepositoryError::Busy(_) | RepositoryError::Store(StoreError::Conflict { .. }) => BUSY,
+        RepositoryError::Plan(_)
+        | RepositoryError::NoRepository(_)
+        | RepositoryError::AlreadyRepository(_)
+        | RepositoryError::NotPublished(_) => USAGE,
+        RepositoryError::Archive { .. } | RepositoryError::SecondVerifier { .. } | RepositoryError::Missing(_) => {
+            INTEGRITY
+        }
+        RepositoryError::Conflict { .. } => POLICY,
+        _ => OTHER,
+    }
+}

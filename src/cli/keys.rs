@@ -1,0 +1,222 @@
+//! `key gen | list | show | export`, and opening the keys that other commands name.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use super::exit::Usage;
+use super::output::table;
+use super::{Context, RepoArg};
+use crate::crypto::NewKey;
+use crate::keys::{self, Ask, KeyUri, Passphrase};
+use crate::repository::{Keyring, Repository};
+use crate::store::DirStore;
+use crate::tuf::metadata::{Targets, TopLevel};
+use crate::tuf::path::RoleName;
+
+/// Names the keys of a command.
+#[derive(Debug, Clone, Args)]
+pub(super) struct KeyArgs {
+    /// A signing key: file:PATH, env:NAME, tough:PATH; may be repeated
+    #[arg(long = "key", value_name = "URI")]
+    keys: Vec<String>,
+    /// Online keys, instead of those in wheelseal.toml; separated by spaces
+    #[arg(long, env = "WHEELSEAL_KEYS", value_delimiter = ' ', hide = true)]
+    online_keys: Vec<String>,
+}
+
+impl KeyArgs {
+    /// The online keys of the repository and those given.
+    pub(super) async fn open(&self, repository: &Repository) -> anyhow::Result<Keyring> {
+        let online =
+            if self.online_keys.is_empty() { &repository.settings().keys.online } else { &self.online_keys };
+        let mut keyring = Keyring::default();
+        for uri in online.iter().chain(&self.keys) {
+            keyring.add(keys::open(&KeyUri::from_str(uri)?, &Ask).await?);
+        }
+        Ok(keyring)
+    }
+}
+
+/// Opens a repository in a folder.
+pub(super) async fn open_repository(repo: &RepoArg) -> anyhow::Result<Repository> {
+    Ok(Repository::open(std::sync::Arc::new(DirStore::open(&repo.repo).await?)).await?)
+}
+
+/// Makes file URIs absolute, so that they work from any folder.
+pub(super) fn absolute(uri: &KeyUri) -> anyhow::Result<String> {
+    Ok(match uri {
+        KeyUri::File(path) => KeyUri::File(std::path::absolute(path)?).to_string(),
+        other => other.to_string(),
+    })
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a private key, encrypted with a passphrase, and PATH.pub beside it
+    Gen(Gen),
+    /// The keys that a repository trusts, and for what
+    List(RepoArg),
+    /// Kind and id of a key
+    Show(Show),
+    /// The public half, as PEM or with --json as TUF writes it
+    Export(Show),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gen {
+    /// Where to write it
+    path: PathBuf,
+    /// Kind of key
+    #[arg(long = "type", value_enum, default_value = "ed25519")]
+    kind: Kind,
+    /// Do not encrypt it: for keys of machines that nobody types a passphrase on
+    #[arg(long)]
+    no_passphrase: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    /// Ed25519 (PEP 458)
+    Ed25519,
+    /// ECDSA on P-256
+    Ecdsa,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// file:PATH, pub:PATH, env:NAME, tough:PATH
+    uri: String,
+}
+
+impl Key {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        match self {
+            Self::Gen(command) => generate(&command, context),
+            Self::List(repo) => list(&repo, context).await,
+            Self::Show(command) => show(&command, context).await,
+            Self::Export(command) => export(&command, context).await,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Shown {
+    id: String,
+    kind: &'static str,
+    scheme: String,
+}
+
+impl From<&crate::tuf::key::Key> for Shown {
+    fn from(key: &crate::tuf::key::Key) -> Self {
+        let kind = key.public().map_or("unknown", crate::crypto::PublicKey::kind);
+        Self { id: key.id().to_string(), kind, scheme: key.scheme_name().to_owned() }
+    }
+}
+
+fn generate(command: &Gen, context: &Context) -> anyhow::Result<()> {
+    let public = public_path(&command.path);
+    for path in [&command.path, &public] {
+        if path.exists() {
+            return Err(Usage(format!("{} exists; a key is never overwritten", path.display())).into());
+        }
+    }
+    let kind = match command.kind {
+        Kind::Ed25519 => NewKey::Ed25519,
+        Kind::Ecdsa => NewKey::P256,
+    };
+    let passphrase = match command.no_passphrase {
+        true => None,
+        false => Some(Ask.for_new(&KeyUri::File(command.path.clone()))?),
+    };
+    let der = kind.generate()?;
+    let key = keys::write_new(&command.path, &der, passphrase.as_ref().map(|text| text.as_str()))?;
+    if let Some(key) = key.public() {
+        std::fs::write(&public, key.to_pem()?)?;
+    }
+    context.out.result(&Shown::from(&key), || {
+        let how = if passphrase.is_some() { "encrypted" } else { "NOT encrypted" };
+        context.out.line(format_args!("private key ({how})  {}", command.path.display()));
+        context.out.line(format_args!("public key               {}", public.display()));
+        context.out.line(format_args!("key id                   {}", key.id()));
+    })
+}
+
+fn public_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".pub");
+    name.into()
+}
+
+async fn show(command: &Show, context: &Context) -> anyhow::Result<()> {
+    let key = keys::open_public(&KeyUri::from_str(&command.uri)?, &Ask).await?;
+    let shown = Shown::from(&key);
+    context.out.result(&shown, || {
+        let rows = [("id", &shown.id), ("kind", &shown.kind.to_owned()), ("scheme", &shown.scheme)];
+        for (name, value) in rows {
+            context.out.line(format_args!("{name:8}{value}"));
+        }
+    })
+}
+
+async fn export(command: &Show, context: &Context) -> anyhow::Result<()> {
+    let key = keys::open_public(&KeyUri::from_str(&command.uri)?, &Ask).await?;
+    if context.out.json() {
+        context.out.line(key.to_json().to_text());
+    } else if let Some(public) = key.public() {
+        context.out.line(public.to_pem()?.trim_end());
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    key: Shown,
+    roles: Vec<String>,
+}
+
+async fn list(repo: &RepoArg, context: &Context) -> anyhow::Result<()> {
+    let state = open_repository(repo).await?.state().await?;
+    let mut listed: Vec<Listed> = Vec::new();
+    let mut note = |key: &crate::tuf::key::Key, role: String| {
+        let shown = Shown::from(key);
+        match listed.iter_mut().find(|known| known.key.id == shown.id) {
+            Some(known) => known.roles.push(role),
+            None => listed.push(Listed { key: shown, roles: vec![role] }),
+        }
+    };
+    for role in [TopLevel::Root, TopLevel::Targets, TopLevel::Snapshot, TopLevel::Timestamp] {
+        for (_, key) in state.root.authority(role).keys() {
+            note(key, role.name().to_owned());
+        }
+    }
+    for (_, key, role) in delegated_keys(&state.targets) {
+        note(&key, role);
+    }
+    if let Some(delegations) = &state.bins.delegations {
+        for key in delegations.keys.values() {
+            note(key, "each bin".to_owned());
+        }
+    }
+    context.out.result(&listed, || {
+        let mut rows = vec![["KEY ID", "KIND", "SIGNS"].map(ToOwned::to_owned).to_vec()];
+        for known in &listed {
+            rows.push(vec![known.key.id.clone(), known.key.kind.to_owned(), known.roles.join(", ")]);
+        }
+        table(&rows).iter().for_each(|line| context.out.line(line));
+    })
+}
+
+fn delegated_keys(targets: &Targets) -> Vec<(crate::tuf::key::KeyId, crate::tuf::key::Key, String)> {
+    let Some(delegations) = &targets.delegations else { return Vec::new() };
+    let names = delegations.names().filter_map(Result::ok);
+    let keys = |role: RoleName| {
+        let keyids = delegations.role(&role).map(|(keyids, _)| keyids.to_vec()).unwrap_or_default();
+        let keys = keyids.into_iter().filter_map(|id| delegations.keys.get(&id).cloned().map(|key| (id, key)));
+        keys.map(move |(id, key)| (id, key, role.to_string())).collect::<Vec<_>>()
+    };
+    names.flat_map(keys).collect()
+}

@@ -1,0 +1,265 @@
+//! What everyone may type: looking at things, and help.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Serialize;
+
+use super::exit::{TABLE, Usage};
+use super::keys::open_repository;
+use super::output::{FAINT, STRONG, styled, table};
+use super::{Context, RepoArg};
+use crate::tuf::json::{Json, parse};
+use crate::tuf::metadata::{DelegatedRoles, Delegations, PathSet, TopLevel, Version};
+use crate::tuf::path::RoleName;
+use crate::tuf::signed::Authority;
+
+/// Show a metadata file. Nothing is verified.
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    #[command(flatten)]
+    repo: RepoArg,
+    /// A file, or the name of a role of the repository
+    what: String,
+}
+
+impl Inspect {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let file = self.file().await?;
+        let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
+        let tree = parse(&bytes).with_context(|| file.display().to_string())?;
+        if context.out.json() {
+            context.out.line(tree.to_text());
+            return Ok(());
+        }
+        context.out.line(styled(FAINT, format_args!("{} (not verified)", file.display())));
+        let mut rows = Vec::new();
+        let signed = tree.get("signed").unwrap_or(&Json::Null);
+        for field in ["_type", "spec_version", "version", "expires", "consistent_snapshot"] {
+            rows.extend(signed.get(field).map(|value| vec![field.to_owned(), plain(value)]));
+        }
+        for field in ["keys", "roles", "meta", "targets", "delegations"] {
+            rows.extend(signed.get(field).map(|value| vec![field.to_owned(), summary(value)]));
+        }
+        if let Some(Json::Array(signatures)) = tree.get("signatures") {
+            for signature in signatures {
+                rows.push(vec!["signature by".to_owned(), signature.get("keyid").map(plain).unwrap_or_default()]);
+            }
+        }
+        table(&rows).iter().for_each(|line| context.out.line(line));
+        Ok(())
+    }
+
+    /// A path as it stands; a role's current file otherwise.
+    async fn file(&self) -> anyhow::Result<PathBuf> {
+        let given = PathBuf::from(&self.what);
+        if given.exists() {
+            return Ok(given);
+        }
+        let state = open_repository(&self.repo).await?.state().await?;
+        let folder = self.repo.repo.join("metadata");
+        let versioned = |version: Version| folder.join(format!("{version}.{}.json", self.what));
+        Ok(match self.what.as_str() {
+            "timestamp" => folder.join("timestamp.json"),
+            "root" => versioned(state.root.common.version),
+            "snapshot" => versioned(state.snapshot.common.version),
+            role => {
+                let usage = || Usage(format!("{role:?} is neither a file nor a role of the repository"));
+                versioned(state.snapshot.role(role).ok_or_else(usage)?.version)
+            }
+        })
+    }
+}
+
+fn plain(value: &Json<'_>) -> String {
+    value.as_str().map_or_else(|| value.to_text(), ToOwned::to_owned)
+}
+
+fn summary(value: &Json<'_>) -> String {
+    match value {
+        Json::Object(pairs) => {
+            let names: Vec<_> = pairs.iter().take(6).map(|(name, _)| name.chars().take(40).collect::<String>()).collect();
+            let more = if pairs.len() > names.len() { ", …" } else { "" };
+            format!("{} entries: {}{more}", pairs.len(), names.join(", "))
+        }
+        other => plain(other),
+    }
+}
+
+/// The delegation tree of a repository.
+#[derive(Debug, Args)]
+pub(crate) struct Tree {
+    #[command(flatten)]
+    repo: RepoArg,
+}
+
+#[derive(Serialize)]
+struct Node {
+    role: String,
+    version: Option<Version>,
+    threshold: u64,
+    keys: Vec<String>,
+    paths: Option<String>,
+    children: Vec<Node>,
+}
+
+impl Tree {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let repository = open_repository(&self.repo).await?;
+        let state = repository.state().await?;
+        let authority = |role| state.root.authority(role);
+        let mut root = node(&authority(TopLevel::Root), Some(state.root.common.version), None);
+        root.children.push(node(&authority(TopLevel::Timestamp), Some(state.timestamp.common.version), None));
+        root.children.push(node(&authority(TopLevel::Snapshot), Some(state.snapshot.common.version), None));
+        let mut targets = node(&authority(TopLevel::Targets), Some(state.targets.common.version), None);
+        let top = RoleName::targets();
+        if let Some(delegations) = &state.targets.delegations {
+            for name in delegations.names() {
+                let name = name?;
+                let Some(authority) = delegations.authority(&top, &name) else { continue };
+                let metadata = state.delegated(repository.store(), &name).await?;
+                let paths = paths_of(delegations, &name);
+                let mut child = node(&authority, Some(metadata.common.version), paths);
+                child.children.extend(metadata.delegations.as_ref().and_then(|below| bins(&name, below)));
+                targets.children.push(child);
+            }
+        }
+        root.children.push(targets);
+        context.out.result(&root, || draw(&root, "", "", context))
+    }
+}
+
+fn node(authority: &Authority<'_>, version: Option<Version>, paths: Option<String>) -> Node {
+    Node {
+        role: authority.role().to_owned(),
+        version,
+        threshold: authority.threshold(),
+        keys: authority.keys().map(|(id, _)| id.short()).collect(),
+        paths,
+        children: Vec::new(),
+    }
+}
+
+fn paths_of(delegations: &Delegations, name: &RoleName) -> Option<String> {
+    let DelegatedRoles::Listed(roles) = &delegations.roles else { return None };
+    let role = roles.iter().find(|role| role.name == *name)?;
+    Some(match &role.paths {
+        PathSet::Patterns(patterns) if patterns.is_empty() => "no targets yet".to_owned(),
+        PathSet::Patterns(patterns) => patterns.join(" "),
+        PathSet::HashPrefixes(prefixes) if prefixes.len() == 16 => "all targets".to_owned(),
+        PathSet::HashPrefixes(prefixes) => format!("{} hash prefixes", prefixes.len()),
+    })
+}
+
+/// All bins as one line: there may be 65,536.
+fn bins(delegator: &RoleName, delegations: &Delegations) -> Option<Node> {
+    let names: Vec<_> = delegations.names().filter_map(Result::ok).collect();
+    let (first, last) = (names.first()?, names.last()?);
+    let mut bins = node(&delegations.authority(delegator, first)?, None, None);
+    bins.role = format!("{first} … {last}");
+    bins.paths = Some(format!("{} bins by hash of the path", names.len()));
+    Some(bins)
+}
+
+fn draw(node: &Node, first: &str, rest: &str, context: &Context) {
+    let version = node.version.map(|version| format!(" v{version}")).unwrap_or_default();
+    let keys = format!("{} of {} keys: {}", node.threshold, node.keys.len(), node.keys.join(" "));
+    let paths = node.paths.as_ref().map(|paths| format!("  [{paths}]")).unwrap_or_default();
+    context.out.line(format_args!("{first}{}{version}{paths}  {}", styled(STRONG, &node.role), styled(FAINT, keys)));
+    for (at, child) in node.children.iter().enumerate() {
+        let (branch, below) = if at + 1 == node.children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        draw(child, &format!("{rest}{branch}"), &format!("{rest}{below}"), context);
+    }
+}
+
+/// Completion script for a shell.
+#[derive(Debug, Args)]
+pub(crate) struct Completion {
+    /// The shell
+    shell: clap_complete::Shell,
+}
+
+impl Completion {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut super::tree(), "wheelseal", &mut script);
+        context.out.line(String::from_utf8(script)?.trim_end());
+        Ok(())
+    }
+}
+
+/// Manual pages: the main one on stdout, or all of them in a folder.
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Write one page for each command here
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+}
+
+impl Man {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        match self.to {
+            Some(folder) => {
+                std::fs::create_dir_all(&folder)?;
+                clap_mangen::generate_to(super::tree(), &folder)?;
+                context.out.note(format_args!("manual pages are in {}", folder.display()));
+            }
+            None => {
+                let mut page = Vec::new();
+                clap_mangen::Man::new(super::tree()).render(&mut page)?;
+                context.out.line(String::from_utf8(page)?.trim_end());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Help on a command or topic.
+#[derive(Debug, Args)]
+pub(crate) struct Help {
+    /// Commands, or exit-codes, keys, environment
+    topic: Vec<String>,
+}
+
+const KEYS: &str = "\
+A signing key is named by a URI:
+  file:PATH   a private key in a file: PKCS#8 PEM, encrypted or not, mode 0600; `file:` may be left out
+  env:NAME    a private key in an environment variable, as PEM
+  pub:PATH    a public key in a PEM file, where nothing is to be signed
+  tough:PATH  a key file of tuftool, read by the tough library
+Passphrases are asked for on the terminal, or taken from WHEELSEAL_PASSPHRASE.
+Supported are Ed25519, ECDSA P-256 and P-384, and RSA from 2,048 bits (RSASSA-PSS).";
+
+const ENVIRONMENT: &str = "\
+WHEELSEAL_REPO         folder of the repository (--repo)
+WHEELSEAL_TRUST        name of the trust (--trust)
+WHEELSEAL_KEYS         URIs of the online keys, instead of those in wheelseal.toml; separated by spaces
+WHEELSEAL_PASSPHRASE   passphrase of encrypted keys
+WHEELSEAL_COLOR        auto, always or never (--color); NO_COLOR is respected
+WHEELSEAL_NO_PROGRESS  no progress bars (--no-progress)
+XDG_CONFIG_HOME        trusts are kept in wheelseal/ below it
+XDG_STATE_HOME         trusted metadata is kept in wheelseal/ below it
+HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY   as other tools use them";
+
+impl Help {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        let text = match self.topic.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["exit-codes"] => TABLE.map(|(code, meaning)| format!("{code}  {meaning}")).join("\n"),
+            ["keys"] => KEYS.to_owned(),
+            ["environment"] => ENVIRONMENT.to_owned(),
+            names => {
+                let mut command = super::tree();
+                command.build();
+                let mut found = &mut command;
+                for name in names {
+                    let usage = || Usage(format!("no command or topic {name:?}; topics: exit-codes, keys, environment"));
+                    found = found.find_subcommand_mut(name).ok_or_else(usage)?;
+                }
+                found.render_long_help().ansi().to_string()
+            }
+        };
+        context.out.line(text.trim_end());
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! The command line: what was typed → a checked command → a call into the library. One file per person.
+//!
+//! | file | who |
+//! |---|---|
+//! | `admin` | repository admins: `init key add remove yank bump status check gc diff role` |
+//! | `client` | clients: `trust download verify explain` |
+//! | `look` | everyone: `inspect tree completion man help` |
+//! | `conformance` | the TUF conformance suite |
+//! | `demo` | whoever tries it for the first time |
+//! | `output`, `exit` | how results and errors reach people and programs |
+
+mod admin;
+mod client;
+mod conformance;
+mod demo;
+mod exit;
+mod keys;
+mod look;
+mod output;
+mod samples;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use chrono::{DateTime, Utc};
+use clap::{CommandFactory, Parser, Subcommand};
+
+use output::{ColorChoice, Out};
+
+/// Seals a Python package repository with TUF (PEP 458), and verifies what is downloaded from it.
+#[derive(Debug, Parser)]
+#[command(name = "wheelseal", version, disable_help_subcommand = true, propagate_version = true)]
+#[command(after_help = "Start with: wheelseal demo\nTopics: wheelseal help exit-codes | keys | environment")]
+pub(crate) struct Cli {
+    /// Machine-readable output on stdout
+    #[arg(long, global = true)]
+    json: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "WHEELSEAL_COLOR")]
+    color: ColorChoice,
+    /// No progress bars
+    #[arg(long, global = true, env = "WHEELSEAL_NO_PROGRESS")]
+    no_progress: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The folder of the repository.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RepoArg {
+    /// Folder of the repository
+    #[arg(long, value_name = "DIR", default_value = ".", env = "WHEELSEAL_REPO")]
+    repo: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    // Repository admins.
+    /// Make a new, signed repository
+    Init(admin::Init),
+    /// Make and look at signing keys
+    #[command(subcommand)]
+    Key(keys::Key),
+    /// Publish wheels and sdists
+    Add(admin::Add),
+    /// Withdraw published files
+    Remove(admin::Remove),
+    /// Mark published files as not to be chosen (PEP 592), or take that back
+    Yank(admin::Yank),
+    /// Sign anew what expires soon
+    Bump(admin::Bump),
+    /// Versions, expiry, thresholds, who has signed
+    Status(admin::Status),
+    /// Verify the whole repository as a client would
+    Check(admin::Check),
+    /// Remove files that no recent snapshot refers to
+    Gc(admin::Gc),
+    /// What changed between two snapshots
+    Diff(admin::Diff),
+    /// Change who signs a role
+    #[command(subcommand)]
+    Role(admin::Role),
+    // Clients.
+    /// Which repositories you trust
+    #[command(subcommand)]
+    Trust(client::Trust),
+    /// Download a file, verified
+    Download(client::Download),
+    /// Is this local file exactly what the repository signed?
+    Verify(client::Verify),
+    /// Why a file is trusted: roles, keys, thresholds, versions, expiry
+    Explain(client::Explain),
+    // Everyone.
+    /// Show a metadata file (nothing is verified)
+    Inspect(look::Inspect),
+    /// The delegation tree of a repository
+    Tree(look::Tree),
+    /// See it work: a repository, a verified download, three attacks
+    Demo(demo::Demo),
+    /// Completion script for a shell
+    Completion(look::Completion),
+    /// Manual pages
+    Man(look::Man),
+    /// Help on a command or topic
+    Help(look::Help),
+    /// The client protocol of the TUF conformance suite
+    Conformance(conformance::Conformance),
+}
+
+/// What every command gets.
+pub(crate) struct Context {
+    pub(crate) out: Out,
+    /// The one reading of the clock for this command.
+    pub(crate) now: DateTime<Utc>,
+    /// For commands that run on: reads it anew.
+    pub(crate) clock: fn() -> DateTime<Utc>,
+}
+
+/// The whole program but for the clock, which is given.
+pub fn main(clock: fn() -> DateTime<Utc>) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap knows which stream each belongs to.
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
+        }
+    };
+    let out = Out::new(cli.json, cli.color, !cli.no_progress);
+    let conformance = matches!(cli.command, Command::Conformance(_));
+    let context = Context { out, now: clock(), clock };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return context.out.failure(&error.into()),
+    };
+    match runtime.block_on(run(cli.command, &context)) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(error) if conformance => {
+            context.out.failure(&error);
+            ExitCode::from(exit::OTHER)
+        }
+        Err(error) => context.out.failure(&error),
+    }
+}
+
+async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
+    match command {
+        Command::Init(command) => command.run(context).await,
+        Command::Key(command) => command.run(context).await,
+        Command::Add(command) => command.run(context).await,
+        Command::Remove(command) => command.run(context).await,
+        Command::Yank(command) => command.run(context).await,
+        Command::Bump(command) => command.run(context).await,
+        Command::Status(command) => command.run(context).await,
+        Command::Check(command) => command.run(context).await,
+        Command::Gc(command) => command.run(context).await,
+        Command::Diff(command) => command.run(context).await,
+        Command::Role(command) => command.run(context).await,
+        Command::Trust(command) => command.run(context),
+        Command::Download(command) => command.run(context).await,
+        Command::Verify(command) => command.run(context).await,
+        Command::Explain(command) => command.run(context).await,
+        Command::Inspect(command) => command.run(context).await,
+        Command::Tree(command) => command.run(context).await,
+        Command::Demo(command) => command.run(context).await,
+        Command::Completion(command) => command.run(context),
+        Command::Man(command) => command.run(context),
+        Command::Help(command) => command.run(context),
+        Command::Conformance(command) => command.run(context).await,
+    }
+}
+
+/// The command tree, for completion, manual pages and help.
+fn tree() -> clap::Command {
+    Cli::command()
+}

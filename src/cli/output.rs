@@ -1,0 +1,158 @@
+//! How results and errors reach people and programs: data on stdout, progress and prose on stderr.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::exit;
+use crate::repository::Progress;
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Something went well.
+pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
+/// Something was refused.
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// Something to read first.
+pub(super) const STRONG: Style = Style::new().bold();
+/// Something of lesser weight.
+pub(super) const FAINT: Style = Style::new().dimmed();
+
+/// `text` in a style; the stream takes it out again where there is no colour.
+pub(super) fn styled(style: Style, text: impl Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// Both streams.
+pub(crate) struct Out {
+    json: bool,
+    color: anstream::ColorChoice,
+    progress: bool,
+}
+
+impl Out {
+    pub(super) fn new(json: bool, color: ColorChoice, progress: bool) -> Self {
+        let color = match color {
+            ColorChoice::Auto => anstream::ColorChoice::Auto,
+            ColorChoice::Always => anstream::ColorChoice::Always,
+            ColorChoice::Never => anstream::ColorChoice::Never,
+        };
+        Self { json, color, progress: progress && std::io::stderr().is_terminal() }
+    }
+
+    /// Whether output is for programs.
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
+    /// A line of data. A reader that has gone away ends the program quietly, as it does for other tools.
+    pub(super) fn line(&self, text: impl Display) {
+        let mut stdout = anstream::AutoStream::new(std::io::stdout(), self.color);
+        if writeln!(stdout, "{text}").is_err() {
+            std::process::exit(exit::OK.into());
+        }
+    }
+
+    /// A line of prose. Nobody may be there to read it.
+    pub(super) fn note(&self, text: impl Display) {
+        let mut stderr = anstream::AutoStream::new(std::io::stderr(), self.color);
+        drop(writeln!(stderr, "{text}"));
+    }
+
+    /// A result: as JSON if asked for, else as `people` print it.
+    pub(super) fn result<T: Serialize>(&self, value: &T, people: impl FnOnce()) -> anyhow::Result<()> {
+        if self.json {
+            self.line(serde_json::to_string_pretty(value)?);
+        } else {
+            people();
+        }
+        Ok(())
+    }
+
+    /// Prints an error, its causes and what to do about it.
+    pub(super) fn failure(&self, error: &anyhow::Error) -> ExitCode {
+        self.note(format_args!("{}: {error}", styled(BAD, "error")));
+        for cause in error.chain().skip(1) {
+            self.note(format_args!("  cause: {cause}"));
+        }
+        if let Some(hint) = exit::hint(error) {
+            self.note(format_args!("   {}: {hint}", styled(STRONG, "hint")));
+        }
+        ExitCode::from(exit::code(error))
+    }
+
+    /// A bar on stderr, if somebody watches.
+    pub(super) fn progress(&self) -> Bar {
+        Bar { bar: Mutex::new(None), shown: self.progress }
+    }
+}
+
+/// Progress of one command.
+pub(super) struct Bar {
+    bar: Mutex<Option<(&'static str, ProgressBar)>>,
+    shown: bool,
+}
+
+impl Progress for Bar {
+    fn at(&self, what: &'static str, done: u64, total: u64) {
+        if !self.shown {
+            return;
+        }
+        let Ok(mut current) = self.bar.lock() else { return };
+        if current.as_ref().is_none_or(|(name, _)| *name != what) {
+            let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} ({eta})");
+            let bar = ProgressBar::new(total).with_message(what);
+            if let Ok(style) = style {
+                bar.set_style(style);
+            }
+            *current = Some((what, bar));
+        }
+        if let Some((_, bar)) = &*current {
+            bar.set_length(total);
+            bar.set_position(done);
+            if done == total {
+                bar.finish_and_clear();
+            }
+        }
+    }
+}
+
+/// Rows of text as columns, two spaces apart; the last column is not padded.
+pub(super) fn table(rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// How long until `then`, in words.
+pub(super) fn until(then: chrono::DateTime<chrono::Utc>, now: chrono::DateTime<chrono::Utc>) -> String {
+    let left = then - now;
+    let (days, hours, minutes) = (left.num_days(), left.num_hours(), left.num_minutes());
+    match minutes {
+        ..0 => "EXPIRED".to_owned(),
+        0..120 => format!("{minutes} min"),
+        120..2880 => format!("{hours} hours"),
+        _ => format!("{days} days"),
+    }
+}
