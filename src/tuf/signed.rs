@@ -277,12 +277,13 @@ fn signers(
     signatures: &BTreeMap<KeyId, Option<Vec<u8>>>,
     message: &[u8],
 ) -> Vec<KeyId> {
+    let mut tried = BTreeSet::new();
     let mut counted = BTreeSet::new();
     let mut signers = Vec::new();
     for (id, key) in authority.keys() {
         let Some(Some(signature)) = signatures.get(id) else { continue };
         let Some(public) = key.public() else { continue };
-        if !counted.contains(public) && key.verifies(message, signature) {
+        if tried.insert(id) && !counted.contains(public) && key.verifies(message, signature) {
             counted.insert(public);
             signers.push(id.clone());
         }
