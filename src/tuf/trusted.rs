@@ -440,7 +440,15 @@ pub struct Trusted {
     targets: Verified<Targets>,
     new: bool,
     /// By delegator and role: never by the role's name alone.
-    delegated: HashMap<(RoleName, RoleName), Verified<Targets>>,
+    delegated: HashMap<(RoleName, RoleName), Vouched>,
+}
+
+/// A delegated role, with the very metadata of the delegator that it was checked against: two delegators may lead
+/// to different files of one name and version.
+#[derive(Debug)]
+struct Vouched {
+    delegator: Verified<Targets>,
+    role: Verified<Targets>,
 }
 
 impl Trusted {
@@ -481,12 +489,14 @@ impl Trusted {
 
     /// A delegated role, if it was accepted for this very delegator.
     pub fn delegated(&self, edge: &Edge) -> Option<&Verified<Targets>> {
-        self.delegated.get(&edge.pair())
+        let vouched = self.delegated.get(&edge.pair())?;
+        let (_, delegator) = edge.chain().last()?;
+        (vouched.delegator.bytes() == delegator.bytes()).then_some(&vouched.role)
     }
 
     /// Bytes of a delegated role that another delegator led to: worth offering to [`Self::accept`] before fetching.
     pub fn kept(&self, role: &RoleName) -> Option<&[u8]> {
-        self.delegated.iter().find(|((_, name), _)| name == role).map(|(_, metadata)| metadata.bytes())
+        self.delegated.iter().find(|((_, name), _)| name == role).map(|(_, vouched)| vouched.role.bytes())
     }
 
     /// The file of a delegated role. One that the snapshot does not list is not to be requested.
@@ -502,7 +512,10 @@ impl Trusted {
         let metadata: Verified<Targets> = Signed::new(bytes).verify(&edge.authority()?)?;
         exact_version(role, metadata.common.version, entry.version)?;
         self.context.in_date(role, &*metadata)?;
-        self.delegated.insert(edge.pair(), metadata);
+        if let Some((_, delegator)) = edge.chain().last() {
+            let vouched = Vouched { delegator: delegator.clone(), role: metadata };
+            self.delegated.insert(edge.pair(), vouched);
+        }
         Ok(())
     }
 
