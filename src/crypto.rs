@@ -8,9 +8,9 @@ use std::fmt;
 use pkcs8::der::{Decode, asn1::BitStringRef, pem::LineEnding};
 use pkcs8::spki::{AlgorithmIdentifierRef, ObjectIdentifier, SubjectPublicKeyInfoRef};
 use pkcs8::{Document, PrivateKeyInfoRef};
+use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair, UnparsedPublicKey};
-use ring::digest;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -25,7 +25,8 @@ const OID_P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 /// RFC 8017: RSA keys.
 const OID_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 /// RFC 8410 section 7: everything of an Ed25519 PKCS#8 v1 document that stands before the 32-byte seed.
-const ED25519_PKCS8_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+const ED25519_PKCS8_PREFIX: [u8; 16] =
+    [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
 /// What can go wrong with a key. Never carries key material.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -182,13 +183,13 @@ impl PublicKey {
     pub fn from_spki_der(der: &[u8]) -> Result<Self, CryptoError> {
         let bad = |reason: String| CryptoError::BadKey { what: "public key", reason };
         let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|e| bad(e.to_string()))?;
-        let key = info.subject_public_key.as_bytes().ok_or_else(|| bad("bit string with spare bits".into()))?;
+        let key =
+            info.subject_public_key.as_bytes().ok_or_else(|| bad("bit string with spare bits".into()))?;
         match info.algorithm.oid {
             OID_ED25519 => key.try_into().map(Self::Ed25519).map_err(|_| bad(format!("{} bytes", key.len()))),
             OID_RSA => Ok(Self::Rsa(key.to_vec())),
             OID_EC => match info.algorithm.parameters_oid() {
-                Ok(OID_P256) => Self::from_point(key),
-                Ok(OID_P384) => Self::from_point(key),
+                Ok(OID_P256 | OID_P384) => Self::from_point(key),
                 _ => Err(bad("unsupported curve".into())),
             },
             oid => Err(bad(format!("unsupported algorithm {oid}"))),
@@ -399,7 +400,8 @@ fn rsa_sign(
     message: &[u8],
 ) -> Result<Vec<u8>, CryptoError> {
     let mut out = vec![0; pair.public().modulus_len()];
-    pair.sign(encoding, &SystemRandom::new(), message, &mut out).map_err(|_| CryptoError::Failed("signing"))?;
+    pair.sign(encoding, &SystemRandom::new(), message, &mut out)
+        .map_err(|_| CryptoError::Failed("signing"))?;
     Ok(out)
 }
 

@@ -9,13 +9,13 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::exit::{SomeFailed, Usage};
 use super::keys::{KeyArgs, absolute, open_repository};
-use super::output::{BAD, GOOD, STRONG, styled, table, until};
+use super::output::{BAD, GOOD, STRONG, styled, until};
 use super::{Context, RepoArg};
 use crate::keys::{self, Ask, KeyUri};
 use crate::python::{DistributionFilename, FreeText};
 use crate::repository::{
-    BinStyle, Change, Edit, Expiry, Keyring, Plan, Profile, Published, Repository, Retention, RolePlan, RoleStatus,
-    read_distribution,
+    BinStyle, Change, Edit, Expiry, Keyring, Plan, Profile, Published, Repository, Retention, RolePlan,
+    RoleStatus, read_distribution,
 };
 use crate::store::DirStore;
 use crate::tuf::metadata::TopLevel;
@@ -79,14 +79,8 @@ impl Init {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let mut keyring = Keyring::default();
         let root = role_plan(&self.root, self.root_threshold, &mut keyring).await?;
-        let targets = match self.targets.is_empty() {
-            true => RolePlan { keys: root.keys.clone(), threshold: self.root_threshold },
-            false => role_plan(&self.targets, self.targets_threshold, &mut keyring).await?,
-        };
-        let bins = match self.bins_keys.is_empty() {
-            true => targets.clone(),
-            false => role_plan(&self.bins_keys, self.bins_threshold, &mut keyring).await?,
-        };
+        let targets = if self.targets.is_empty() { RolePlan { keys: root.keys.clone(), threshold: self.root_threshold } } else { role_plan(&self.targets, self.targets_threshold, &mut keyring).await? };
+        let bins = if self.bins_keys.is_empty() { targets.clone() } else { role_plan(&self.bins_keys, self.bins_threshold, &mut keyring).await? };
         let online = role_plan(&self.online, self.online_threshold, &mut keyring).await?;
         let uris = self.online.iter().map(|uri| absolute(&KeyUri::from_str(uri)?));
         let plan = Plan {
@@ -105,8 +99,14 @@ impl Init {
         let store = Arc::new(DirStore::create(&self.repo.repo).await?);
         Repository::init(store, &plan, &keyring, context.now, &context.out.progress()).await?;
         let folder = self.repo.repo.display();
-        context.out.note(format_args!("{} repository with {} bins in {folder}", styled(GOOD, "made"), self.bins));
-        context.out.note(format_args!("give clients {folder}/metadata/1.root.json over a channel they trust"));
+        context.out.note(format_args!(
+            "{} repository with {} bins in {folder}",
+            styled(GOOD, "made"),
+            self.bins
+        ));
+        context
+            .out
+            .note(format_args!("give clients {folder}/metadata/1.root.json over a channel they trust"));
         Ok(())
     }
 
@@ -317,7 +317,11 @@ impl Bump {
         let repository = open_repository(&self.repo).await?;
         let keyring = self.keys.open(&repository).await?;
         let bumped = repository.bump(&keyring, self.all, now, &context.out.progress()).await?;
-        let due: Vec<_> = bumped.due.iter().map(|due| serde_json::json!({"role": due.role, "expires": due.expires})).collect();
+        let due: Vec<_> = bumped
+            .due
+            .iter()
+            .map(|due| serde_json::json!({"role": due.role, "expires": due.expires}))
+            .collect();
         let value = serde_json::json!({"signed": bumped.signed, "bins": bumped.bins, "due": due, "next": bumped.next});
         context.out.result(&value, || {
             if bumped.signed.is_empty() {
@@ -331,7 +335,11 @@ impl Bump {
             }
             for due in &bumped.due {
                 let left = until(due.expires, now);
-                context.out.note(format_args!("{} {} expires in {left}; its keys are not here", styled(BAD, "due"), due.role));
+                context.out.note(format_args!(
+                    "{} {} expires in {left}; its keys are not here",
+                    styled(BAD, "due"),
+                    due.role
+                ));
             }
         })
     }
@@ -354,7 +362,7 @@ impl Status {
             rows.extend(status.roles.iter().map(|role| row(role, role.role.clone(), context)));
             let bins = status.first_bin.iter();
             rows.extend(bins.map(|bin| row(bin, format!("{} bins (first to expire)", status.bins), context)));
-            table(&rows).iter().for_each(|line| context.out.line(line));
+            context.out.table(&rows);
             context.out.line(format_args!("{} projects, {} target files", status.projects, status.targets));
         })
     }
@@ -393,14 +401,23 @@ impl Check {
         let checked = repository.check(context.now, &context.out.progress()).await?;
         context.out.result(&checked, || {
             for problem in &checked.problems {
-                context.out.line(format_args!("{} {}: {}", styled(BAD, "bad"), problem.subject, problem.what));
+                context.out.line(format_args!(
+                    "{} {}: {}",
+                    styled(BAD, "bad"),
+                    problem.subject,
+                    problem.what
+                ));
             }
             let (roles, targets, bytes) = (checked.roles, checked.targets, checked.bytes);
             let verdict = if checked.problems.is_empty() { styled(GOOD, "ok") } else { styled(BAD, "bad") };
-            context.out.line(format_args!("{verdict} {roles} roles, {targets} files, {bytes} bytes verified"));
+            context
+                .out
+                .line(format_args!("{verdict} {roles} roles, {targets} files, {bytes} bytes verified"));
             if checked.unreferenced > 0 {
                 let count = checked.unreferenced;
-                context.out.note(format_args!("{count} superseded metadata files; `wheelseal gc` removes old ones"));
+                context
+                    .out
+                    .note(format_args!("{count} superseded metadata files; `wheelseal gc` removes old ones"));
             }
         })?;
         if !checked.problems.is_empty() {
@@ -423,7 +440,10 @@ async fn second(repository: &Repository, context: &Context) -> anyhow::Result<()
 
 #[cfg(not(feature = "tough-keys"))]
 async fn second(_: &Repository, _: &Context) -> anyhow::Result<()> {
-    std::future::ready(Err(Usage("this wheelseal was built without the feature tough-keys".to_owned()).into())).await
+    std::future::ready(
+        Err(Usage("this wheelseal was built without the feature tough-keys".to_owned()).into()),
+    )
+    .await
 }
 
 /// Remove files that no recent snapshot refers to.
@@ -552,7 +572,11 @@ impl Role {
 }
 
 /// Adds the new online keys to the settings, and takes out those that sign nothing any more.
-async fn remember_online(repository: &mut Repository, to: &[String], context: &Context) -> anyhow::Result<()> {
+async fn remember_online(
+    repository: &mut Repository,
+    to: &[String],
+    context: &Context,
+) -> anyhow::Result<()> {
     let state = repository.state().await?;
     let mut uris = repository.settings().keys.online.clone();
     for uri in to {
@@ -565,7 +589,10 @@ async fn remember_online(repository: &mut Repository, to: &[String], context: &C
     for uri in uris {
         let key = keys::open_public(&KeyUri::from_str(&uri)?, &Ask).await?;
         let online = [TopLevel::Timestamp, TopLevel::Snapshot].map(|role| state.root.authority(role));
-        let signs = online.iter().flat_map(|authority| authority.keys()).any(|(_, known)| known.public() == key.public());
+        let signs = online
+            .iter()
+            .flat_map(super::super::tuf::signed::Authority::keys)
+            .any(|(_, known)| known.public() == key.public());
         let bins = state.bins.delegations.iter().flat_map(|delegations| delegations.keys.values());
         if signs || bins.into_iter().any(|known| known.public() == key.public()) {
             kept.push(uri);

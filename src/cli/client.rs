@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use super::Context;
 use super::exit::{SomeFailed, Usage, client as client_code};
-use super::output::{BAD, FAINT, GOOD, STRONG, styled, table, until};
+use super::output::{BAD, FAINT, GOOD, STRONG, styled, until};
 use crate::client::trust::{Location, TrustStore};
-use crate::client::{Client, Session, Timing};
+use crate::client::{Client, ClientError, MetadataDir, Session, Timing};
 use crate::python::{DistributionFilename, ProjectName, ProjectPage, files_of, universal};
 use crate::tuf::lookup::Found;
 use crate::tuf::metadata::{Role, TopLevel};
@@ -42,7 +42,8 @@ impl TrustArg {
             (Some(name), _) => name.clone(),
             (None, [only]) => only.clone(),
             (None, []) => {
-                let text = "no repository is trusted yet; add one: wheelseal trust add NAME URL --root root.json";
+                let text =
+                    "no repository is trusted yet; add one: wheelseal trust add NAME URL --root root.json";
                 return Err(Usage(text.to_owned()).into());
             }
             (None, several) => {
@@ -53,10 +54,7 @@ impl TrustArg {
     }
 
     async fn session<'a>(&self, client: &'a Client, context: &Context) -> anyhow::Result<Session<'a>> {
-        Ok(match self.offline {
-            true => client.offline(context.now).await?,
-            false => client.refresh(context.now).await?,
-        })
+        Ok(if self.offline { client.offline(context.now).await? } else { client.refresh(context.now).await? })
     }
 }
 
@@ -96,7 +94,8 @@ impl Trust {
                 let mut location = Location::below(&full(&url)?);
                 location.metadata = metadata_url.unwrap_or(location.metadata);
                 location.targets = targets_url.unwrap_or(location.targets);
-                location.sources(Timing::default()).map_err(crate::client::ClientError::from)?;
+                let nowhere = MetadataDir::new(PathBuf::new());
+                location.client(nowhere, Timing::default(), Limits::default()).map_err(ClientError::from)?;
                 store.add(&name, &location, &bytes)?;
                 context.out.note(format_args!("{} {name} from now on", styled(GOOD, "trusting")));
                 Ok(())
@@ -105,11 +104,14 @@ impl Trust {
                 let names = store.names()?;
                 let locations = names.into_iter().map(|name| Ok((store.location(&name)?, name)));
                 let locations = locations.collect::<anyhow::Result<Vec<_>>>()?;
-                let value: serde_json::Map<_, _> =
-                    locations.iter().map(|(location, name)| (name.clone(), location.url.clone().into())).collect();
+                let value: serde_json::Map<_, _> = locations
+                    .iter()
+                    .map(|(location, name)| (name.clone(), location.url.clone().into()))
+                    .collect();
                 context.out.result(&value, || {
-                    let rows: Vec<_> = locations.iter().map(|(l, name)| vec![name.clone(), l.url.clone()]).collect();
-                    table(&rows).iter().for_each(|line| context.out.line(line));
+                    let rows: Vec<_> =
+                        locations.iter().map(|(l, name)| vec![name.clone(), l.url.clone()]).collect();
+                    context.out.table(&rows);
                 })
             }
             Self::Remove { name } => {
@@ -186,7 +188,8 @@ async fn targets_meant(session: &mut Session<'_>, what: &str, all: bool) -> anyh
     if let Some(target) = named_target(what)? {
         return Ok(vec![target]);
     }
-    let usage = |error: String| Usage(format!("{what:?} is no target path, file name or requirement: {error}"));
+    let usage =
+        |error: String| Usage(format!("{what:?} is no target path, file name or requirement: {error}"));
     let requirement = Requirement::<VerbatimUrl>::from_str(what).map_err(|e| usage(e.to_string()))?;
     let specifiers = match requirement.version_or_url {
         None => pep440_rs::VersionSpecifiers::empty(),
@@ -249,13 +252,20 @@ impl Verify {
                 code = client_code(error);
             }
             let reason = verified.as_ref().err().map(ToString::to_string);
-            verdicts.push(Verdict { file: file.clone(), target: target.to_string(), ok: verified.is_ok(), reason });
+            verdicts.push(Verdict {
+                file: file.clone(),
+                target: target.to_string(),
+                ok: verified.is_ok(),
+                reason,
+            });
         }
         context.out.result(&verdicts, || {
             for verdict in &verdicts {
                 let file = verdict.file.display();
                 match &verdict.reason {
-                    None => context.out.line(format_args!("{} {file} is what was signed", styled(GOOD, "ok"))),
+                    None => {
+                        context.out.line(format_args!("{} {file} is what was signed", styled(GOOD, "ok")));
+                    }
                     Some(reason) => context.out.line(format_args!("{} {file}: {reason}", styled(BAD, "BAD"))),
                 }
             }
@@ -272,7 +282,9 @@ impl Verify {
             Some(target) => target.as_str(),
             None => file.file_name().and_then(|name| name.to_str()).unwrap_or_default(),
         };
-        let usage = || Usage(format!("{} is not named like a wheel or sdist; say what it is with --as", file.display()));
+        let usage = || {
+            Usage(format!("{} is not named like a wheel or sdist; say what it is with --as", file.display()))
+        };
         Ok(named_target(name)?.ok_or_else(usage)?)
     }
 }
@@ -354,7 +366,8 @@ fn explained(trusted: &Trusted, found: &Found) -> anyhow::Result<Explained> {
 
 fn link<T: Role>(metadata: &Verified<T>, authority: &Authority<'_>) -> Link {
     let signer = |id: &crate::tuf::key::KeyId| {
-        let key = authority.keys().find(|(known, _)| *known == id).map(|(_, key)| key.scheme_name().to_owned());
+        let key =
+            authority.keys().find(|(known, _)| *known == id).map(|(_, key)| key.scheme_name().to_owned());
         Signer { keyid: id.to_string(), scheme: key.unwrap_or_default() }
     };
     Link {
@@ -372,11 +385,15 @@ fn link<T: Role>(metadata: &Verified<T>, authority: &Authority<'_>) -> Link {
 fn drawn(explained: &Explained, context: &Context) -> Vec<String> {
     let mut lines = vec![format!("{} is trusted because", styled(STRONG, &explained.target))];
     let text = |link: &Link| {
-        let keys: Vec<String> =
-            link.signed_by.iter().map(|s| format!("{} {}", s.scheme, s.keyid.chars().take(8).collect::<String>())).collect();
+        let keys: Vec<String> = link
+            .signed_by
+            .iter()
+            .map(|s| format!("{} {}", s.scheme, s.keyid.chars().take(8).collect::<String>()))
+            .collect();
         let left = until(link.expires, context.now);
         let (role, version, signed, keys_total) = (&link.role, link.version, link.signed_by.len(), link.keys);
-        let signatures = format!("{signed} of {keys_total} keys signed, {} needed: {}", link.threshold, keys.join(", "));
+        let signatures =
+            format!("{signed} of {keys_total} keys signed, {} needed: {}", link.threshold, keys.join(", "));
         format!("{} v{version}, expires in {left}  {}", styled(STRONG, role), styled(FAINT, signatures))
     };
     let mut depth = 0;

@@ -57,7 +57,9 @@ impl Demo {
         stage.old_timestamp(context).await?;
         stage.unsigned_role(context).await?;
         context.out.line("");
-        context.out.line(format_args!("{} one verified download, three attacks refused", styled(GOOD, "done")));
+        context
+            .out
+            .line(format_args!("{} one verified download, three attacks refused", styled(GOOD, "done")));
         if self.keep.is_some() {
             context.out.line(format_args!("look around: wheelseal status --repo {}", folder.display()));
         }
@@ -101,7 +103,10 @@ impl Stage {
         };
         let store: Arc<dyn Store> = Arc::new(DirStore::create(folder).await?);
         let repository = Repository::init(store, &plan, &keyring, context.now, &Unwatched).await?;
-        said(context, "made and signed: root, targets, bins (offline keys), timestamp, snapshot, 16 bins (online key)");
+        said(
+            context,
+            "made and signed: root, targets, bins (offline keys), timestamp, snapshot, 16 bins (online key)",
+        );
         let lies = Lies::default();
         let address = serve(Arc::new(folder.to_owned()), Arc::clone(&lies)).await?;
         let http = Http::new(Timing::default())?;
@@ -116,7 +121,12 @@ impl Stage {
         let (folder, scratch) = (folder.to_owned(), scratch.to_owned());
         let stage = Self { repository, keyring, stranger, client, lies, folder, scratch };
         let (seal, wax) = (Sample { name: "seal", version: "1.0" }, Sample { name: "wax", version: "2.1" });
-        stage.publish(context, &[seal.wheel(&stage.scratch)?, wax.wheel(&stage.scratch)?, wax.sdist(&stage.scratch)?]).await?;
+        stage
+            .publish(
+                context,
+                &[seal.wheel(&stage.scratch)?, wax.wheel(&stage.scratch)?, wax.sdist(&stage.scratch)?],
+            )
+            .await?;
         said(context, &format!("served at http://{address}/"));
         Ok(stage)
     }
@@ -126,7 +136,10 @@ impl Stage {
         let edits = files.iter().map(|file| Ok(Edit::Add(Box::new(read_distribution(file, spool.path())?))));
         let edits = edits.collect::<anyhow::Result<Vec<_>>>()?;
         let published = self.repository.publish(&self.keyring, &edits, context.now, &Unwatched).await?;
-        said(context, &format!("published {} (snapshot {})", published.changed.join(", "), published.snapshot));
+        said(
+            context,
+            &format!("published {} (snapshot {})", published.changed.join(", "), published.snapshot),
+        );
         Ok(())
     }
 
@@ -140,7 +153,14 @@ impl Stage {
         let roles: Vec<_> = found.chain.iter().map(|(role, _)| role.to_string()).collect();
         said(context, &format!("asked root → timestamp → snapshot → {}", roles.join(" → ")));
         let hash = file.target().hashes.name().unwrap_or_default();
-        said(context, &format!("{} bytes with the signed SHA-256 {}…", file.target().length, hash.get(..16).unwrap_or(&hash)));
+        said(
+            context,
+            &format!(
+                "{} bytes with the signed SHA-256 {}…",
+                file.target().length,
+                hash.get(..16).unwrap_or(&hash)
+            ),
+        );
         verdict(context, GOOD, "verified", TARGET);
         Ok(())
     }
@@ -173,7 +193,10 @@ impl Stage {
         let fixed = Sample { name: "seal", version: "1.0.1" }.wheel(&self.scratch)?;
         self.publish(context, &[fixed]).await?;
         self.client.refresh(context.now).await?;
-        said(context, "the client has seen the new state; now the mirror serves the old one, correctly signed");
+        said(
+            context,
+            "the client has seen the new state; now the mirror serves the old one, correctly signed",
+        );
         self.lie("metadata/timestamp.json", old);
         match self.client.refresh(context.now).await.map(drop) {
             Err(error @ ClientError::Trust(TrustError::Rollback { .. })) => self.refused(context, &error),

@@ -24,7 +24,10 @@ pub(super) const TABLE: [(u8, &str); 10] = [
     (OK, "done"),
     (OTHER, "anything not below"),
     (USAGE, "wrong usage: nothing was done"),
-    (INTEGRITY, "a hash, a signature or the form of something signed is wrong, or a file is not signed at all"),
+    (
+        INTEGRITY,
+        "a hash, a signature or the form of something signed is wrong, or a file is not signed at all",
+    ),
     (EXPIRED, "expired metadata: a freeze attack, or an admin who forgot to bump"),
     (ROLLBACK, "metadata older than what was trusted before"),
     (THRESHOLD, "too few signatures for a role"),
@@ -105,7 +108,9 @@ fn client_hint(error: &ClientError) -> Option<String> {
         ClientError::File(FileError::WrongHash { .. } | FileError::WrongLength { .. }) => {
             "this is not the file that was signed; do not install it, and tell the admin"
         }
-        ClientError::NotSigned { .. } => "check the name; a file that the repository did not sign is not to be trusted",
+        ClientError::NotSigned { .. } => {
+            "check the name; a file that the repository did not sign is not to be trusted"
+        }
         _ => return None,
     };
     Some(text.to_owned())
@@ -117,7 +122,9 @@ pub(super) fn client(error: &ClientError) -> u8 {
         ClientError::Trust(error) => trust(error),
         ClientError::Fetch(FetchError::BadUrl { .. }) => USAGE,
         ClientError::Fetch(FetchError::Local { .. }) => OTHER,
-        ClientError::Fetch(_) | ClientError::Absent { .. } | ClientError::File(FileError::Absent { .. }) => NETWORK,
+        ClientError::Fetch(_) | ClientError::Absent { .. } | ClientError::File(FileError::Absent { .. }) => {
+            NETWORK
+        }
         ClientError::Cache(CacheError::Busy { .. }) => BUSY,
         ClientError::Cache(_) | ClientError::File(FileError::Io { .. }) => OTHER,
         ClientError::File(FileError::TooLarge { .. }) => POLICY,
@@ -149,7 +156,9 @@ fn verify(error: &VerifyError) -> u8 {
 
 fn store(error: &TrustStoreError) -> u8 {
     match error {
-        TrustStoreError::BadName { .. } | TrustStoreError::Unknown { .. } | TrustStoreError::Taken { .. } => USAGE,
+        TrustStoreError::BadName { .. } | TrustStoreError::Unknown { .. } | TrustStoreError::Taken { .. } => {
+            USAGE
+        }
         TrustStoreError::BadRoot(error) => verify(error),
         _ => OTHER,
     }
@@ -165,9 +174,9 @@ fn repository(error: &RepositoryError) -> u8 {
         | RepositoryError::NoRepository(_)
         | RepositoryError::AlreadyRepository(_)
         | RepositoryError::NotPublished(_) => USAGE,
-        RepositoryError::Archive { .. } | RepositoryError::SecondVerifier { .. } | RepositoryError::Missing(_) => {
-            INTEGRITY
-        }
+        RepositoryError::Archive { .. }
+        | RepositoryError::SecondVerifier { .. }
+        | RepositoryError::Missing(_) => INTEGRITY,
         RepositoryError::Conflict { .. } => POLICY,
         _ => OTHER,
     }

@@ -7,7 +7,6 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::exit::Usage;
-use super::output::table;
 use super::{Context, RepoArg};
 use crate::crypto::NewKey;
 use crate::keys::{self, Ask, KeyUri, Passphrase};
@@ -19,7 +18,7 @@ use crate::tuf::path::RoleName;
 /// Names the keys of a command.
 #[derive(Debug, Clone, Args)]
 pub(super) struct KeyArgs {
-    /// A signing key: file:PATH, env:NAME, tough:PATH; may be repeated
+    /// A signing key: <file:PATH>, env:NAME, tough:PATH; may be repeated
     #[arg(long = "key", value_name = "URI")]
     keys: Vec<String>,
     /// Online keys, instead of those in wheelseal.toml; separated by spaces
@@ -87,7 +86,7 @@ enum Kind {
 
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// file:PATH, pub:PATH, env:NAME, tough:PATH
+    /// <file:PATH>, pub:PATH, env:NAME, tough:PATH
     uri: String,
 }
 
@@ -127,10 +126,7 @@ fn generate(command: &Gen, context: &Context) -> anyhow::Result<()> {
         Kind::Ed25519 => NewKey::Ed25519,
         Kind::Ecdsa => NewKey::P256,
     };
-    let passphrase = match command.no_passphrase {
-        true => None,
-        false => Some(Ask.for_new(&KeyUri::File(command.path.clone()))?),
-    };
+    let passphrase = if command.no_passphrase { None } else { Some(Ask.for_new(&KeyUri::File(command.path.clone()))?) };
     let der = kind.generate()?;
     let key = keys::write_new(&command.path, &der, passphrase.as_ref().map(|text| text.as_str()))?;
     if let Some(key) = key.public() {
@@ -206,7 +202,7 @@ async fn list(repo: &RepoArg, context: &Context) -> anyhow::Result<()> {
         for known in &listed {
             rows.push(vec![known.key.id.clone(), known.key.kind.to_owned(), known.roles.join(", ")]);
         }
-        table(&rows).iter().for_each(|line| context.out.line(line));
+        context.out.table(&rows);
     })
 }
 
@@ -215,7 +211,8 @@ fn delegated_keys(targets: &Targets) -> Vec<(crate::tuf::key::KeyId, crate::tuf:
     let names = delegations.names().filter_map(Result::ok);
     let keys = |role: RoleName| {
         let keyids = delegations.role(&role).map(|(keyids, _)| keyids.to_vec()).unwrap_or_default();
-        let keys = keyids.into_iter().filter_map(|id| delegations.keys.get(&id).cloned().map(|key| (id, key)));
+        let keys =
+            keyids.into_iter().filter_map(|id| delegations.keys.get(&id).cloned().map(|key| (id, key)));
         keys.map(move |(id, key)| (id, key, role.to_string())).collect::<Vec<_>>()
     };
     names.flat_map(keys).collect()

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::exit::{TABLE, Usage};
 use super::keys::open_repository;
-use super::output::{FAINT, STRONG, styled, table};
+use super::output::{FAINT, STRONG, styled};
 use super::{Context, RepoArg};
 use crate::tuf::json::{Json, parse};
 use crate::tuf::metadata::{DelegatedRoles, Delegations, PathSet, TopLevel, Version};
@@ -44,10 +44,13 @@ impl Inspect {
         }
         if let Some(Json::Array(signatures)) = tree.get("signatures") {
             for signature in signatures {
-                rows.push(vec!["signature by".to_owned(), signature.get("keyid").map(plain).unwrap_or_default()]);
+                rows.push(vec![
+                    "signature by".to_owned(),
+                    signature.get("keyid").map(plain).unwrap_or_default(),
+                ]);
             }
         }
-        table(&rows).iter().for_each(|line| context.out.line(line));
+        context.out.table(&rows);
         Ok(())
     }
 
@@ -79,7 +82,8 @@ fn plain(value: &Json<'_>) -> String {
 fn summary(value: &Json<'_>) -> String {
     match value {
         Json::Object(pairs) => {
-            let names: Vec<_> = pairs.iter().take(6).map(|(name, _)| name.chars().take(40).collect::<String>()).collect();
+            let names: Vec<_> =
+                pairs.iter().take(6).map(|(name, _)| name.chars().take(40).collect::<String>()).collect();
             let more = if pairs.len() > names.len() { ", …" } else { "" };
             format!("{} entries: {}{more}", pairs.len(), names.join(", "))
         }
@@ -166,9 +170,14 @@ fn draw(node: &Node, first: &str, rest: &str, context: &Context) {
     let version = node.version.map(|version| format!(" v{version}")).unwrap_or_default();
     let keys = format!("{} of {} keys: {}", node.threshold, node.keys.len(), node.keys.join(" "));
     let paths = node.paths.as_ref().map(|paths| format!("  [{paths}]")).unwrap_or_default();
-    context.out.line(format_args!("{first}{}{version}{paths}  {}", styled(STRONG, &node.role), styled(FAINT, keys)));
+    context.out.line(format_args!(
+        "{first}{}{version}{paths}  {}",
+        styled(STRONG, &node.role),
+        styled(FAINT, keys)
+    ));
     for (at, child) in node.children.iter().enumerate() {
-        let (branch, below) = if at + 1 == node.children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        let (branch, below) =
+            if at + 1 == node.children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
         draw(child, &format!("{rest}{branch}"), &format!("{rest}{below}"), context);
     }
 }
@@ -199,17 +208,14 @@ pub(crate) struct Man {
 
 impl Man {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
-        match self.to {
-            Some(folder) => {
-                std::fs::create_dir_all(&folder)?;
-                clap_mangen::generate_to(super::tree(), &folder)?;
-                context.out.note(format_args!("manual pages are in {}", folder.display()));
-            }
-            None => {
-                let mut page = Vec::new();
-                clap_mangen::Man::new(super::tree()).render(&mut page)?;
-                context.out.line(String::from_utf8(page)?.trim_end());
-            }
+        if let Some(folder) = self.to {
+            std::fs::create_dir_all(&folder)?;
+            clap_mangen::generate_to(super::tree(), &folder)?;
+            context.out.note(format_args!("manual pages are in {}", folder.display()));
+        } else {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(super::tree()).render(&mut page)?;
+            context.out.line(String::from_utf8(page)?.trim_end());
         }
         Ok(())
     }
@@ -253,7 +259,9 @@ impl Help {
                 command.build();
                 let mut found = &mut command;
                 for name in names {
-                    let usage = || Usage(format!("no command or topic {name:?}; topics: exit-codes, keys, environment"));
+                    let usage = || {
+                        Usage(format!("no command or topic {name:?}; topics: exit-codes, keys, environment"))
+                    };
                     found = found.find_subcommand_mut(name).ok_or_else(usage)?;
                 }
                 found.render_long_help().ansi().to_string()

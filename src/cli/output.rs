@@ -15,7 +15,7 @@ use crate::repository::Progress;
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum ColorChoice {
-    /// On a terminal, unless NO_COLOR is set
+    /// On a terminal, unless `NO_COLOR` is set
     Auto,
     /// Always
     Always,
@@ -64,6 +64,13 @@ impl Out {
         let mut stdout = anstream::AutoStream::new(std::io::stdout(), self.color);
         if writeln!(stdout, "{text}").is_err() {
             std::process::exit(exit::OK.into());
+        }
+    }
+
+    /// Rows of data, in columns.
+    pub(super) fn table(&self, rows: &[Vec<String>]) {
+        for line in table(rows) {
+            self.line(line);
         }
     }
 
@@ -132,7 +139,7 @@ impl Progress for Bar {
 }
 
 /// Rows of text as columns, two spaces apart; the last column is not padded.
-pub(super) fn table(rows: &[Vec<String>]) -> Vec<String> {
+fn table(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)

@@ -24,7 +24,8 @@ impl Sample {
             (format!("{info}/METADATA"), self.metadata()),
             (
                 format!("{info}/WHEEL"),
-                "Wheel-Version: 1.0\nGenerator: wheelseal demo\nRoot-Is-Purelib: true\nTag: py3-none-any\n".to_owned(),
+                "Wheel-Version: 1.0\nGenerator: wheelseal demo\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+                    .to_owned(),
             ),
         ];
         let mut record = String::new();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// How long to wait for another process that updates the same folder.
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
+const LOCK_PATIENCE: Duration = Duration::from_mins(2);
 /// How often to try.
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 /// Bytes of a local metadata file that are read, at most: well above every limit on fetching.
@@ -127,7 +127,9 @@ impl MetadataDir {
             Err(error) => return Err(CacheError::new("opening", &path, &error)),
         };
         let mut bytes = Vec::new();
-        file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| CacheError::new("reading", &path, &error))?;
+        file.take(MAX_FILE)
+            .read_to_end(&mut bytes)
+            .map_err(|error| CacheError::new("reading", &path, &error))?;
         Ok(Some(bytes))
     }
 
@@ -147,7 +149,9 @@ impl MetadataDir {
     pub fn remove(&self, stem: &str) -> Result<(), CacheError> {
         let path = self.path(stem);
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(CacheError::new("removing", &path, &error)),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(CacheError::new("removing", &path, &error))
+            }
             _ => Ok(()),
         }
     }

@@ -199,8 +199,8 @@ pub(super) struct Spool<'a> {
 }
 
 impl<'a> Spool<'a> {
-    pub(super) fn new(found: &'a Found, dir: PathBuf) -> Result<Self, FileError> {
-        let file = NamedTempFile::new_in(&dir).map_err(|error| FileError::io("spooling to", &dir, &error))?;
+    pub(super) fn new(found: &'a Found, dir: &Path) -> Result<Self, FileError> {
+        let file = NamedTempFile::new_in(dir).map_err(|error| FileError::io("spooling to", dir, &error))?;
         Ok(Self { found, file, hasher: hasher(found), length: 0 })
     }
 

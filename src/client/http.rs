@@ -80,7 +80,8 @@ impl Http {
             .connect_timeout(timing.connect)
             .redirect(redirect::Policy::custom(follow))
             .build();
-        let client = client.map_err(|error| FetchError::Network { url: String::new(), reason: text(&error) })?;
+        let client =
+            client.map_err(|error| FetchError::Network { url: String::new(), reason: text(&error) })?;
         Ok(Self { client, timing })
     }
 
@@ -177,7 +178,8 @@ impl HttpSource {
             Some(encoding) => {
                 let mut body = Vec::new();
                 self.body(url, response, max_len.saturating_add(ENCODING_OVERHEAD), &mut body).await?;
-                let bytes = decode(&encoding, &body, max_len).map_err(|error| undecodable(url, encoding, error, max_len))?;
+                let bytes = decode(&encoding, &body, max_len)
+                    .map_err(|error| undecodable(url, encoding, error, max_len))?;
                 sink.write(&bytes).map_err(|error| Failed::ForGood(spooling(url, &error)))?;
             }
         }
@@ -252,7 +254,12 @@ impl Pace {
         let (received, needed) = (self.received, self.timing.window_bytes);
         if received < needed {
             let seconds = self.timing.window.as_secs();
-            return Err(Failed::ForGood(FetchError::TooSlow { url: url.to_owned(), received, seconds, needed }));
+            return Err(Failed::ForGood(FetchError::TooSlow {
+                url: url.to_owned(),
+                received,
+                seconds,
+                needed,
+            }));
         }
         *self = Self::start(self.timing);
         Ok(())

@@ -30,7 +30,8 @@ pub use source::{DirSource, FetchError, Fetched, Sink, Source};
 use crate::tuf::lookup::{Edge, Found, Search, Step};
 use crate::tuf::path::TargetPath;
 use crate::tuf::trusted::{
-    AwaitSnapshot, AwaitTargets, AwaitTimestamp, Limits, Local, Request, RootChain, Rotated, TrustError, Trusted,
+    AwaitSnapshot, AwaitTargets, AwaitTimestamp, Limits, Local, Request, RootChain, Rotated, TrustError,
+    Trusted,
 };
 
 /// Why the client refuses or fails.
@@ -169,7 +170,10 @@ impl Client {
         })
     }
 
-    fn offer_snapshot(&self, phase: AwaitSnapshot) -> Result<Local<AwaitTargets, AwaitSnapshot>, ClientError> {
+    fn offer_snapshot(
+        &self,
+        phase: AwaitSnapshot,
+    ) -> Result<Local<AwaitTargets, AwaitSnapshot>, ClientError> {
         Ok(match self.cache.read("snapshot")? {
             Some(bytes) => phase.local(bytes),
             None => Local::Fetch(phase),
@@ -224,7 +228,7 @@ impl Session<'_> {
         }
         let consistent = self.trusted.root().consistent_snapshot;
         let location = file::location(found, consistent)?;
-        let mut spool = file::Spool::new(found, self.client.cache.spool()?)?;
+        let mut spool = file::Spool::new(found, &self.client.cache.spool()?)?;
         match self.client.targets.fetch(&location, found.target.length, &mut spool).await? {
             Fetched::Absent => Err(FileError::Absent { path: found.path.to_string(), location }.into()),
             Fetched::Whole => Ok(spool.finish(to)?),

@@ -84,7 +84,9 @@ impl FetchError {
             Self::Network { .. } | Self::TooSlow { .. } => {
                 Some("check the connection and the proxy variables, or try another mirror")
             }
-            Self::TooLarge { .. } => Some("the server sends other data than was signed; do not trust this mirror"),
+            Self::TooLarge { .. } => {
+                Some("the server sends other data than was signed; do not trust this mirror")
+            }
             _ => None,
         }
     }

@@ -102,16 +102,25 @@ impl Location {
     /// A repository laid out as wheelseal lays it out: `metadata/` and `targets/` below `url`.
     pub fn below(url: &str) -> Self {
         let base = url.trim_end_matches('/');
-        Self { url: url.to_owned(), metadata: format!("{base}/metadata/"), targets: format!("{base}/targets/") }
+        Self {
+            url: url.to_owned(),
+            metadata: format!("{base}/metadata/"),
+            targets: format!("{base}/targets/"),
+        }
     }
 
-    /// Sources for both parts.
-    pub fn sources(&self, timing: Timing) -> Result<(Box<dyn Source>, Box<dyn Source>), FetchError> {
-        if let (Some(metadata), Some(targets)) = (folder(&self.metadata), folder(&self.targets)) {
-            return Ok((Box::new(DirSource::new(metadata)), Box::new(DirSource::new(targets))));
-        }
+    /// A client of it. Fails if the location is no usable URL or folder; asks nobody yet.
+    pub fn client(&self, cache: MetadataDir, timing: Timing, limits: Limits) -> Result<Client, FetchError> {
         let http = Http::new(timing)?;
-        Ok((Box::new(http.metadata(&self.metadata)?), Box::new(http.targets(&self.targets)?)))
+        let metadata: Box<dyn Source> = match folder(&self.metadata) {
+            Some(folder) => Box::new(DirSource::new(folder)),
+            None => Box::new(http.metadata(&self.metadata)?),
+        };
+        let targets: Box<dyn Source> = match folder(&self.targets) {
+            Some(folder) => Box::new(DirSource::new(folder)),
+            None => Box::new(http.targets(&self.targets)?),
+        };
+        Ok(Client::new(metadata, targets, cache, limits))
     }
 }
 
@@ -220,10 +229,9 @@ impl TrustStore {
         if !cache.has_root() {
             let path = self.dir(name).join("root.json");
             let root = std::fs::read(&path).map_err(|error| TrustStoreError::io("reading", &path, &error))?;
-            MetadataDir::init(self.state.join(name).join("metadata"), &root)?;
+            cache.write("root", &root)?;
         }
-        let (metadata, targets) = location.sources(timing)?;
-        Ok(Client::new(metadata, targets, cache, limits))
+        Ok(location.client(cache, timing, limits)?)
     }
 
     fn dir(&self, name: &str) -> PathBuf {

@@ -238,7 +238,6 @@ fn parse_version(filename: &str, version: &str) -> Result<Version, FilenameError
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -30,8 +30,8 @@ mod values;
 pub use archive::{ArchiveError, ArchiveLimits, Inspected, inspect};
 pub use filename::{DistributionFilename, FilenameError, Kind, SdistFormat};
 pub use metadata::{CoreMetadata, MetadataError, MetadataVersion, RequiresPython};
-pub use select::{SelectError, files_of, universal};
 pub use name::{NameError, ProjectName};
+pub use select::{SelectError, files_of, universal};
 pub use simple::{
     Insertion, PageError, PageFile, ProjectPage, Status, StatusMarker, Yanked, index_html, index_json,
 };

@@ -58,9 +58,7 @@ pub fn files_of<'a>(
 
 /// The one file that serves everywhere: a wheel for any platform, else the sdist.
 pub fn universal<'a>(page: &ProjectPage, files: &[&'a PageFile]) -> Result<&'a PageFile, SelectError> {
-    let any = |file: &&&PageFile| {
-        matches!(file.filename.kind(), Kind::Wheel { python, platform, .. } if platform == "any" && python.contains("py3"))
-    };
+    let any = |file: &&&PageFile| matches!(file.filename.kind(), Kind::Wheel { python, platform, .. } if platform == "any" && python.contains("py3"));
     let sdist = |file: &&&PageFile| matches!(file.filename.kind(), Kind::Sdist(_));
     let found = files.iter().find(any).or_else(|| files.iter().find(sdist));
     found.copied().ok_or_else(|| SelectError::NoUniversal {

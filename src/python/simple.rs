@@ -238,7 +238,6 @@ fn sort_key(file: &PageFile) -> (&Version, String, &str) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -45,19 +45,23 @@ pub struct Checked {
 }
 
 impl Checked {
-    fn problem(&mut self, subject: impl Into<String>, what: impl ToString) {
+    fn problem(&mut self, subject: impl Into<String>, what: &impl ToString) {
         self.problems.push(Problem { subject: subject.into(), what: what.to_string() });
     }
 }
 
 impl Repository {
     /// Checks everything. Trust starts from the first root, as a client's would that has been there from the start.
-    pub async fn check(&self, now: DateTime<Utc>, progress: &dyn Progress) -> Result<Checked, RepositoryError> {
+    pub async fn check(
+        &self,
+        now: DateTime<Utc>,
+        progress: &dyn Progress,
+    ) -> Result<Checked, RepositoryError> {
         let mut checked = Checked::default();
         let mut trusted = match self.top_level(now, &mut checked).await {
             Ok(trusted) => trusted,
             Err(error @ (RepositoryError::Trust(_) | RepositoryError::Missing(_))) => {
-                checked.problem("top-level metadata", error);
+                checked.problem("top-level metadata", &error);
                 return Ok(checked);
             }
             Err(error) => return Err(error),
@@ -76,7 +80,7 @@ impl Repository {
         for name in trusted.snapshot().meta.keys() {
             let stem = name.strip_suffix(".json").unwrap_or(name);
             if !names.contains(&crate::tuf::path::percent_quote(stem, b"")) {
-                checked.problem(name, "is in the snapshot, but no role delegates to it");
+                checked.problem(name, &"is in the snapshot, but no role delegates to it");
             }
         }
         self.check_names(&names, &trusted, &mut checked).await?;
@@ -85,7 +89,8 @@ impl Repository {
 
     /// The client workflow over the store.
     async fn top_level(&self, now: DateTime<Utc>, checked: &mut Checked) -> Result<Trusted, RepositoryError> {
-        let first = self.must_fetch(&Request { path: "1.root.json".to_owned(), max_len: MAX_METADATA }).await?;
+        let first =
+            self.must_fetch(&Request { path: "1.root.json".to_owned(), max_len: MAX_METADATA }).await?;
         let mut chain = RootChain::start(first, now, Limits::default())?;
         while let Some(bytes) = self.fetch(&chain.request()?).await? {
             chain.accept(bytes)?;
@@ -130,8 +135,8 @@ impl Repository {
                     stack.extend(edges(&chain, checked));
                     roles.push((edge, metadata));
                 }
-                (Err(error), _) => checked.problem(edge.role().as_str(), error),
-                (Ok(()), None) => checked.problem(edge.role().as_str(), "was not kept"),
+                (Err(error), _) => checked.problem(edge.role().as_str(), &error),
+                (Ok(()), None) => checked.problem(edge.role().as_str(), &"was not kept"),
             }
             progress.at("checking roles", checked.roles, total);
         }
@@ -148,16 +153,16 @@ impl Repository {
         let target = match TargetPath::new(name) {
             Ok(target) => target,
             Err(error) => {
-                checked.problem(edge.role().as_str(), error);
+                checked.problem(edge.role().as_str(), &error);
                 return Ok(());
             }
         };
         if !may_speak(edge, &target) {
-            checked.problem(name, format!("role {} lists it, but may not speak for it", edge.role()));
+            checked.problem(name, &format!("role {} lists it, but may not speak for it", edge.role()));
             return Ok(());
         }
         let Some(hash) = file.hashes.name() else {
-            checked.problem(name, "has no hash of a known algorithm");
+            checked.problem(name, &"has no hash of a known algorithm");
             return Ok(());
         };
         let at = path(format!("{}/{}", layout::TARGETS, target.location(Some(&hash))))?;
@@ -166,7 +171,7 @@ impl Repository {
                 checked.targets += 1;
                 checked.bytes += file.length;
             }
-            Err(what) => checked.problem(at.as_str(), what),
+            Err(what) => checked.problem(at.as_str(), &what),
         }
         Ok(())
     }
@@ -183,7 +188,10 @@ impl Repository {
             return Ok(Err(format!("has {length} bytes, signed are {}", file.length)));
         }
         if file.hashes.sha256.is_some_and(|expected| expected != digests.sha256) {
-            return Ok(Err(format!("has SHA-256 {}, which is not the one signed", hex::encode(digests.sha256))));
+            return Ok(Err(format!(
+                "has SHA-256 {}, which is not the one signed",
+                hex::encode(digests.sha256)
+            )));
         }
         let same = match (&file.hashes.sha512, &digests.sha512) {
             (Some(expected), Some(found)) => **expected == *found,
@@ -211,12 +219,12 @@ impl Repository {
             let name = entry.path.segments().last().unwrap_or_default().to_owned();
             let Some((version, stem)) = split_name(&name) else {
                 if !matches!(name.as_str(), "timestamp.json" | "root.json") {
-                    checked.problem(entry.path.as_str(), "is no metadata file of this repository");
+                    checked.problem(entry.path.as_str(), &"is no metadata file of this repository");
                 }
                 continue;
             };
             if !stems.contains(stem) {
-                checked.problem(entry.path.as_str(), "belongs to no role of this repository");
+                checked.problem(entry.path.as_str(), &"belongs to no role of this repository");
             } else if stem != "root" && current(trusted, stem) != Some(version) {
                 checked.unreferenced += 1;
             }
@@ -260,7 +268,8 @@ async fn digest(
 fn may_speak(edge: &Edge, target: &TargetPath) -> bool {
     let below = edge.chain().iter().skip(1).map(|(role, _)| role).chain([edge.role()]);
     edge.chain().iter().zip(below).all(|((_, delegator), role)| {
-        let matching = delegator.delegations.as_ref().and_then(|delegations| delegations.matching(target).ok());
+        let matching =
+            delegator.delegations.as_ref().and_then(|delegations| delegations.matching(target).ok());
         matching.is_some_and(|matching| matching.iter().any(|matched| matched.role == *role))
     })
 }
@@ -271,7 +280,7 @@ fn edges(chain: &[(RoleName, Verified<Targets>)], checked: &mut Checked) -> Vec<
     for name in metadata.delegations.iter().flat_map(Delegations::names) {
         match name {
             Ok(name) => edges.push(Edge::new(chain.to_vec(), name)),
-            Err(error) => checked.problem(role.as_str(), error),
+            Err(error) => checked.problem(role.as_str(), &error),
         }
     }
     edges.reverse();
@@ -290,7 +299,8 @@ fn current(trusted: &Trusted, stem: &str) -> Option<u64> {
         return Some(trusted.snapshot().common.version);
     }
     let meta = &trusted.snapshot().meta;
-    let quoted = |name: &str| crate::tuf::path::percent_quote(name.strip_suffix(".json").unwrap_or(name), b"");
+    let quoted =
+        |name: &str| crate::tuf::path::percent_quote(name.strip_suffix(".json").unwrap_or(name), b"");
     let direct = meta.get(&format!("{stem}.json"));
     let entry = direct.or_else(|| meta.iter().find(|(name, _)| quoted(name) == stem).map(|(_, file)| file));
     entry.map(|file| file.version)

@@ -133,7 +133,11 @@ impl Repository {
     }
 
     /// Writes a file that has its content in its name, or finds it there.
-    pub(super) async fn create_once(&self, at: &StorePath, content: Content<'_>) -> Result<(), RepositoryError> {
+    pub(super) async fn create_once(
+        &self,
+        at: &StorePath,
+        content: Content<'_>,
+    ) -> Result<(), RepositoryError> {
         match self.store.create(at, content).await {
             Ok(()) | Err(StoreError::Exists { .. }) => Ok(()),
             Err(error) => Err(error.into()),

@@ -84,7 +84,8 @@ fn compare(
     before: &BTreeMap<String, TargetFile>,
     after: &BTreeMap<String, TargetFile>,
 ) -> Vec<(String, Change)> {
-    let gone = before.keys().filter(|path| !after.contains_key(*path)).map(|path| (path.clone(), Change::Removed));
+    let gone =
+        before.keys().filter(|path| !after.contains_key(*path)).map(|path| (path.clone(), Change::Removed));
     let other = after.iter().filter_map(|(path, file)| match before.get(path) {
         None => Some((path.clone(), Change::Added)),
         Some(old) if old != file => Some((path.clone(), Change::Changed)),

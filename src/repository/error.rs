@@ -128,11 +128,13 @@ impl RepositoryError {
             Self::KeysMissing { accepted, .. } => {
                 Some(format!("give them with --key URI; accepted are the keys {}", accepted.join(", ")))
             }
-            Self::Conflict { .. } => {
-                Some("a published file never changes; give the new content a new version or build number".into())
-            }
+            Self::Conflict { .. } => Some(
+                "a published file never changes; give the new content a new version or build number".into(),
+            ),
             Self::Busy(_) => Some("run the command again; nothing was lost".into()),
-            Self::Missing(_) => Some("restore the file from a mirror or backup, then run: wheelseal check".into()),
+            Self::Missing(_) => {
+                Some("restore the file from a mirror or backup, then run: wheelseal check".into())
+            }
             _ => None,
         }
     }

@@ -58,7 +58,12 @@ impl Repository {
             self.mark(&state, version, &mut marked, progress).await?;
         }
         let roots = |entry: &Entry| {
-            entry.path.segments().last().and_then(split_name).is_some_and(|(_, stem)| stem == TopLevel::Root.name())
+            entry
+                .path
+                .segments()
+                .last()
+                .and_then(split_name)
+                .is_some_and(|(_, stem)| stem == TopLevel::Root.name())
         };
         let targets = self.store.list(layout::TARGETS).await?;
         let candidates = metadata.into_iter().filter(|entry| !roots(entry)).chain(targets);

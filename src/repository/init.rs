@@ -21,8 +21,8 @@ use crate::store::{Content, Store};
 use crate::tuf::delegations::hex_digits;
 use crate::tuf::key::{Key, KeyId, RoleKeys};
 use crate::tuf::metadata::{
-    Common, DelegatedRole, DelegatedRoles, Delegations, Extra, MetaFile, PathSet, Role, Root, Snapshot, SuccinctRoles,
-    Targets, Timestamp, TopLevel,
+    Common, DelegatedRole, DelegatedRoles, Delegations, Extra, MetaFile, PathSet, Role, Root, Snapshot,
+    SuccinctRoles, Targets, Timestamp, TopLevel,
 };
 use crate::tuf::path::RoleName;
 use crate::tuf::signed::Draft;
@@ -92,7 +92,8 @@ impl Repository {
         let targets_bytes = keys.sign(&targets, &[root.content.authority(TopLevel::Targets)]).await?;
         repository.write(&targets, "targets", &targets_bytes).await?;
         meta.insert("targets.json".to_owned(), announce(1, &targets_bytes));
-        let snapshot = Draft::new(Snapshot { common: Common::new(1, days_after(now, plan.expiry.snapshot)), meta });
+        let snapshot =
+            Draft::new(Snapshot { common: Common::new(1, days_after(now, plan.expiry.snapshot)), meta });
         let snapshot_bytes = keys.sign(&snapshot, &[root.content.authority(TopLevel::Snapshot)]).await?;
         repository.write(&snapshot, "snapshot", &snapshot_bytes).await?;
         let timestamp = Draft::new(Timestamp {
@@ -162,7 +163,12 @@ impl Repository {
         Ok(meta)
     }
 
-    async fn write<T: Role>(&self, draft: &Draft<T>, role: &str, bytes: &[u8]) -> Result<(), RepositoryError> {
+    async fn write<T: Role>(
+        &self,
+        draft: &Draft<T>,
+        role: &str,
+        bytes: &[u8],
+    ) -> Result<(), RepositoryError> {
         let at = layout::versioned(role, draft.content.common().version)?;
         Ok(self.store.create(&at, Content::Bytes(bytes)).await?)
     }
@@ -211,10 +217,13 @@ impl Plan {
         let offline = [("root", &self.root), ("targets", &self.targets), ("bins", &self.bins)];
         for (name, role) in offline {
             role.check(name)?;
-            let online = role.keys.iter().find(|key| self.online.keys.iter().any(|o| o.public() == key.public()));
+            let online =
+                role.keys.iter().find(|key| self.online.keys.iter().any(|o| o.public() == key.public()));
             if let Some(key) = online {
                 let id = key.id().short();
-                return Err(RepositoryError::Plan(format!("{name} is an offline role, but its key {id} is online")));
+                return Err(RepositoryError::Plan(format!(
+                    "{name} is an offline role, but its key {id} is online"
+                )));
             }
         }
         self.online.check("timestamp")?;
@@ -281,7 +290,8 @@ fn prefixed(bins: &SuccinctRoles) -> Result<Vec<DelegatedRole>, RepositoryError>
     let prefixes_per_bin = (1_u64 << (4 * u32::try_from(digits).unwrap_or(8))) / bins.count();
     let role = |index: u64| {
         let first = index * prefixes_per_bin;
-        let prefixes = (first..first + prefixes_per_bin).map(|prefix| format!("{prefix:0digits$x}")).collect();
+        let prefixes =
+            (first..first + prefixes_per_bin).map(|prefix| format!("{prefix:0digits$x}")).collect();
         Ok(DelegatedRole {
             name: bins.role_at(index)?,
             keyids: bins.keyids.clone(),
@@ -293,4 +303,3 @@ fn prefixed(bins: &SuccinctRoles) -> Result<Vec<DelegatedRole>, RepositoryError>
     };
     (0..bins.count()).map(role).collect()
 }
-

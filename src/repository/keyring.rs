@@ -79,7 +79,9 @@ impl Keyring {
         let mut usable: Vec<(&KeyId, &dyn Signer)> = Vec::new();
         for (id, key) in authority.keys() {
             let fits = |signer: &&dyn Signer| {
-                key.public().is_some() && signer.key().public() == key.public() && signer.key().scheme() == key.scheme()
+                key.public().is_some()
+                    && signer.key().public() == key.public()
+                    && signer.key().scheme() == key.scheme()
             };
             let signer = self.signers().find(fits);
             let Some(signer) = signer else { continue };

@@ -84,17 +84,18 @@ impl Repository {
     }
 
     /// Makes the unsigned page of a project what the signed one says.
-    pub(super) async fn refresh_page(&self, state: &State, project: &ProjectName) -> Result<(), RepositoryError> {
-        match self.page(state, project).await? {
-            Some(page) => {
-                self.write_page(&page).await?;
-                self.list_project(project, true).await
-            }
-            None => {
-                self.list_project(project, false).await?;
-                self.store.delete(&simple(project, "index.html")?).await?;
-                Ok(self.store.delete(&simple(project, "index.json")?).await?)
-            }
+    pub(super) async fn refresh_page(
+        &self,
+        state: &State,
+        project: &ProjectName,
+    ) -> Result<(), RepositoryError> {
+        if let Some(page) = self.page(state, project).await? {
+            self.write_page(&page).await?;
+            self.list_project(project, true).await
+        } else {
+            self.list_project(project, false).await?;
+            self.store.delete(&simple(project, "index.html")?).await?;
+            Ok(self.store.delete(&simple(project, "index.json")?).await?)
         }
     }
 

@@ -15,8 +15,8 @@ use super::state::{BINS, State};
 use super::{Progress, Repository, RepositoryError, days_after, layout};
 use crate::crypto::{Hasher, sha256};
 use crate::python::{
-    ArchiveLimits, DistributionFilename, FileUrl, FreeText, Insertion, Kind, PageFile, ProjectName, ProjectPage,
-    Sha256Hex, UploadTime, Yanked, inspect,
+    ArchiveLimits, DistributionFilename, FileUrl, FreeText, Insertion, Kind, PageFile, ProjectName,
+    ProjectPage, Sha256Hex, UploadTime, Yanked, inspect,
 };
 use crate::store::{Content, StoreError};
 use crate::tuf::metadata::{DelegatedRoles, Extra, Hashes, TargetFile, Targets};
@@ -210,8 +210,10 @@ impl Repository {
         let total = u64::try_from(edits.len()).unwrap_or(u64::MAX);
         for (done, edit) in (1..).zip(edits) {
             if let Edit::Add(distribution) = edit {
-                let target = layout::distribution(distribution.filename.project(), distribution.filename.as_str())?;
-                self.write_target(&target, &distribution.sha256, Content::File(distribution.copy.path())).await?;
+                let target =
+                    layout::distribution(distribution.filename.project(), distribution.filename.as_str())?;
+                self.write_target(&target, &distribution.sha256, Content::File(distribution.copy.path()))
+                    .await?;
                 if let Some(bytes) = &distribution.metadata {
                     let target = metadata_of(&target)?;
                     self.write_target(&target, &sha256(bytes), Content::Bytes(bytes)).await?;
@@ -264,7 +266,9 @@ impl Repository {
             }
             self.put(state, &mut bins, target, file).await?;
         }
-        for edit in edits.iter().filter(|edit| plan.changed.iter().any(|name| name == edit.filename().as_str())) {
+        for edit in
+            edits.iter().filter(|edit| plan.changed.iter().any(|name| name == edit.filename().as_str()))
+        {
             for (target, file) in entries(edit)? {
                 self.put(state, &mut bins, target, file).await?;
             }
@@ -335,7 +339,9 @@ fn apply(page: &mut ProjectPage, edit: &Edit, now: DateTime<Utc>) -> Result<bool
                 published: sha256.to_string(),
                 found: hex::encode(distribution.sha256),
             }),
-            Insertion::OtherProject { found } => Err(RepositoryError::Plan(format!("{filename} belongs to {found}"))),
+            Insertion::OtherProject { found } => {
+                Err(RepositoryError::Plan(format!("{filename} belongs to {found}")))
+            }
         },
         Edit::Remove(_) => Ok(page.remove(filename)),
         Edit::Yank(_, reason) => {
@@ -355,7 +361,8 @@ fn apply(page: &mut ProjectPage, edit: &Edit, now: DateTime<Utc>) -> Result<bool
 fn page_file(distribution: &Distribution, now: DateTime<Utc>) -> Result<PageFile, RepositoryError> {
     let value = |error: crate::python::ValueError| RepositoryError::Plan(error.to_string());
     let filename = &distribution.filename;
-    let url = format!("../../{}/{}/{}", layout::TARGETS, filename.project(), percent_quote(filename.as_str(), b""));
+    let url =
+        format!("../../{}/{}/{}", layout::TARGETS, filename.project(), percent_quote(filename.as_str(), b""));
     let digest = |bytes: &[u8; 32]| Sha256Hex::from_str(&hex::encode(bytes)).map_err(value);
     Ok(PageFile {
         filename: filename.clone(),
@@ -367,7 +374,11 @@ fn page_file(distribution: &Distribution, now: DateTime<Utc>) -> Result<PageFile
         ),
         requires_python: distribution.requires_python.clone(),
         yanked: Yanked::No,
-        core_metadata_sha256: distribution.metadata.as_ref().map(|bytes| digest(&sha256(bytes))).transpose()?,
+        core_metadata_sha256: distribution
+            .metadata
+            .as_ref()
+            .map(|bytes| digest(&sha256(bytes)))
+            .transpose()?,
     })
 }
 

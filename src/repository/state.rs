@@ -45,8 +45,10 @@ impl State {
         let snapshot: Verified<Snapshot> =
             read(store, &authorities(TopLevel::Snapshot), &timestamp.snapshot).await?;
         let targets = read(store, &authorities(TopLevel::Targets), entry(&snapshot, "targets")?).await?;
-        let bins = delegated(store, &snapshot, &RoleName::targets(), &targets, &RoleName::delegated(BINS)?).await?;
-        let root = roots.into_iter().next().ok_or_else(|| RepositoryError::NoRepository("root".to_owned()))?;
+        let bins =
+            delegated(store, &snapshot, &RoleName::targets(), &targets, &RoleName::delegated(BINS)?).await?;
+        let root =
+            roots.into_iter().next().ok_or_else(|| RepositoryError::NoRepository("root".to_owned()))?;
         Ok(Self { root, timestamp, snapshot, targets, bins, tag: object.tag })
     }
 

@@ -46,7 +46,11 @@ pub struct Status {
 
 impl Repository {
     /// Reads every role.
-    pub async fn status(&self, now: DateTime<Utc>, progress: &dyn Progress) -> Result<Status, RepositoryError> {
+    pub async fn status(
+        &self,
+        now: DateTime<Utc>,
+        progress: &dyn Progress,
+    ) -> Result<Status, RepositoryError> {
         let state = self.state().await?;
         let mut roles = vec![
             about(&state.root, &state.root.authority(TopLevel::Root), now),

@@ -10,9 +10,7 @@ use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
-use tough::{
-    Limits, RepositoryLoader, Transport, TransportError, TransportErrorKind, TransportStream,
-};
+use tough::{Limits, RepositoryLoader, Transport, TransportError, TransportErrorKind, TransportStream};
 use url::Url;
 
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout, path};
@@ -32,8 +30,12 @@ impl Repository {
     /// Lets tough verify all metadata and every target file. Returns how many targets it read.
     pub async fn check_with_tough(&self, progress: &dyn Progress) -> Result<u64, RepositoryError> {
         let bins = self.state().await?.bins;
-        if let Some(DelegatedRoles::Succinct(_)) = bins.delegations.as_ref().map(|delegations| &delegations.roles) {
-            return Err(failed("it cannot read succinct_roles (TAP 15); it can read: init --bin-style prefixes"));
+        if let Some(DelegatedRoles::Succinct(_)) =
+            bins.delegations.as_ref().map(|delegations| &delegations.roles)
+        {
+            return Err(failed(
+                "it cannot read succinct_roles (TAP 15); it can read: init --bin-style prefixes",
+            ));
         }
         let at = layout::versioned("root", 1)?;
         let root = self.store.get(&at, MAX_METADATA).await?;

@@ -84,7 +84,9 @@ impl Delegations {
             DelegatedRoles::Listed(roles) => {
                 let digest = hex::encode(path.digest());
                 let matched = roles.iter().filter(|role| role.paths.contains(path, &digest));
-                Ok(matched.map(|role| Matched { role: role.name.clone(), terminating: role.terminating }).collect())
+                Ok(matched
+                    .map(|role| Matched { role: role.name.clone(), terminating: role.terminating })
+                    .collect())
             }
             DelegatedRoles::Succinct(bins) => {
                 Ok(vec![Matched { role: bins.role_for(path)?, terminating: false }])
@@ -95,9 +97,10 @@ impl Delegations {
     /// Key ids and threshold of a role, if it is delegated to.
     pub fn role(&self, name: &RoleName) -> Option<(&[KeyId], u64)> {
         match &self.roles {
-            DelegatedRoles::Listed(roles) => {
-                roles.iter().find(|role| role.name == *name).map(|role| (role.keyids.as_slice(), role.threshold))
-            }
+            DelegatedRoles::Listed(roles) => roles
+                .iter()
+                .find(|role| role.name == *name)
+                .map(|role| (role.keyids.as_slice(), role.threshold)),
             DelegatedRoles::Succinct(bins) => {
                 bins.is_bin(name).then_some((bins.keyids.as_slice(), bins.threshold))
             }
@@ -191,7 +194,9 @@ fn strings(field: &'static str, value: Json<'_>) -> Result<Vec<String>, ParseErr
 impl PathSet {
     fn contains(&self, path: &TargetPath, digest: &str) -> bool {
         match self {
-            Self::Patterns(patterns) => patterns.iter().any(|pattern| matches_pattern(pattern, path.as_str())),
+            Self::Patterns(patterns) => {
+                patterns.iter().any(|pattern| matches_pattern(pattern, path.as_str()))
+            }
             Self::HashPrefixes(prefixes) => prefixes.iter().any(|prefix| digest.starts_with(prefix.as_str())),
         }
     }
@@ -224,9 +229,9 @@ impl SuccinctRoles {
     fn from_json(json: Json<'_>) -> Result<Self, ParseError> {
         let mut fields = Fields::new("succinct_roles", json)?;
         let (keyids, threshold) = RoleKeys::from_fields(&mut fields)?;
-        let bits = fields.unsigned("bit_length")?;
-        let bit_length = u32::try_from(bits).ok().filter(|bits| (1..=32).contains(bits));
-        let bit_length = bit_length.ok_or_else(|| fields.wrong("bit_length", &Json::int(bits), "1 to 32"))?;
+        let found = fields.unsigned("bit_length")?;
+        let bit_length = u32::try_from(found).ok().filter(|bits| (1..=32).contains(bits));
+        let bit_length = bit_length.ok_or_else(|| fields.wrong("bit_length", &Json::int(found), "1 to 32"))?;
         let name_prefix = fields.string("name_prefix")?.into_owned();
         let bins = Self { keyids, threshold, bit_length, name_prefix, extra: fields.extra() };
         bins.role_at(0)?;
@@ -288,10 +293,15 @@ mod tests {
             format!(r#"{{"keys":{{}},"roles":[{}]}}"#, role.replace("\"a\"", "\"root\"")),
             format!(r#"{{"keys":{{}},"roles":[{}]}}"#, role.replace(":1}", ":0}")),
             format!(r#"{{"keys":{{}},"roles":[{}]}}"#, role.replace("paths", "path")),
-            format!(r#"{{"keys":{{}},"roles":[{}]}}"#, role.replace("[\"*\"]", "[\"*\"],\"path_hash_prefixes\":[]")),
+            format!(
+                r#"{{"keys":{{}},"roles":[{}]}}"#,
+                role.replace("[\"*\"]", "[\"*\"],\"path_hash_prefixes\":[]")
+            ),
             r#"{"keys":{}}"#.to_owned(),
-            r#"{"keys":{},"succinct_roles":{"bit_length":33,"keyids":[],"name_prefix":"b","threshold":1}}"#.into(),
-            r#"{"keys":{},"succinct_roles":{"bit_length":0,"keyids":[],"name_prefix":"b","threshold":1}}"#.into(),
+            r#"{"keys":{},"succinct_roles":{"bit_length":33,"keyids":[],"name_prefix":"b","threshold":1}}"#
+                .into(),
+            r#"{"keys":{},"succinct_roles":{"bit_length":0,"keyids":[],"name_prefix":"b","threshold":1}}"#
+                .into(),
             format!(
                 r#"{{"keys":{{}},"roles":[],"succinct_roles":{}}}"#,
                 r#"{"bit_length":3,"keyids":[],"name_prefix":"b","threshold":1}"#

@@ -98,7 +98,10 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn object(&mut self, field: &'static str) -> Result<Vec<(Cow<'a, str>, Json<'a>)>, ParseError> {
+    pub(super) fn object(
+        &mut self,
+        field: &'static str,
+    ) -> Result<Vec<(Cow<'a, str>, Json<'a>)>, ParseError> {
         match self.required(field)? {
             Json::Object(pairs) => Ok(pairs),
             other => Err(wrong(self.within, field, &other, "an object")),
@@ -128,7 +131,12 @@ impl<'a> Fields<'a> {
     }
 }
 
-pub(super) fn wrong(within: &'static str, field: &str, found: &Json<'_>, expected: &'static str) -> ParseError {
+pub(super) fn wrong(
+    within: &'static str,
+    field: &str,
+    found: &Json<'_>,
+    expected: &'static str,
+) -> ParseError {
     ParseError::Wrong { within, field: quoted(field), found: found.kind(), expected }
 }
 

@@ -451,7 +451,8 @@ impl<'a> Reader<'a> {
 
     /// Reads `uXXXX`.
     fn four_digits(&mut self) -> Result<u32, JsonError> {
-        let digits = self.text.get(self.at + 1..self.at + 5).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
+        let digits =
+            self.text.get(self.at + 1..self.at + 5).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
         let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
         let code = code.ok_or(self.expected("four hexadecimal digits"))?;
         self.at += 5;
@@ -471,7 +472,10 @@ mod tests {
     #[test]
     fn keys_sort_by_code_point_not_by_their_escaped_text() {
         assert_eq!(canonical(r#"{"foo bar":1,"foo":2,"foo!":3}"#), r#"{"foo":2,"foo bar":1,"foo!":3}"#);
-        assert_eq!(canonical("{\"\\uffee\":1,\"\\ud83d\\ude00\":2,\"z\":3}"), "{\"z\":3,\"\u{ffee}\":1,\"😀\":2}");
+        assert_eq!(
+            canonical("{\"\\uffee\":1,\"\\ud83d\\ude00\":2,\"z\":3}"),
+            "{\"z\":3,\"\u{ffee}\":1,\"😀\":2}"
+        );
     }
 
     #[test]
@@ -481,7 +485,10 @@ mod tests {
 
     #[test]
     fn integers_of_any_size_stay_as_text() {
-        assert_eq!(canonical("[123456789012345678901234567890, -5, -0]"), "[123456789012345678901234567890,-5,0]");
+        assert_eq!(
+            canonical("[123456789012345678901234567890, -5, -0]"),
+            "[123456789012345678901234567890,-5,0]"
+        );
     }
 
     #[test]

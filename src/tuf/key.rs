@@ -218,7 +218,8 @@ mod tests {
         let signer = SigningKey::from_pkcs8(&NewKey::P256.generate().unwrap()).unwrap();
         let pem = Key::new(signer.public().clone(), Scheme::EcdsaP256).unwrap();
         let PublicKey::P256(point) = signer.public() else { unreachable!() };
-        let text = r#"{"keytype":"ecdsa-sha2-nistp256","scheme":"ecdsa-sha2-nistp256","keyval":{"public":"POINT"}}"#;
+        let text =
+            r#"{"keytype":"ecdsa-sha2-nistp256","scheme":"ecdsa-sha2-nistp256","keyval":{"public":"POINT"}}"#;
         let legacy = read(&text.replace("POINT", &hex::encode(point))).unwrap();
         assert_eq!(pem.public(), legacy.public());
         assert_ne!(pem.id(), legacy.id());

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::fields::{Fields, ParseError, object};
+pub use super::delegations::{DelegatedRole, DelegatedRoles, Delegations, PathSet, SuccinctRoles};
 pub use super::fields::Extra;
+use super::fields::{Fields, ParseError, object};
 use super::json::{Json, format_time, parse_time};
 use super::key::{Key, KeyId, RoleKeys, keys_from_json, keys_to_json};
-pub use super::delegations::{DelegatedRole, Delegations, DelegatedRoles, PathSet, SuccinctRoles};
 
 /// What this project writes as `spec_version`.
 pub const SPEC_VERSION: &str = "1.0.34";
@@ -112,7 +112,9 @@ impl Hashes {
 
     /// One listed hash in hexadecimal, for the name of the file: SHA-256 if there, else SHA-512.
     pub fn name(&self) -> Option<String> {
-        self.sha256.map(hex::encode).or_else(|| self.sha512.as_ref().map(|digest| hex::encode(digest.as_slice())))
+        self.sha256
+            .map(hex::encode)
+            .or_else(|| self.sha512.as_ref().map(|digest| hex::encode(digest.as_slice())))
     }
 
     /// Whether any hash can be checked here.
@@ -143,7 +145,10 @@ impl Hashes {
     }
 }
 
-fn digest<const N: usize>(fields: &mut Fields<'_>, name: &'static str) -> Result<Option<[u8; N]>, ParseError> {
+fn digest<const N: usize>(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+) -> Result<Option<[u8; N]>, ParseError> {
     let Some(value) = fields.optional(name) else { return Ok(None) };
     let text = value.as_str().filter(|text| !text.bytes().any(|b| b.is_ascii_uppercase()));
     let mut out = [0; N];
@@ -472,7 +477,11 @@ mod tests {
     #[test]
     fn each_wrong_field_is_named() {
         let cases = [
-            ("\"version\":7", "\"version\":0", "\"version\" in snapshot is 0, expected an integer from 1 to 2^64 - 1"),
+            (
+                "\"version\":7",
+                "\"version\":0",
+                "\"version\" in snapshot is 0, expected an integer from 1 to 2^64 - 1",
+            ),
             (
                 "\"version\":7",
                 "\"version\":99999999999999999999",
@@ -481,9 +490,17 @@ mod tests {
             ("\"version\":7", "\"v\":7", "snapshot has no \"version\""),
             ("1.0.34", "2.0", "\"spec_version\" in snapshot is \"2.0\", expected 1.x"),
             ("1.0.34", "1", "\"spec_version\" in snapshot is \"1\", expected 1.x"),
-            ("2030-01-01T00:00:00Z", "soon", "\"expires\" in snapshot is \"soon\", expected an RFC 3339 time"),
+            (
+                "2030-01-01T00:00:00Z",
+                "soon",
+                "\"expires\" in snapshot is \"soon\", expected an RFC 3339 time",
+            ),
             ("HASH", "0F", "\"sha512\" in hashes is \"0F\", expected a digest in lower-case hexadecimal"),
-            ("\"length\":5", "\"length\":-5", "\"length\" in a metadata file's entry is -5, expected a number of bytes"),
+            (
+                "\"length\":5",
+                "\"length\":-5",
+                "\"length\" in a metadata file's entry is -5, expected a number of bytes",
+            ),
             ("_type\":\"snapshot", "_type\":\"root", "\"_type\" in snapshot is \"root\", expected snapshot"),
         ];
         for (from, to, message) in cases {

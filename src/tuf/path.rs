@@ -146,7 +146,8 @@ impl fmt::Display for TargetPath {
 /// and `?` any one character, neither crossing `/`. Nothing else is special.
 pub fn matches_pattern(pattern: &str, path: &str) -> bool {
     let mut segments = path.split('/');
-    let fits = pattern.split('/').all(|part| segments.next().is_some_and(|segment| matches_segment(part, segment)));
+    let fits =
+        pattern.split('/').all(|part| segments.next().is_some_and(|segment| matches_segment(part, segment)));
     fits && segments.next().is_none()
 }
 

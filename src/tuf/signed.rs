@@ -55,7 +55,9 @@ pub enum VerifyError {
         found: usize,
     },
     /// Not enough good signatures by different keys of the role.
-    #[error("{role} metadata has {valid} valid signature(s) by keys that {delegator} trusts for it, {threshold} needed")]
+    #[error(
+        "{role} metadata has {valid} valid signature(s) by keys that {delegator} trusts for it, {threshold} needed"
+    )]
     BelowThreshold {
         /// The role.
         role: String,

@@ -199,11 +199,7 @@ pub struct RootChain {
 impl RootChain {
     /// Starts an update from a root that is trusted out of band or from earlier. `now` is the start time of the
     /// update, fixed for all its phases (section 5.1).
-    pub fn start(
-        root: impl Into<Arc<[u8]>>,
-        now: DateTime<Utc>,
-        limits: Limits,
-    ) -> Result<Self, TrustError> {
+    pub fn start(root: impl Into<Arc<[u8]>>, now: DateTime<Utc>, limits: Limits) -> Result<Self, TrustError> {
         let root = Signed::new(root).verify_initial()?;
         Ok(Self { context: Context { root, now, limits }, rotations: 0 })
     }
@@ -228,7 +224,8 @@ impl RootChain {
         let old = &self.context.root;
         let new = Signed::<Root>::new(bytes).verify_successor(old)?;
         exact_version("root", new.common.version, self.next_version()?)?;
-        let rotated = keys_differ(old, &new, TopLevel::Timestamp) || keys_differ(old, &new, TopLevel::Snapshot);
+        let rotated =
+            keys_differ(old, &new, TopLevel::Timestamp) || keys_differ(old, &new, TopLevel::Snapshot);
         self.rotations += 1;
         self.context.root = new;
         Ok(if rotated { Rotated::DropLocal } else { Rotated::KeepLocal })
@@ -359,7 +356,9 @@ impl AwaitSnapshot {
             Signed::new(bytes).verify(&self.context.root.authority(TopLevel::Snapshot))?;
         exact_version("snapshot", new.common.version, entry.version)?;
         for (file, old) in self.local.iter().flat_map(|local| &local.meta) {
-            let Some(now) = new.meta.get(file) else { return Err(TrustError::Removed { file: file.clone() }) };
+            let Some(now) = new.meta.get(file) else {
+                return Err(TrustError::Removed { file: file.clone() });
+            };
             no_rollback(file.strip_suffix(".json").unwrap_or(file), now.version, old.version)?;
         }
         self.context.in_date("snapshot", &*new)?;
@@ -541,10 +540,7 @@ impl Context {
             return Err(TrustError::TooLarge { role: role.to_owned(), announced: max_len, limit });
         }
         let stem = super::path::percent_quote(role, b"");
-        let path = match self.root.consistent_snapshot {
-            true => format!("{}.{stem}.json", entry.version),
-            false => format!("{stem}.json"),
-        };
+        let path = if self.root.consistent_snapshot { format!("{}.{stem}.json", entry.version) } else { format!("{stem}.json") };
         Ok(Request { path, max_len })
     }
 }

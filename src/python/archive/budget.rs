@@ -60,7 +60,6 @@ impl<R: Seek> Seek for Metered<'_, R> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -225,7 +225,6 @@ fn several(first: &str, second: &str) -> ArchiveError {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use std::io::{Cursor, Write};
 

@@ -55,7 +55,6 @@ fn check_dist_info(filename: &DistributionFilename, directory: &str) -> Result<(
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use std::io::{Cursor, Write};
 

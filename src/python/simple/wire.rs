@@ -251,7 +251,6 @@ impl TryFrom<WireFile> for PageFile {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
