@@ -1,4 +1,37 @@
-//! wheelseal seals a Python package repository.
+//! wheelseal seals a Python package repository: it signs TUF metadata for it (PEP 458), and checks what is
+//! downloaded from it, end to end.
+//!
+//! # The map
+//!
+//! Folders are specifications, pure code that is told time, bytes and limits; what stands beside them are jobs, with
+//! effects. `tests/it/architecture.rs` holds the code to this table.
+//!
+//! | room | what | may use |
+//! |---|---|---|
+//! | [`crypto`] | digests, signatures, keys; the only file that names the crypto crate | nothing |
+//! | [`tuf`] | The Update Framework (pure) | `crypto` |
+//! | [`python`] | names, archives, pages (pure) | nothing |
+//! | [`store`] | where files lie; one conditional write | `crypto` |
+//! | [`keys`] | signing keys by URI | `crypto tuf` |
+//! | [`client`] | drives `tuf` over a server and a folder | `crypto store tuf` |
+//! | [`repository`] | plan → sign → commit | `crypto keys python store tuf` |
+//! | [`cli`] | what was typed → a call | all |
+//!
+//! # How data flows
+//!
+//! Publishing: a wheel → [`repository::read_distribution`] (is it what its name says?) → a project's page and targets
+//! → bins, snapshot, timestamp as [`tuf::signed::Draft`]s → signed by [`repository::Keyring`] → new files in a
+//! [`store::Store`] → `timestamp.json` swapped: committed.
+//!
+//! Installing: [`client::Client::refresh`] → phases of [`tuf::trusted`] → [`client::Session::find`] walks
+//! [`tuf::lookup`] → [`client::Session::download`] → [`client::VerifiedFile`].
+//!
+//! # Who trusts whom
+//!
+//! A client trusts one `root.json` and nothing else: not the server, not its own cache, not the clock of anyone else.
+//! A repository trusts its keys, and not the store it lies in: what is read back is verified first.
+//! docs/trust.md says of each part what its capture would allow.
+
 pub mod cli;
 pub mod client;
 pub mod crypto;

@@ -79,8 +79,16 @@ impl Init {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let mut keyring = Keyring::default();
         let root = role_plan(&self.root, self.root_threshold, &mut keyring).await?;
-        let targets = if self.targets.is_empty() { RolePlan { keys: root.keys.clone(), threshold: self.root_threshold } } else { role_plan(&self.targets, self.targets_threshold, &mut keyring).await? };
-        let bins = if self.bins_keys.is_empty() { targets.clone() } else { role_plan(&self.bins_keys, self.bins_threshold, &mut keyring).await? };
+        let targets = if self.targets.is_empty() {
+            RolePlan { keys: root.keys.clone(), threshold: self.root_threshold }
+        } else {
+            role_plan(&self.targets, self.targets_threshold, &mut keyring).await?
+        };
+        let bins = if self.bins_keys.is_empty() {
+            targets.clone()
+        } else {
+            role_plan(&self.bins_keys, self.bins_threshold, &mut keyring).await?
+        };
         let online = role_plan(&self.online, self.online_threshold, &mut keyring).await?;
         let uris = self.online.iter().map(|uri| absolute(&KeyUri::from_str(uri)?));
         let plan = Plan {
@@ -164,7 +172,7 @@ impl Add {
             }
             return Ok(());
         }
-        let keyring = self.keys.open(&repository).await?;
+        let keyring = self.keys.open(&repository, &context.out).await?;
         let published = repository.publish(&keyring, &edits, context.now, &context.out.progress()).await?;
         report(context, &published, "published")
     }
@@ -275,7 +283,7 @@ async fn edit(
     verb: &str,
 ) -> anyhow::Result<()> {
     let repository = open_repository(repo).await?;
-    let keyring = keys.open(&repository).await?;
+    let keyring = keys.open(&repository, &context.out).await?;
     let published = repository.publish(&keyring, edits, context.now, &context.out.progress()).await?;
     report(context, &published, verb)
 }
@@ -315,7 +323,7 @@ impl Bump {
 
     async fn once(&self, context: &Context, now: chrono::DateTime<chrono::Utc>) -> anyhow::Result<()> {
         let repository = open_repository(&self.repo).await?;
-        let keyring = self.keys.open(&repository).await?;
+        let keyring = self.keys.open(&repository, &context.out).await?;
         let bumped = repository.bump(&keyring, self.all, now, &context.out.progress()).await?;
         let due: Vec<_> = bumped
             .due
@@ -554,7 +562,7 @@ impl Role {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let Self::Rotate(command) = self;
         let mut repository = open_repository(&command.repo).await?;
-        let mut keyring = command.keys.open(&repository).await?;
+        let mut keyring = command.keys.open(&repository, &context.out).await?;
         let plan = role_plan(&command.to, command.threshold, &mut keyring).await?;
         let role = match command.role {
             RoleArg::Root => TopLevel::Root,
@@ -587,7 +595,16 @@ async fn remember_online(
     }
     let mut kept = Vec::new();
     for uri in uris {
-        let key = keys::open_public(&KeyUri::from_str(&uri)?, &Ask).await?;
+        let key = match keys::open_public(&KeyUri::from_str(&uri)?, &Ask).await {
+            Ok(key) => key,
+            Err(error) => {
+                context
+                    .out
+                    .note(format_args!("{uri} stays in wheelseal.toml, though it does not open: {error}"));
+                kept.push(uri);
+                continue;
+            }
+        };
         let online = [TopLevel::Timestamp, TopLevel::Snapshot].map(|role| state.root.authority(role));
         let signs = online
             .iter()

@@ -54,7 +54,11 @@ impl TrustArg {
     }
 
     async fn session<'a>(&self, client: &'a Client, context: &Context) -> anyhow::Result<Session<'a>> {
-        Ok(if self.offline { client.offline(context.now).await? } else { client.refresh(context.now).await? })
+        Ok(if self.offline {
+            client.offline(context.now).await?
+        } else {
+            client.refresh(context.now).await?
+        })
     }
 }
 

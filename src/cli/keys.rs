@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::exit::Usage;
+use super::output::Out;
 use super::{Context, RepoArg};
 use crate::crypto::NewKey;
 use crate::keys::{self, Ask, KeyUri, Passphrase};
@@ -27,12 +28,19 @@ pub(super) struct KeyArgs {
 }
 
 impl KeyArgs {
-    /// The online keys of the repository and those given.
-    pub(super) async fn open(&self, repository: &Repository) -> anyhow::Result<Keyring> {
-        let online =
-            if self.online_keys.is_empty() { &repository.settings().keys.online } else { &self.online_keys };
+    /// The online keys of the repository and those given. An online key from the settings that does not open is only
+    /// noted: not every machine has it, and not every command needs it.
+    pub(super) async fn open(&self, repository: &Repository, out: &Out) -> anyhow::Result<Keyring> {
         let mut keyring = Keyring::default();
-        for uri in online.iter().chain(&self.keys) {
+        if self.online_keys.is_empty() {
+            for uri in &repository.settings().keys.online {
+                match keys::open(&KeyUri::from_str(uri)?, &Ask).await {
+                    Ok(signer) => keyring.add(signer),
+                    Err(error) => out.note(format_args!("not using online key {uri}: {error}")),
+                }
+            }
+        }
+        for uri in self.online_keys.iter().chain(&self.keys) {
             keyring.add(keys::open(&KeyUri::from_str(uri)?, &Ask).await?);
         }
         Ok(keyring)
@@ -126,7 +134,8 @@ fn generate(command: &Gen, context: &Context) -> anyhow::Result<()> {
         Kind::Ed25519 => NewKey::Ed25519,
         Kind::Ecdsa => NewKey::P256,
     };
-    let passphrase = if command.no_passphrase { None } else { Some(Ask.for_new(&KeyUri::File(command.path.clone()))?) };
+    let passphrase =
+        if command.no_passphrase { None } else { Some(Ask.for_new(&KeyUri::File(command.path.clone()))?) };
     let der = kind.generate()?;
     let key = keys::write_new(&command.path, &der, passphrase.as_ref().map(|text| text.as_str()))?;
     if let Some(key) = key.public() {

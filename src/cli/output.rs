@@ -152,14 +152,13 @@ fn table(rows: &[Vec<String>]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// How long until `then`, in words.
+/// How long until `then`, rounded, in words.
 pub(super) fn until(then: chrono::DateTime<chrono::Utc>, now: chrono::DateTime<chrono::Utc>) -> String {
-    let left = then - now;
-    let (days, hours, minutes) = (left.num_days(), left.num_hours(), left.num_minutes());
+    let minutes = (then - now).num_minutes();
     match minutes {
-        ..0 => "EXPIRED".to_owned(),
-        0..120 => format!("{minutes} min"),
-        120..2880 => format!("{hours} hours"),
-        _ => format!("{days} days"),
+        _ if then <= now => "EXPIRED".to_owned(),
+        ..120 => format!("{minutes} min"),
+        120..2880 => format!("{} hours", (minutes + 30) / 60),
+        _ => format!("{} days", (minutes + 720) / 1440),
     }
 }

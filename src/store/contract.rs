@@ -2,6 +2,8 @@
 //!
 //! `stores` are handles on one store, empty at first; a backend gives at least two, opened apart where it can.
 
+#![expect(clippy::disallowed_methods, reason = "the tests compare with the times of real files")]
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -231,7 +231,8 @@ impl SuccinctRoles {
         let (keyids, threshold) = RoleKeys::from_fields(&mut fields)?;
         let found = fields.unsigned("bit_length")?;
         let bit_length = u32::try_from(found).ok().filter(|bits| (1..=32).contains(bits));
-        let bit_length = bit_length.ok_or_else(|| fields.wrong("bit_length", &Json::int(found), "1 to 32"))?;
+        let bit_length =
+            bit_length.ok_or_else(|| fields.wrong("bit_length", &Json::int(found), "1 to 32"))?;
         let name_prefix = fields.string("name_prefix")?.into_owned();
         let bins = Self { keyids, threshold, bit_length, name_prefix, extra: fields.extra() };
         bins.role_at(0)?;

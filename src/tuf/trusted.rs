@@ -540,7 +540,11 @@ impl Context {
             return Err(TrustError::TooLarge { role: role.to_owned(), announced: max_len, limit });
         }
         let stem = super::path::percent_quote(role, b"");
-        let path = if self.root.consistent_snapshot { format!("{}.{stem}.json", entry.version) } else { format!("{stem}.json") };
+        let path = if self.root.consistent_snapshot {
+            format!("{}.{stem}.json", entry.version)
+        } else {
+            format!("{stem}.json")
+        };
         Ok(Request { path, max_len })
     }
 }

@@ -1,5 +1,7 @@
 //! [`DirStore`] under the contract, and under what only a folder can suffer.
 
+#![expect(clippy::disallowed_methods, reason = "the tests compare with the times of real files")]
+
 use std::error::Error;
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
