@@ -1,2 +1,3 @@
-#[test]
-fn x() {}
+//! The one integration binary: what is tested is the library's public face and the built program.
+
+mod golden;
