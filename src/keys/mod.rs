@@ -131,7 +131,6 @@ mod tests {
     use super::*;
     use std::fs;
     use std::path::Path;
-    use std::process::Command;
 
     /// Knows one passphrase.
     pub(super) struct Given<'a>(pub(super) &'a str);
@@ -226,23 +225,5 @@ mod tests {
         assert_eq!(absent, KeyError::NoVariable { name: "WHEELSEAL_NO_SUCH".into() });
         let other = open(&KeyUri::Env("PATH".into()), &Nobody).await.unwrap_err();
         assert!(matches!(other, KeyError::NotPem { .. }));
-    }
-
-    #[test]
-    fn a_key_in_a_variable_signs() {
-        let tests = env::current_exe().unwrap();
-        let child = ["--exact", "keys::tests::signs_with_the_variable_of_its_parent", "--ignored"];
-        let output = Command::new(tests).args(child).env("WORTHLESS_KEY", PLAIN).output().unwrap();
-        let shown = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && shown.contains("1 passed"), "{shown}");
-    }
-
-    #[tokio::test]
-    #[ignore = "run by a_key_in_a_variable_signs, which sets the variable"]
-    async fn signs_with_the_variable_of_its_parent() {
-        let uri: KeyUri = "env:WORTHLESS_KEY".parse().unwrap();
-        let signer = open(&uri, &Nobody).await.unwrap();
-        let signature = signer.sign(b"message").await.unwrap();
-        assert!(open_public(&uri, &Nobody).await.unwrap().verifies(b"message", &signature));
     }
 }

@@ -2,6 +2,8 @@
 //! delegation, succinct bins, sha256 and sha512), one that `wheelseal demo --keep` made. Each byte of each metadata
 //! file flipped, and each truncation, must be refused or change nothing, and never panic.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic, that is how it fails")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

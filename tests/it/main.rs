@@ -1,3 +1,4 @@
 //! The one integration binary: what is tested is the library's public face and the built program.
 
 mod golden;
+mod keys;
