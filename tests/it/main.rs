@@ -1,4 +1,6 @@
 //! The one integration binary: what is tested is the library's public face and the built program.
 
+mod client;
 mod golden;
 mod keys;
+mod simulator;

@@ -1,0 +1,19 @@
+//! The client against a repository in memory: what it asks for, what it refuses, what it leaves on disk.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
+
+mod attacks;
+mod bad_input;
+mod cache;
+mod delegations;
+mod files;
+mod flips;
+mod http;
+mod key_types;
+mod names;
+mod requests;
+mod roots;
+mod signatures;
+mod tolerance;
+mod updates;
+mod wire;
