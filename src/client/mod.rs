@@ -101,7 +101,7 @@ impl Client {
         Ok(Session { client: self, trusted, offline: false })
     }
 
-    /// The same from local files alone, which must be in date.
+    /// The same from local files alone, which must be in date. The session fetches nothing, target files included.
     pub async fn offline(&self, now: DateTime<Utc>) -> Result<Session<'_>, ClientError> {
         let _lock = self.cache.lock().await?;
         let timestamp = RootChain::start(self.cache.root()?, now, self.limits)?.finish()?;
@@ -226,6 +226,7 @@ impl Session<'_> {
         if let Some(file) = file::already(found, to)? {
             return Ok(file);
         }
+        self.online()?;
         let consistent = self.trusted.root().consistent_snapshot;
         let location = file::location(found, consistent)?;
         let mut spool = file::Spool::new(found, &self.client.cache.spool()?)?;
@@ -246,12 +247,18 @@ impl Session<'_> {
         if length > max_len {
             return Err(FileError::TooLarge { path, length, max: max_len }.into());
         }
+        self.online()?;
         let location = file::location(found, self.trusted.root().consistent_snapshot)?;
         let mut bytes = Vec::new();
         match self.client.targets.fetch(&location, length, &mut bytes).await? {
             Fetched::Absent => Err(FileError::Absent { path, location }.into()),
             Fetched::Whole => Ok(file::check(found, bytes)?),
         }
+    }
+
+    /// An offline session has no target files but those that are in place.
+    fn online(&self) -> Result<(), TrustError> {
+        if self.offline { Err(TrustError::NoLocal { role: "target file" }) } else { Ok(()) }
     }
 
     async fn load(&mut self, edge: &Edge) -> Result<(), ClientError> {
