@@ -196,8 +196,8 @@ impl Source for SimulatedSource {
             None => Ok(Fetched::Absent),
             Some(Answer::Fails(error)) => Err(error),
             Some(Answer::Bytes(bytes)) => {
-                let whole = bytes.len() as u64 <= max_len;
-                sink.write(bytes.get(..bytes.len().min(max_len as usize)).unwrap()).unwrap();
+                let whole = length(&bytes) <= max_len;
+                sink.write(&bytes).unwrap();
                 if whole { Ok(Fetched::Whole) } else { too_large }
             }
             Some(Answer::Endless) => {
@@ -339,7 +339,7 @@ impl Repo {
     pub(crate) fn add_file(&mut self, role: &str, path: &str, content: &[u8]) {
         let hash = sha256(content);
         let target =
-            TargetFile { length: content.len() as u64, hashes: Hashes::sha256(hash), extra: Extra::new() };
+            TargetFile { length: length(content), hashes: Hashes::sha256(hash), extra: Extra::new() };
         self.role(role).targets.insert(path.to_owned(), target);
         self.serve_file(path, &hex::encode(hash), content);
     }
@@ -546,6 +546,11 @@ pub(crate) fn chain(found: &Found) -> String {
 /// Runs a future to its end.
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// Length as metadata counts it.
+pub(crate) fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap()
 }
 
 /// Files below a folder, sorted, relative.

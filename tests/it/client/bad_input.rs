@@ -177,29 +177,24 @@ fn deep_nesting_is_refused() {
 #[test]
 fn a_key_id_of_ten_megabytes_is_refused_and_not_repeated() {
     let long = "k".repeat(10_000_000);
-    for file in ["1.root.json", "2.targets.json"] {
-        let reason =
-            refused(file, |text| text.replacen("\"keyids\":[", &format!("\"keyids\":[\"{long}\","), 1))
-                .unwrap();
+    let short = |reason: Option<String>| {
+        let reason = reason.unwrap();
         assert!(reason.ends_with("is 10000000 bytes long, expected 1 to 1,024 bytes"), "{reason:.200}");
         assert!(reason.len() < 300);
-        let reason =
-            refused(file, |text| text.replacen("\"keys\":{", &format!("\"keys\":{{\"{long}\":{{}},"), 1))
-                .unwrap();
-        assert!(reason.ends_with("is 10000000 bytes long, expected 1 to 1,024 bytes"), "{reason:.200}");
-    }
+    };
+    let listed = format!("\"keyids\":[\"{long}\",");
+    short(refused("2.targets.json", |text| text.replacen("\"keyids\":[", &listed, 1)));
     let repo = Repo::new();
     let signature = format!("\"signatures\":[{{\"keyid\":\"{long}\",\"sig\":\"\"}},");
     repo.server.edit("timestamp.json", |text| text.replacen("\"signatures\":[", &signature, 1));
     let mut user = User::new(&repo);
     user.limits.timestamp = 100_000_000;
-    let reason = malformed(user.refresh()).unwrap();
-    assert!(reason.ends_with("is 10000000 bytes long, expected 1 to 1,024 bytes") && reason.len() < 300);
+    short(malformed(user.refresh()));
 }
 
 #[test]
-fn a_role_name_of_ten_megabytes_is_refused_and_not_repeated() {
-    let long = "n".repeat(10_000_000);
+fn a_role_name_of_a_megabyte_is_refused_and_not_repeated() {
+    let long = "n".repeat(1_000_000);
     let reason =
         refused("2.targets.json", |text| text.replacen("\"name\":\"A\"", &format!("\"name\":\"{long}\""), 1))
             .unwrap();

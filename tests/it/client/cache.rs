@@ -89,6 +89,27 @@ fn offline_serves_what_is_kept_and_asks_for_nothing() {
 }
 
 #[test]
+fn offline_accepts_a_file_that_is_there_and_fetches_none() {
+    let repo = repo();
+    let user = User::new(&repo);
+    user.find("file").unwrap();
+    repo.server.requests();
+    let to = user.targets_dir();
+    let path = TargetPath::new("file").unwrap();
+    run(async {
+        let client = user.client();
+        let mut session = client.offline(now()).await.unwrap();
+        let found = session.find(&path).await.unwrap();
+        let error = trust(TrustError::NoLocal { role: "target file" });
+        assert_eq!(session.download(&found, &to).await, Err(error.clone()));
+        assert_eq!(session.read(&found, 100).await, Err(error));
+        std::fs::write(&to, b"content").unwrap();
+        assert!(!session.download(&found, &to).await.unwrap().fetched());
+    });
+    assert_eq!(repo.server.requests(), Vec::<String>::new());
+}
+
+#[test]
 fn offline_needs_each_role() {
     let repo = repo();
     for role in ["timestamp", "snapshot", "targets"] {

@@ -8,7 +8,7 @@ use wheelseal::tuf::metadata::{MetaFile, Root, Snapshot, TargetFile, Targets, Ti
 use wheelseal::tuf::path::TargetPath;
 use wheelseal::tuf::trusted::{Limits, Request, RootChain, Trusted};
 
-use crate::simulator::{Repo, User, key, key_of, now};
+use crate::simulator::{Repo, User, key, key_of, length, now};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -43,9 +43,8 @@ struct Learnt {
 
 /// The client workflow without a network or a folder; why it stopped is of no interest here.
 fn learn(files: &Files, root: &[u8]) -> Option<Learnt> {
-    let get = |request: Request| {
-        files.get(&request.path).filter(|bytes| bytes.len() as u64 <= request.max_len).cloned()
-    };
+    let get =
+        |request: Request| files.get(&request.path).filter(|bytes| length(bytes) <= request.max_len).cloned();
     let mut chain = RootChain::start(root, now(), Limits::default()).ok()?;
     while let Some(bytes) = get(chain.request().ok()?) {
         chain.accept(bytes).ok()?;
@@ -82,6 +81,11 @@ fn search(mut trusted: Trusted, files: &Files) -> Option<Learnt> {
     }
 }
 
+/// The root to start from: the first one only where the second is what is broken, to save time.
+fn start<'a>(broken: &str, files: &'a Files, first: &'a [u8]) -> &'a [u8] {
+    if broken == "2.root.json" { first } else { &files["2.root.json"] }
+}
+
 #[test]
 fn no_changed_byte_yields_anything_but_the_truth() {
     let (files, root) = golden();
@@ -92,10 +96,11 @@ fn no_changed_byte_yields_anything_but_the_truth() {
     );
     let mut accepted = 0;
     for (name, bytes) in &files {
+        let root = start(name, &files, &root);
         for at in 0..bytes.len() {
             let mut changed = files.clone();
             changed.get_mut(name).unwrap()[at] ^= 1 << (at % 8);
-            if let Some(learnt) = learn(&changed, &root) {
+            if let Some(learnt) = learn(&changed, root) {
                 assert_eq!(learnt, truth, "{name}, byte {at}");
                 accepted += 1;
             }
@@ -112,10 +117,11 @@ fn no_changed_byte_yields_anything_but_the_truth() {
 fn no_cut_off_file_yields_anything() {
     let (files, root) = golden();
     for (name, bytes) in &files {
+        let root = start(name, &files, &root);
         for length in 0..bytes.len() {
             let mut changed = files.clone();
             changed.get_mut(name).unwrap().truncate(length);
-            assert_eq!(learn(&changed, &root), None, "{name}, {length} bytes");
+            assert_eq!(learn(&changed, root), None, "{name}, {length} bytes");
         }
     }
 }
@@ -151,7 +157,7 @@ fn no_changed_byte_reaches_the_folder() {
             let user = User::new(&repo);
             match user.download("file") {
                 Ok(_) => {
-                    assert_eq!(user.cached_bytes(stem).to_ascii_lowercase(), good[name].to_ascii_lowercase())
+                    assert_eq!(user.cached_bytes(stem).to_ascii_lowercase(), good[name].to_ascii_lowercase());
                 }
                 Err(ClientError::Trust(_)) => assert!(!user.cached().contains(stem), "{name}, byte {at}"),
                 Err(other) => panic!("{name}, byte {at}: {other}"),

@@ -14,7 +14,7 @@ use crate::simulator::{Repo, now, run};
 fn timing() -> Timing {
     Timing {
         connect: Duration::from_millis(500),
-        head: Duration::from_millis(300),
+        head: Duration::from_millis(2_000),
         window: Duration::from_millis(200),
         window_bytes: 1_000,
         pauses: [Duration::from_millis(1); 3],
@@ -23,6 +23,12 @@ fn timing() -> Timing {
 
 fn http() -> Http {
     Http::new(timing()).unwrap()
+}
+
+/// For servers that are silent: gives up on them sooner.
+fn fetch_impatiently(wire: &Wire) -> Result<Vec<u8>, FetchError> {
+    let http = Http::new(Timing { head: Duration::from_millis(200), ..timing() }).unwrap();
+    fetch_from(&http.metadata(&wire.url("/")).unwrap(), "x.json", 1_000).map(|(_, bytes)| bytes)
 }
 
 /// Fetches `x.json` of at most 1,000 bytes as metadata.
@@ -166,7 +172,7 @@ fn cut_off() -> Vec<Part> {
 fn faults_that_pass_are_retried_and_what_came_before_is_forgotten() {
     let server_error = || reply("502 Bad Gateway", "", b"oops");
     let no_answer = || vec![Part::Close];
-    let silence = || vec![Part::Wait(600), Part::Close];
+    let silence = || vec![Part::Wait(400), Part::Close];
     let chunk_cut = || {
         vec![
             Part::Bytes(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhalf \r\n".to_vec()),
@@ -176,7 +182,7 @@ fn faults_that_pass_are_retried_and_what_came_before_is_forgotten() {
     let kinds: [fn() -> Vec<Part>; 5] = [server_error, no_answer, silence, cut_off, chunk_cut];
     for (kind, fail) in kinds.into_iter().enumerate() {
         let wire = then_ok(3, fail);
-        assert_eq!(fetch(&wire), Ok(b"body".to_vec()), "kind {kind}");
+        assert_eq!(fetch_impatiently(&wire), Ok(b"body".to_vec()), "kind {kind}");
         assert_eq!(wire.lines().len(), 4, "kind {kind}");
     }
 }
@@ -252,22 +258,22 @@ fn slow_retrieval_by_dripping_or_by_silence_is_refused_and_not_retried() {
 #[test]
 fn slow_but_steady_is_fine() {
     let wire = Wire::start(|_| {
-        let mut parts = vec![Part::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n".to_vec())];
+        let mut parts = vec![Part::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n".to_vec())];
         for _ in 0..10 {
-            parts.extend([Part::Bytes(vec![b'.'; 400]), Part::Wait(50)]);
+            parts.extend([Part::Bytes(vec![b'.'; 2_000]), Part::Wait(50)]);
         }
         parts
     });
     let source = http().targets(&wire.url("/")).unwrap();
-    let (_, bytes) = fetch_from(&source, "x.json", 4_000).unwrap();
-    assert_eq!(bytes.len(), 4_000);
+    let (_, bytes) = fetch_from(&source, "x.json", 20_000).unwrap();
+    assert_eq!(bytes.len(), 20_000);
 }
 
 #[test]
 fn a_server_that_never_answers_is_given_up() {
     let wire = Wire::start(|_| vec![Part::Wait(10_000)]);
     let start = Instant::now();
-    assert_eq!(network(fetch(&wire)).as_deref(), Some("no answer in 300ms"));
+    assert_eq!(network(fetch_impatiently(&wire)).as_deref(), Some("no answer in 200ms"));
     assert!(start.elapsed() < Duration::from_secs(4));
     assert_eq!(wire.connections(), 4);
 }

@@ -165,7 +165,7 @@ fn pretty_printed_and_reordered_metadata() {
     repo.release_role("targets");
     for file in FILES {
         let value: serde_json::Value = serde_json::from_slice(&repo.server.bytes(file)).unwrap();
-        let pretty = serde_json::to_string_pretty(&value).unwrap().replace("\n", "\r\n\t");
+        let pretty = serde_json::to_string_pretty(&value).unwrap().replace('\n', "\r\n\t");
         let before = parse(pretty.as_bytes()).unwrap().canonical();
         repo.server.put(file, format!("\n{pretty}\n"));
         assert_eq!(parse(&repo.server.bytes(file)).unwrap().canonical(), before);

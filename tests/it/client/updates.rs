@@ -7,7 +7,7 @@ use wheelseal::tuf::json::Json;
 use wheelseal::tuf::metadata::{Extra, Hashes, MetaFile, TopLevel};
 use wheelseal::tuf::trusted::TrustError;
 
-use crate::simulator::{Repo, User, absent, expired, expires, now, rollback, trust, wrong_version};
+use crate::simulator::{Repo, User, absent, expired, expires, length, now, rollback, trust, wrong_version};
 
 /// Version 2 of snapshot and timestamp, and a user who has them.
 fn up_to_date() -> (Repo, User) {
@@ -186,7 +186,7 @@ fn announced(edit: impl Fn(&mut MetaFile)) -> (Repo, User) {
     let mut repo = Repo::new();
     let entry = |version, bytes: &[u8]| MetaFile {
         version,
-        length: Some(bytes.len() as u64),
+        length: Some(length(bytes)),
         hashes: Some(Hashes {
             sha256: Some(sha256(bytes)),
             sha512: Some(Box::new(sha512(bytes))),
@@ -208,7 +208,7 @@ fn announced(edit: impl Fn(&mut MetaFile)) -> (Repo, User) {
 fn announced_lengths_and_hashes_must_agree() {
     let role = || "targets".to_owned();
     let hash = |algorithm| TrustError::WrongHash { role: role(), algorithm };
-    let length = announced(|_| {}).0.server.bytes("1.targets.json").len() as u64;
+    let length = length(&announced(|_| {}).0.server.bytes("1.targets.json"));
     let too_long = wheelseal::client::FetchError::TooLarge { url: "1.targets.json".into(), max: length - 1 };
     let cases: [(fn(&mut MetaFile), Option<ClientError>); 6] = [
         (|_| {}, None),
