@@ -10,7 +10,7 @@ use super::state::State;
 use super::{MAX_METADATA, Repository, RepositoryError, layout, path};
 use crate::crypto::random;
 use crate::python::{ProjectName, ProjectPage, index_html, index_json};
-use crate::store::{Content, StoreError, StorePath};
+use crate::store::{Content, Object, StoreError, StorePath};
 use crate::tuf::metadata::Version;
 
 /// Attempts at a page that others write at the same time.
@@ -75,20 +75,37 @@ impl Repository {
         if note.snapshot > state.snapshot.common.version {
             return Ok(());
         }
-        for project in &note.projects {
-            if let Ok(project) = ProjectName::from_normalised(project) {
-                self.refresh_page(state, &project).await?;
-            }
-        }
+        let names = note.projects.iter().filter_map(|name| ProjectName::from_normalised(name).ok());
+        self.refresh_pages(state, names.collect()).await?;
         Ok(self.store.delete(at).await?)
     }
 
+    /// Refreshes the pages of `projects`, and again those that another publisher changed meanwhile: its own refresh
+    /// may have come before this one wrote what is old by now.
+    async fn refresh_pages(&self, state: &State, projects: Vec<ProjectName>) -> Result<(), RepositoryError> {
+        let (mut state, mut projects) = (state.clone(), projects);
+        for _ in 0..MAX_ATTEMPTS {
+            for project in &projects {
+                self.refresh_page(&state, project).await?;
+            }
+            let newer = self.state().await?;
+            let mut changed = Vec::new();
+            for project in projects {
+                let page = layout::page(&project)?;
+                if self.target(&newer, &page).await? != self.target(&state, &page).await? {
+                    changed.push(project);
+                }
+            }
+            if changed.is_empty() {
+                return Ok(());
+            }
+            (state, projects) = (newer, changed);
+        }
+        Err(RepositoryError::Busy(MAX_ATTEMPTS))
+    }
+
     /// Makes the unsigned page of a project what the signed one says.
-    pub(super) async fn refresh_page(
-        &self,
-        state: &State,
-        project: &ProjectName,
-    ) -> Result<(), RepositoryError> {
+    async fn refresh_page(&self, state: &State, project: &ProjectName) -> Result<(), RepositoryError> {
         if let Some(page) = self.page(state, project).await? {
             self.write_page(&page).await?;
             self.list_project(project, true).await
@@ -147,16 +164,21 @@ impl Repository {
             let old_html = self.store.get(&html, MAX_METADATA).await?;
             let old_json = self.store.get(&json, MAX_METADATA).await?;
             let mut names = old_json.as_ref().map_or_else(Vec::new, |old| project_names(&old.bytes));
-            let there = names.binary_search(project);
-            match (there, listed) {
-                (Ok(_), true) | (Err(_), false) if old_html.is_some() => return Ok(()),
+            match (names.binary_search(project), listed) {
                 (Err(at), true) => names.insert(at, project.clone()),
                 (Ok(at), false) => drop(names.remove(at)),
-                _ => {}
+                (Ok(_), true) | (Err(_), false) => {}
+            }
+            // Both are compared: a crash may have come between the two.
+            let (new_json, new_html) = (index_json(&names), index_html(&names));
+            let is =
+                |old: &Option<Object>, new: &str| old.as_ref().is_some_and(|old| old.bytes == new.as_bytes());
+            if is(&old_json, &new_json) && is(&old_html, &new_html) {
+                return Ok(());
             }
             let (json_tag, html_tag) = (old_json.map(|old| old.tag), old_html.map(|old| old.tag));
-            if won(self.store.swap(&json, index_json(&names).as_bytes(), json_tag.as_ref()).await)?
-                && won(self.store.swap(&html, index_html(&names).as_bytes(), html_tag.as_ref()).await)?
+            if won(self.store.swap(&json, new_json.as_bytes(), json_tag.as_ref()).await)?
+                && won(self.store.swap(&html, new_html.as_bytes(), html_tag.as_ref()).await)?
             {
                 return Ok(());
             }

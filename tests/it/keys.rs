@@ -21,5 +21,8 @@ fn a_key_in_a_variable_signs() {
     assert!(run(&["bump", "--all"]).contains("signed timestamp"));
     assert!(run(&["check"]).starts_with("ok "));
     let settings = std::fs::read_to_string(repo.join("wheelseal.toml")).unwrap();
-    assert!(settings.contains("online = [\"env:WORTHLESS_KEY\"]") && !settings.contains("PRIVATE"), "{settings}");
+    assert!(
+        settings.contains("online = [\"env:WORTHLESS_KEY\"]") && !settings.contains("PRIVATE"),
+        "{settings}"
+    );
 }
