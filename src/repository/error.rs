@@ -34,8 +34,8 @@ pub enum RepositoryError {
     /// There is no repository here.
     #[error("{0} does not exist: this is no wheelseal repository")]
     NoRepository(String),
-    /// There is one already.
-    #[error("{0} exists: this is a repository already")]
+    /// There is one already, whole or damaged, or something of the same name.
+    #[error("{0} exists: this is a repository already, or no empty folder")]
     AlreadyRepository(String),
     /// A file that the repository's own metadata names is gone.
     #[error("{0} is missing, though the repository's own metadata names it")]

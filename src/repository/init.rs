@@ -10,14 +10,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 
+use super::check::split_name;
 use super::commit::announce;
 use super::keyring::Keyring;
 use super::settings::{Expiry, Settings};
 use super::state::{BINS, CLAIMED, RECENTLY_CLAIMED};
 use super::{Progress, Repository, RepositoryError, days_after, layout};
-use crate::store::{Content, Store};
+use crate::store::{Content, Entry, Store};
 use crate::tuf::delegations::hex_digits;
 use crate::tuf::key::{Key, KeyId, RoleKeys};
 use crate::tuf::metadata::{
@@ -109,13 +110,20 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Removes what an earlier init left that did not come to its end.
+    /// Removes what an earlier init left that did not come to its end: version 1 of some roles, and the settings.
+    /// Anything else in `metadata/` is somebody's, or a damaged repository's, and stops it before anything is removed.
     async fn clear_the_ground(&self) -> Result<(), RepositoryError> {
-        let timestamp = layout::timestamp()?;
-        if self.store.get(&timestamp, super::MAX_METADATA).await?.is_some() {
-            return Err(RepositoryError::AlreadyRepository(timestamp.to_string()));
+        let (timestamp, newest_root) = (layout::timestamp()?, layout::newest_root()?);
+        let entries = self.store.list(layout::METADATA).await?;
+        let left = |entry: &&Entry| {
+            let name = entry.path.segments().last().and_then(split_name);
+            entry.path != newest_root && name.is_none_or(|(version, _)| version != 1)
+        };
+        let there = entries.iter().find(|entry| entry.path == timestamp);
+        if let Some(entry) = there.or_else(|| entries.iter().find(left)) {
+            return Err(RepositoryError::AlreadyRepository(entry.path.to_string()));
         }
-        for entry in self.store.list(layout::METADATA).await? {
+        for entry in entries {
             self.store.delete(&entry.path).await?;
         }
         Ok(self.store.delete(&super::path(super::settings::SETTINGS)?).await?)
@@ -154,11 +162,14 @@ impl Repository {
         let bytes = keys.sign(&draft, &[authority]).await?;
         let writes = stream::iter(&names).map(|name| self.write(&draft, name.as_str(), &bytes));
         let mut writes = writes.buffer_unordered(PARALLEL_WRITES);
-        let mut done = 0;
-        while writes.try_next().await?.is_some() {
+        let (mut done, mut outcome) = (0, Ok(()));
+        // To the end even after a failure: a write that is dropped may still happen, under the feet of the next try.
+        while let Some(written) = writes.next().await {
+            outcome = outcome.and(written);
             done += 1;
             progress.at("writing bins", done, total);
         }
+        outcome?;
         meta.extend(names.iter().map(|name| (format!("{name}.json"), MetaFile::version(1))));
         Ok(meta)
     }
