@@ -127,12 +127,13 @@ pub(super) fn already(found: &Found, to: &Path) -> Result<Option<VerifiedFile>, 
 
 /// Checks a local file.
 pub(super) fn verify(found: &Found, path: &Path) -> Result<VerifiedFile, FileError> {
-    let mut file = File::open(path).map_err(|error| FileError::io("opening", path, &error))?;
-    let about = file.metadata().map_err(|error| FileError::io("looking at", path, &error))?;
+    // Looked at before it is opened: opening a pipe would wait for a writer.
+    let about = std::fs::metadata(path).map_err(|error| FileError::io("looking at", path, &error))?;
     if !about.is_file() {
         let error = std::io::Error::new(ErrorKind::InvalidInput, "not a regular file");
         return Err(FileError::io("opening", path, &error));
     }
+    let mut file = File::open(path).map_err(|error| FileError::io("opening", path, &error))?;
     right_length(found, about.len())?;
     let mut hasher = hasher(found);
     let mut buffer = vec![0; CHUNK];

@@ -14,7 +14,7 @@ use crate::simulator::{Repo, now, run};
 fn timing() -> Timing {
     Timing {
         connect: Duration::from_millis(500),
-        head: Duration::from_millis(2_000),
+        head: Duration::from_secs(2),
         window: Duration::from_millis(200),
         window_bytes: 1_000,
         pauses: [Duration::from_millis(1); 3],
