@@ -97,9 +97,10 @@ impl Repository {
         let Some(object) = self.store.get(&at, MAX_METADATA).await? else { return Ok(()) };
         marked.files.insert(at);
         // The current one was verified already, and while keys rotate perhaps not as the newest root says.
-        let snapshot: Result<Verified<Snapshot>, _> = match version == state.snapshot.common.version {
-            true => Ok(state.snapshot.clone()),
-            false => Signed::new(object.bytes).verify(&state.root.authority(TopLevel::Snapshot)),
+        let snapshot: Result<Verified<Snapshot>, _> = if version == state.snapshot.common.version {
+            Ok(state.snapshot.clone())
+        } else {
+            Signed::new(object.bytes).verify(&state.root.authority(TopLevel::Snapshot))
         };
         // An older snapshot may be signed with keys that were rotated away: clients cannot use it, so it marks nothing.
         let Ok(snapshot) = snapshot else { return Ok(()) };
