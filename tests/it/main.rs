@@ -3,4 +3,5 @@
 mod client;
 mod golden;
 mod keys;
+mod readme;
 mod simulator;
