@@ -63,7 +63,10 @@ fn the_tutorial_runs_from_an_empty_folder() {
 fn each_person_has_a_part_in_the_tutorial() {
     let tutorial = tutorial(README);
     for person in ["repository admin", "client", "package maintainer"] {
-        assert!(tutorial.iter().any(|(_, line)| line.starts_with("## ") && line.ends_with(person)), "{person}");
+        assert!(
+            tutorial.iter().any(|(_, line)| line.starts_with("## ") && line.ends_with(person)),
+            "{person}"
+        );
     }
     assert!(blocks(README).iter().any(|block| block.network), "nothing is installed with pip any more");
 }
@@ -105,7 +108,9 @@ fn blocks(readme: &str) -> Vec<Block> {
             (None, Some("sh")) => open = Some(Block { network: false, line, text: String::new() }),
             (None, Some("sh network")) => open = Some(Block { network: true, line, text: String::new() }),
             (None, None) => {}
-            (_, Some(fence)) => panic!("README.md line {line}: a block is `sh` or `sh network`, not {fence:?}"),
+            (_, Some(fence)) => {
+                panic!("README.md line {line}: a block is `sh` or `sh network`, not {fence:?}")
+            }
         }
     }
     assert_eq!(open, None, "a block does not end");
