@@ -1,7 +1,8 @@
 //! Re-signing what expires soon, so that clients never see expired metadata.
 //!
 //! A role is due when less than half of its life is left. Online roles are re-signed at once; offline roles only if
-//! their keys are at hand, and are reported otherwise.
+//! their keys are at hand, and are reported otherwise. Due as well is what the newest root does not vouch for, because
+//! a replacement of lost keys was interrupted.
 
 use chrono::{DateTime, Utc};
 
@@ -72,12 +73,8 @@ impl Repository {
         let expiry = self.settings.expiry;
         let due = |common: &Common, days: u32| all || common.expires <= half_life(now, days);
         let mut roles = Vec::new();
-        if due(&state.root.common, expiry.root) {
-            self.bump_root(keys, state, now, &mut bumped).await?;
-        }
-        let state = &self.state().await?;
         let (top, bins) = (RoleName::targets(), RoleName::delegated(BINS)?);
-        if due(&state.targets.common, expiry.targets) {
+        if due(&state.targets.common, expiry.targets) || !state.vouched(TopLevel::Targets) {
             let authority = state.root.authority(TopLevel::Targets);
             note(keys, authority, &state.targets, true, expiry.targets, now, &mut roles, &mut bumped);
         }
@@ -106,12 +103,19 @@ impl Repository {
         }
         bumped.bins = u64::try_from(bumped.signed.len() - offline_done).unwrap_or(u64::MAX);
         bumped.signed.truncate(offline_done);
-        let snapshot = !roles.is_empty() || due(&state.snapshot.common, expiry.snapshot);
-        let timestamp = snapshot || due(&state.timestamp.common, expiry.timestamp);
+        let unvouched = |role| !state.vouched(role);
+        let snapshot =
+            !roles.is_empty() || due(&state.snapshot.common, expiry.snapshot) || unvouched(TopLevel::Snapshot);
+        let timestamp =
+            snapshot || due(&state.timestamp.common, expiry.timestamp) || unvouched(TopLevel::Timestamp);
         if timestamp {
             self.commit(keys, state, Transaction { roles, snapshot, ..Transaction::empty() }, now).await?;
             bumped.signed.extend(snapshot.then(|| "snapshot".to_owned()));
             bumped.signed.push("timestamp".to_owned());
+        }
+        // Last: a state that only the root before this one vouches for could not be read under yet another root.
+        if due(&state.root.common, expiry.root) {
+            self.bump_root(keys, state, now, &mut bumped).await?;
         }
         let soonest = [expiry.timestamp, expiry.snapshot, expiry.bin_n].into_iter().min().unwrap_or(1);
         bumped.next = Some(half_life(now, soonest));

@@ -4,6 +4,9 @@
 //! committed, so that it is good under both roots; then the new root appears. Without the old keys (lost, stolen) the
 //! new root comes first and the file right after; clients in between fail closed and try again. A crash in between is
 //! made good by `bump`, which signs under the newest root.
+//!
+//! Either way the timestamp is swapped once more after the new root: a publisher that read the old root loses its own
+//! swap from then on, and what one committed with the old keys just before is signed anew.
 
 use chrono::{DateTime, Utc};
 
@@ -30,9 +33,28 @@ impl Repository {
         now: DateTime<Utc>,
     ) -> Result<Version, RepositoryError> {
         plan.check(role.name())?;
+        for _ in 0..MAX_ATTEMPTS {
+            match self.rotate_once(keys, role, plan, now).await {
+                Err(RepositoryError::Store(StoreError::Conflict { .. })) => {}
+                Ok(version) if role == TopLevel::Root => return Ok(version),
+                Ok(version) => return self.settle(keys, role, now).await.map(|()| version),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(RepositoryError::Busy(MAX_ATTEMPTS))
+    }
+
+    async fn rotate_once(
+        &self,
+        keys: &Keyring,
+        role: TopLevel,
+        plan: &RolePlan,
+        now: DateTime<Utc>,
+    ) -> Result<Version, RepositoryError> {
         let state = self.state().await?;
         self.finish_pending(&state).await?;
         refuse_mixing(&state, role, plan)?;
+        refuse_unvouched(keys, &state, role)?;
         let mut successor = self.successor(&state, now);
         *successor.content.role_mut(role) = plan.role_keys();
         successor.content.keys.extend(plan.by_id());
@@ -44,15 +66,28 @@ impl Repository {
             return Ok(version);
         }
         keys.require(&successor.content.authority(role))?;
+        keys.require(&successor.content.authority(TopLevel::Timestamp))?;
         if keys.reaches(&state.root.authority(role)) {
             self.resign(keys, &state, role, Some(&successor.content), now).await?;
-            self.publish_root(&successor.content, &root_bytes).await?;
-        } else {
-            self.publish_root(&successor.content, &root_bytes).await?;
-            let state = self.state().await?;
-            self.resign(keys, &state, role, None, now).await?;
         }
+        self.publish_root(&successor.content, &root_bytes).await?;
         Ok(version)
+    }
+
+    /// Signs under the new root what it does not vouch for yet, and swaps the timestamp in any case.
+    async fn settle(&self, keys: &Keyring, role: TopLevel, now: DateTime<Utc>) -> Result<(), RepositoryError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let state = self.state().await?;
+            let settled = match state.vouched(role) {
+                true => self.commit(keys, &state, Transaction::empty(), now).await.map(drop),
+                false => self.resign(keys, &state, role, None, now).await,
+            };
+            match settled {
+                Err(RepositoryError::Store(StoreError::Conflict { .. })) => {}
+                done => return done,
+            }
+        }
+        Err(RepositoryError::Busy(MAX_ATTEMPTS))
     }
 
     /// Replaces the list of online keys in the settings.
@@ -80,9 +115,12 @@ impl Repository {
         keys.sign(successor, &[old, new]).await
     }
 
-    /// Publishes a root: at once good for every client.
+    /// Publishes a root: at once good for every client. [`StoreError::Conflict`]: another root of that version did.
     pub(super) async fn publish_root(&self, root: &Root, bytes: &[u8]) -> Result<(), RepositoryError> {
-        self.store.create(&layout::versioned("root", root.common.version)?, Content::Bytes(bytes)).await?;
+        match self.store.create(&layout::versioned("root", root.common.version)?, Content::Bytes(bytes)).await {
+            Err(StoreError::Exists { path }) => return Err(StoreError::Conflict { path }.into()),
+            done => done?,
+        }
         let at = layout::newest_root()?;
         for _ in 0..MAX_ATTEMPTS {
             let old = self.store.get(&at, super::MAX_METADATA).await?.map(|object| object.tag);
@@ -135,6 +173,20 @@ fn refuse_mixing(state: &State, role: TopLevel, plan: &RolePlan) -> Result<(), R
         }
     }
     Ok(())
+}
+
+/// A state that only the root before the newest vouches for could not be read under yet another root. With the role's
+/// own keys at hand it is signed anew on the way; anything else is for `bump` first.
+fn refuse_unvouched(keys: &Keyring, state: &State, role: TopLevel) -> Result<(), RepositoryError> {
+    let helped = |other| other == role && keys.reaches(&state.root.authority(other));
+    let roles = [TopLevel::Timestamp, TopLevel::Snapshot, TopLevel::Targets];
+    match roles.into_iter().find(|other| !state.vouched(*other) && !helped(*other)) {
+        None => Ok(()),
+        Some(other) => Err(RepositoryError::Plan(format!(
+            "{} is not signed as the newest root demands: finish its last rotation with `wheelseal bump` first",
+            other.name()
+        ))),
+    }
 }
 
 /// Takes keys out of root that no role names any more.

@@ -52,6 +52,18 @@ impl State {
         Ok(Self { root, timestamp, snapshot, targets, bins, tag: object.tag })
     }
 
+    /// Whether the newest root vouches for the role's current file. It does not after a replacement of lost keys that
+    /// did not come to its end; clients fail closed until the file is signed anew.
+    pub(super) fn vouched(&self, role: TopLevel) -> bool {
+        let authority = self.root.authority(role);
+        match role {
+            TopLevel::Root => true,
+            TopLevel::Timestamp => Signed::<Timestamp>::new(self.timestamp.bytes()).verify(&authority).is_ok(),
+            TopLevel::Snapshot => Signed::<Snapshot>::new(self.snapshot.bytes()).verify(&authority).is_ok(),
+            TopLevel::Targets => Signed::<Targets>::new(self.targets.bytes()).verify(&authority).is_ok(),
+        }
+    }
+
     /// A role that top-level targets delegates to.
     pub async fn delegated(
         &self,
