@@ -1,0 +1,351 @@
+//! Every write of every change, lost, done but reported as failed, or the last before a crash.
+//!
+//! [`FaultStore`] counts the writes of an operation. For each of them the operation is run again with a fault at that
+//! write, and afterwards the folder, opened plainly, must verify and show the complete old or the complete new state;
+//! the operation, repeated, must succeed, and leave nothing of the fault to be seen.
+
+#![expect(clippy::unwrap_used, reason = "a fault that cannot be set up is a test that cannot run")]
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use tokio::io::AsyncRead;
+use wheelseal::repository::{Edit, Repository, RepositoryError, Retention, Unwatched};
+use wheelseal::store::{Content, DirStore, Entry, Object, Store, StoreError, StorePath, Tag};
+use wheelseal::tuf::metadata::TopLevel;
+
+use crate::scene::{ALL_KEYS, ONLINE, Scene, View, keyring, now, plan, role, wheel_name};
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Nothing.
+    None,
+    /// The write is not done, and reported as failed.
+    Lost,
+    /// The write is done, and reported as failed.
+    Done,
+    /// The write is not done, nor is anything after it, reads included.
+    Crash,
+    /// The write is done, but nothing after it.
+    CrashAfter,
+    /// From this write on the disk is full; deleting works.
+    Full,
+    /// From this write on the disk is read-only.
+    ReadOnly,
+}
+
+/// Faults that strike one write.
+const FAULTS: [Fault; 6] =
+    [Fault::Lost, Fault::Done, Fault::Crash, Fault::CrashAfter, Fault::Full, Fault::ReadOnly];
+
+/// A store that fails at the write number `at`, counted from zero.
+#[derive(Debug)]
+struct FaultStore<S> {
+    inner: S,
+    fault: Fault,
+    at: usize,
+    writes: AtomicUsize,
+    crashed: AtomicBool,
+}
+
+impl<S: Store> FaultStore<S> {
+    fn new(inner: S, fault: Fault, at: usize) -> Self {
+        Self { inner, fault, at, writes: AtomicUsize::new(0), crashed: AtomicBool::new(false) }
+    }
+
+    fn writes(&self) -> usize {
+        self.writes.load(Ordering::SeqCst)
+    }
+
+    fn alive(&self) -> Result<(), StoreError> {
+        if self.crashed.load(Ordering::SeqCst) { Err(failed(std::io::ErrorKind::Other)) } else { Ok(()) }
+    }
+
+    /// Does a write, or not, and says so, or not.
+    async fn write<T>(
+        &self,
+        delete: bool,
+        work: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        self.alive()?;
+        let number = self.writes.fetch_add(1, Ordering::SeqCst);
+        let (now, since) = (number == self.at, number >= self.at);
+        match self.fault {
+            Fault::Lost if now => Err(failed(std::io::ErrorKind::Other)),
+            Fault::Done if now => work.await.and(Err(failed(std::io::ErrorKind::Other))),
+            Fault::Crash if now => {
+                self.crashed.store(true, Ordering::SeqCst);
+                Err(failed(std::io::ErrorKind::Other))
+            }
+            Fault::CrashAfter if now => {
+                self.crashed.store(true, Ordering::SeqCst);
+                work.await.and(Err(failed(std::io::ErrorKind::Other)))
+            }
+            Fault::Full if since && !delete => Err(failed(std::io::ErrorKind::StorageFull)),
+            Fault::ReadOnly if since => Err(failed(std::io::ErrorKind::ReadOnlyFilesystem)),
+            _ => work.await,
+        }
+    }
+}
+
+fn failed(kind: std::io::ErrorKind) -> StoreError {
+    StoreError::Io { what: "write", path: "a fault".to_owned(), kind, message: kind.to_string() }
+}
+
+#[async_trait]
+impl<S: Store> Store for FaultStore<S> {
+    async fn get(&self, path: &StorePath, max_len: u64) -> Result<Option<Object>, StoreError> {
+        self.alive()?;
+        self.inner.get(path, max_len).await
+    }
+
+    async fn open(&self, path: &StorePath) -> Result<Option<Pin<Box<dyn AsyncRead + Send>>>, StoreError> {
+        self.alive()?;
+        self.inner.open(path).await
+    }
+
+    async fn create(&self, path: &StorePath, content: Content<'_>) -> Result<(), StoreError> {
+        self.write(false, self.inner.create(path, content)).await
+    }
+
+    async fn swap(&self, path: &StorePath, bytes: &[u8], expected: Option<&Tag>) -> Result<Tag, StoreError> {
+        self.write(false, self.inner.swap(path, bytes, expected)).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        self.alive()?;
+        self.inner.list(prefix).await
+    }
+
+    async fn delete(&self, path: &StorePath) -> Result<(), StoreError> {
+        self.write(true, self.inner.delete(path)).await
+    }
+
+    async fn sweep(&self, before: SystemTime) -> Result<usize, StoreError> {
+        self.write(true, self.inner.sweep(before)).await
+    }
+}
+
+/// The changes under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Init,
+    AddTwoProjects,
+    Remove,
+    RemoveLast,
+    Yank,
+    BumpAll,
+    /// The old key is at hand.
+    RotateTimestamp,
+    /// It is not.
+    ReplaceTimestamp,
+    ReplaceSnapshot,
+    ReplaceTargets,
+    RotateRoot,
+    Collect,
+}
+
+impl Operation {
+    /// The repository before.
+    async fn scene(self) -> Scene {
+        if self == Self::Init {
+            return Scene::empty();
+        }
+        let scene = Scene::new().await;
+        let first = [scene.add("alpha", "1.0", "one"), scene.add("beta", "1.0", "one")];
+        scene.publish(&first).await.unwrap();
+        scene.publish(&[scene.add("alpha", "1.1", "two")]).await.unwrap();
+        if self == Self::Collect {
+            scene.publish(&[Edit::Remove(wheel_name("beta", "1.0"))]).await.unwrap();
+            scene.publish(&[Edit::Yank(wheel_name("alpha", "1.0"), None)]).await.unwrap();
+        }
+        if self == Self::ReplaceSnapshot {
+            let (keys, plan) = (keyring(&["root-1", "online", "online-2"]).await, role(&["online-2"], 1).await);
+            scene.open().await.rotate(&keys, TopLevel::Timestamp, &plan, now()).await.unwrap();
+        }
+        scene
+    }
+
+    async fn run(self, scene: &Scene, store: Arc<dyn Store>) -> Result<(), RepositoryError> {
+        if self == Self::Init {
+            let (plan, keys) = (plan().await, keyring(&ALL_KEYS).await);
+            return Repository::init(store, &plan, &keys, now(), &Unwatched).await.map(drop);
+        }
+        let repository = Repository::open(store).await?;
+        let online = keyring(&ONLINE).await;
+        let edits = match self {
+            Self::AddTwoProjects => vec![scene.add("beta", "2.0", "new"), scene.add("gamma", "1.0", "new")],
+            Self::Remove => vec![Edit::Remove(wheel_name("alpha", "1.0"))],
+            Self::RemoveLast => vec![Edit::Remove(wheel_name("beta", "1.0"))],
+            Self::Yank => vec![Edit::Yank(wheel_name("alpha", "1.1"), None)],
+            _ => Vec::new(),
+        };
+        let rotate = async |role_name: TopLevel, keys: &[&str], to: &str| {
+            let plan = role(&[to], 1).await;
+            repository.rotate(&keyring(keys).await, role_name, &plan, now()).await.map(drop)
+        };
+        match self {
+            Self::BumpAll => {
+                let all = keyring(&ALL_KEYS).await;
+                repository.bump(&all, true, now(), &Unwatched).await.map(drop)
+            }
+            Self::RotateTimestamp => {
+                rotate(TopLevel::Timestamp, &["root-1", "online", "online-2"], "online-2").await
+            }
+            Self::ReplaceTimestamp => rotate(TopLevel::Timestamp, &["root-1", "online-2"], "online-2").await,
+            Self::ReplaceSnapshot => {
+                rotate(TopLevel::Snapshot, &["root-1", "online-2", "ecdsa"], "ecdsa").await
+            }
+            Self::ReplaceTargets => {
+                rotate(TopLevel::Targets, &["root-1", "online", "targets-2"], "targets-2").await
+            }
+            Self::RotateRoot => rotate(TopLevel::Root, &["root-1", "root-2"], "root-2").await,
+            Self::Collect => {
+                let retention = Retention { snapshots: 1, grace: Duration::ZERO };
+                repository.gc(retention, false, now(), &Unwatched).await.map(drop)
+            }
+            _ => repository.publish(&online, &edits, now(), &Unwatched).await.map(drop),
+        }
+    }
+
+    /// Whether clients may fail closed until the next `bump`, when the role's old key is lost.
+    fn may_need_a_bump(self) -> bool {
+        matches!(self, Self::ReplaceTimestamp | Self::ReplaceSnapshot | Self::ReplaceTargets)
+    }
+
+    /// Whether an error of the repeated operation says that it was done before.
+    fn was_done(self, error: &RepositoryError) -> bool {
+        match self {
+            Self::Init => matches!(error, RepositoryError::AlreadyRepository(_)),
+            Self::Remove | Self::RemoveLast => matches!(error, RepositoryError::NotPublished(_)),
+            _ => false,
+        }
+    }
+}
+
+async fn with_fault(scene: &Scene, operation: Operation, fault: Fault, at: usize) -> (Result<(), RepositoryError>, usize) {
+    let store = DirStore::open(scene.root()).await.unwrap();
+    let store = Arc::new(FaultStore::new(store, fault, at));
+    let outcome = operation.run(scene, Arc::<FaultStore<DirStore>>::clone(&store)).await;
+    (outcome, store.writes())
+}
+
+/// Runs an operation with every fault at every write.
+async fn survive_every_fault(operation: Operation) {
+    let before = operation.scene().await;
+    let old = if operation == Operation::Init { None } else { Some(View::of(&before.open().await).await) };
+    let clean = before.copy();
+    let (outcome, writes) = with_fault(&clean, operation, Fault::None, 0).await;
+    assert_eq!(outcome, Ok(()), "{operation:?} without a fault");
+    clean.assert_sound("without a fault").await;
+    let new = View::of(&clean.open().await).await;
+    for (fault, at) in FAULTS.into_iter().flat_map(|fault| (0..writes).map(move |at| (fault, at))) {
+        let when = format!("{operation:?}, {fault:?} at write {at} of {writes}");
+        let scene = before.copy();
+        let (outcome, _) = with_fault(&scene, operation, fault, at).await;
+        let is_new = settled(&scene, operation, old.as_ref(), &new, &when).await;
+        if outcome.is_ok() {
+            assert!(is_new, "{when}: acknowledged, but not visible");
+            scene.assert_sound(&when).await;
+        }
+        let again = operation.run(&scene, scene.store().await).await;
+        if let Err(error) = again {
+            assert!(is_new && operation.was_done(&error), "{when}: the repeated operation: {error}");
+        }
+        scene.assert_sound(&format!("{when}, repeated")).await;
+        let repeated = View::of(&scene.open().await).await;
+        assert_eq!(repeated.content(), new.content(), "{when}, repeated");
+    }
+}
+
+/// After a fault and nothing else: everything verifies, and is as before or as it should become; which of both?
+async fn settled(scene: &Scene, operation: Operation, old: Option<&View>, new: &View, when: &str) -> bool {
+    let Some(old) = old else {
+        let opened = Repository::open(scene.store().await).await;
+        let Ok(repository) = opened else { return false };
+        if let Err(error) = repository.state().await {
+            assert!(
+                matches!(error, RepositoryError::NoRepository(_) | RepositoryError::Missing(_)),
+                "{when}: half a repository is none: {error}"
+            );
+            return false;
+        }
+        scene.assert_verifies(when).await;
+        return View::of(&repository).await == *new;
+    };
+    if operation.may_need_a_bump() && !scene.check().await.problems.is_empty() {
+        let keys = keyring(&["root-1", "targets-2", "online", "online-2", "ecdsa"]).await;
+        scene.open().await.bump(&keys, false, now(), &Unwatched).await.unwrap();
+        scene.assert_verifies(&format!("{when}, bumped")).await;
+        return true;
+    }
+    scene.assert_verifies(when).await;
+    let found = View::of(&scene.open().await).await;
+    assert!(found == *old || found == *new, "{when}: neither old nor new: {found:#?}");
+    found == *new
+}
+
+#[tokio::test]
+async fn an_init_survives_every_fault() {
+    survive_every_fault(Operation::Init).await;
+}
+
+#[tokio::test]
+async fn an_add_of_two_projects_survives_every_fault() {
+    survive_every_fault(Operation::AddTwoProjects).await;
+}
+
+#[tokio::test]
+async fn a_remove_survives_every_fault() {
+    survive_every_fault(Operation::Remove).await;
+}
+
+#[tokio::test]
+async fn the_remove_of_a_projects_last_file_survives_every_fault() {
+    survive_every_fault(Operation::RemoveLast).await;
+}
+
+#[tokio::test]
+async fn a_yank_survives_every_fault() {
+    survive_every_fault(Operation::Yank).await;
+}
+
+#[tokio::test]
+async fn a_bump_of_everything_survives_every_fault() {
+    survive_every_fault(Operation::BumpAll).await;
+}
+
+#[tokio::test]
+async fn a_rotation_of_timestamp_with_the_old_key_survives_every_fault() {
+    survive_every_fault(Operation::RotateTimestamp).await;
+}
+
+/// Here clients may fail closed in between; a `bump` makes it good.
+#[tokio::test]
+async fn a_replacement_of_a_lost_timestamp_key_survives_every_fault() {
+    survive_every_fault(Operation::ReplaceTimestamp).await;
+}
+
+#[tokio::test]
+async fn a_replacement_of_a_lost_snapshot_key_survives_every_fault() {
+    survive_every_fault(Operation::ReplaceSnapshot).await;
+}
+
+#[tokio::test]
+async fn a_replacement_of_a_lost_targets_key_survives_every_fault() {
+    survive_every_fault(Operation::ReplaceTargets).await;
+}
+
+#[tokio::test]
+async fn a_rotation_of_root_survives_every_fault() {
+    survive_every_fault(Operation::RotateRoot).await;
+}
+
+#[tokio::test]
+async fn a_collection_survives_every_fault() {
+    survive_every_fault(Operation::Collect).await;
+}
