@@ -104,8 +104,9 @@ impl Repository {
         bumped.bins = u64::try_from(bumped.signed.len() - offline_done).unwrap_or(u64::MAX);
         bumped.signed.truncate(offline_done);
         let unvouched = |role| !state.vouched(role);
-        let snapshot =
-            !roles.is_empty() || due(&state.snapshot.common, expiry.snapshot) || unvouched(TopLevel::Snapshot);
+        let snapshot = !roles.is_empty()
+            || due(&state.snapshot.common, expiry.snapshot)
+            || unvouched(TopLevel::Snapshot);
         let timestamp =
             snapshot || due(&state.timestamp.common, expiry.timestamp) || unvouched(TopLevel::Timestamp);
         if timestamp {

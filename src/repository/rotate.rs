@@ -75,7 +75,12 @@ impl Repository {
     }
 
     /// Signs under the new root what it does not vouch for yet, and swaps the timestamp in any case.
-    async fn settle(&self, keys: &Keyring, role: TopLevel, now: DateTime<Utc>) -> Result<(), RepositoryError> {
+    async fn settle(
+        &self,
+        keys: &Keyring,
+        role: TopLevel,
+        now: DateTime<Utc>,
+    ) -> Result<(), RepositoryError> {
         for _ in 0..MAX_ATTEMPTS {
             let state = self.state().await?;
             let settled = match state.vouched(role) {
@@ -117,7 +122,8 @@ impl Repository {
 
     /// Publishes a root: at once good for every client. [`StoreError::Conflict`]: another root of that version did.
     pub(super) async fn publish_root(&self, root: &Root, bytes: &[u8]) -> Result<(), RepositoryError> {
-        match self.store.create(&layout::versioned("root", root.common.version)?, Content::Bytes(bytes)).await {
+        match self.store.create(&layout::versioned("root", root.common.version)?, Content::Bytes(bytes)).await
+        {
             Err(StoreError::Exists { path }) => return Err(StoreError::Conflict { path }.into()),
             done => done?,
         }

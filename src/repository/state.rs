@@ -58,7 +58,9 @@ impl State {
         let authority = self.root.authority(role);
         match role {
             TopLevel::Root => true,
-            TopLevel::Timestamp => Signed::<Timestamp>::new(self.timestamp.bytes()).verify(&authority).is_ok(),
+            TopLevel::Timestamp => {
+                Signed::<Timestamp>::new(self.timestamp.bytes()).verify(&authority).is_ok()
+            }
             TopLevel::Snapshot => Signed::<Snapshot>::new(self.snapshot.bytes()).verify(&authority).is_ok(),
             TopLevel::Targets => Signed::<Targets>::new(self.targets.bytes()).verify(&authority).is_ok(),
         }

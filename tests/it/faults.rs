@@ -164,7 +164,8 @@ impl Operation {
             scene.publish(&[Edit::Yank(wheel_name("alpha", "1.0"), None)]).await.unwrap();
         }
         if self == Self::ReplaceSnapshot {
-            let (keys, plan) = (keyring(&["root-1", "online", "online-2"]).await, role(&["online-2"], 1).await);
+            let (keys, plan) =
+                (keyring(&["root-1", "online", "online-2"]).await, role(&["online-2"], 1).await);
             scene.open().await.rotate(&keys, TopLevel::Timestamp, &plan, now()).await.unwrap();
         }
         scene
@@ -227,7 +228,12 @@ impl Operation {
     }
 }
 
-async fn with_fault(scene: &Scene, operation: Operation, fault: Fault, at: usize) -> (Result<(), RepositoryError>, usize) {
+async fn with_fault(
+    scene: &Scene,
+    operation: Operation,
+    fault: Fault,
+    at: usize,
+) -> (Result<(), RepositoryError>, usize) {
     let store = DirStore::open(scene.root()).await.unwrap();
     let store = Arc::new(FaultStore::new(store, fault, at));
     let outcome = operation.run(scene, Arc::<FaultStore<DirStore>>::clone(&store)).await;

@@ -1,7 +1,9 @@
 //! The one integration binary: what is tested is the library's public face and the built program.
 
 mod client;
+mod faults;
 mod golden;
 mod keys;
 mod readme;
+mod scene;
 mod simulator;

@@ -184,8 +184,10 @@ impl Scene {
             expected.insert("simple/index.json".to_owned(), index_json(&projects));
             expected.insert("simple/index.html".to_owned(), index_html(&projects));
         }
-        let found: BTreeMap<_, _> =
-            found.into_iter().map(|(path, bytes)| (path.clone(), String::from_utf8(bytes.clone()).unwrap())).collect();
+        let found: BTreeMap<_, _> = found
+            .into_iter()
+            .map(|(path, bytes)| (path.clone(), String::from_utf8(bytes.clone()).unwrap()))
+            .collect();
         assert_eq!(found, expected, "{when}: the unsigned pages are not the signed ones");
     }
 }
@@ -203,7 +205,9 @@ pub(crate) struct View {
 
 impl View {
     /// What there is, without versions.
-    pub(crate) fn content(&self) -> (&BTreeMap<String, (String, String)>, &BTreeMap<String, (String, String)>) {
+    pub(crate) fn content(
+        &self,
+    ) -> (&BTreeMap<String, (String, String)>, &BTreeMap<String, (String, String)>) {
         (&self.targets, &self.files)
     }
 
@@ -220,7 +224,10 @@ impl View {
         }
         for page in pages(repository, &state).await {
             for file in page.files() {
-                files.insert(file.filename.to_string(), (file.sha256.to_string(), format!("{:?}", file.yanked)));
+                files.insert(
+                    file.filename.to_string(),
+                    (file.sha256.to_string(), format!("{:?}", file.yanked)),
+                );
             }
         }
         Self { versions, targets, files }
@@ -242,7 +249,8 @@ pub(crate) async fn bins(repository: &Repository, state: &State) -> Vec<(RoleNam
 pub(crate) async fn pages(repository: &Repository, state: &State) -> Vec<ProjectPage> {
     let mut projects = BTreeSet::new();
     for (_, bin) in bins(repository, state).await {
-        let names = bin.targets.keys().filter_map(|path| path.strip_prefix("simple/")?.strip_suffix("/index.json"));
+        let names =
+            bin.targets.keys().filter_map(|path| path.strip_prefix("simple/")?.strip_suffix("/index.json"));
         projects.extend(names.map(|name| ProjectName::from_normalised(name).unwrap()));
     }
     let mut pages = Vec::new();
@@ -279,7 +287,8 @@ pub(crate) fn wheel(folder: &Path, project: &str, version: &str, body: &str) -> 
 /// Its bytes; the same for the same arguments.
 pub(crate) fn wheel_bytes(project: &str, version: &str, body: &str) -> Vec<u8> {
     let info = format!("{project}-{version}.dist-info");
-    let metadata = format!("Metadata-Version: 2.1\nName: {project}\nVersion: {version}\nRequires-Python: >=3.8\n\n");
+    let metadata =
+        format!("Metadata-Version: 2.1\nName: {project}\nVersion: {version}\nRequires-Python: >=3.8\n\n");
     let tags = "Wheel-Version: 1.0\nGenerator: wheelseal tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n";
     let record = format!("{project}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n");
     let files = [
@@ -305,5 +314,7 @@ pub(crate) fn archive<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) 
 pub(crate) async fn bin_of(repository: &Repository, target: &TargetPath) -> Option<String> {
     let state = repository.state().await.unwrap();
     let bins = bins(repository, &state).await;
-    bins.into_iter().find(|(_, bin)| bin.targets.contains_key(target.as_str())).map(|(name, _)| name.to_string())
+    bins.into_iter()
+        .find(|(_, bin)| bin.targets.contains_key(target.as_str()))
+        .map(|(name, _)| name.to_string())
 }
