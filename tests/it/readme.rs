@@ -10,6 +10,8 @@
 //! What skipped blocks would have left behind is put in their place: two wheels in `wheels/`, and the folder `repo`
 //! for the URL of the server. With `WHEELSEAL_README_NETWORK=1` nothing is skipped and nothing is replaced.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
