@@ -169,10 +169,13 @@ fn repository(error: &RepositoryError) -> u8 {
         RepositoryError::Verify(error) => verify(error),
         RepositoryError::Trust(error) => trust(error),
         RepositoryError::KeysMissing { .. } => THRESHOLD,
+        RepositoryError::WentBack { .. } => ROLLBACK,
         RepositoryError::Busy(_) | RepositoryError::Store(StoreError::Conflict { .. }) => BUSY,
         RepositoryError::Plan(_)
         | RepositoryError::NoRepository(_)
         | RepositoryError::AlreadyRepository(_)
+        | RepositoryError::NoSnapshot(_)
+        | RepositoryError::Filename { .. }
         | RepositoryError::NotPublished(_) => USAGE,
         RepositoryError::Archive { .. }
         | RepositoryError::SecondVerifier { .. }

@@ -75,15 +75,19 @@ impl Inspect {
     }
 }
 
+/// Foreign text: control characters are shown, not sent to the terminal.
 fn plain(value: &Json<'_>) -> String {
-    value.as_str().map_or_else(|| value.to_text(), ToOwned::to_owned)
+    value.as_str().map_or_else(|| value.to_text(), |text| text.escape_debug().to_string())
 }
 
 fn summary(value: &Json<'_>) -> String {
     match value {
         Json::Object(pairs) => {
-            let names: Vec<_> =
-                pairs.iter().take(6).map(|(name, _)| name.chars().take(40).collect::<String>()).collect();
+            let names: Vec<_> = pairs
+                .iter()
+                .take(6)
+                .map(|(name, _)| name.chars().take(40).collect::<String>().escape_debug().to_string())
+                .collect();
             let more = if pairs.len() > names.len() { ", …" } else { "" };
             format!("{} entries: {}{more}", pairs.len(), names.join(", "))
         }

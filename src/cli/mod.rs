@@ -134,7 +134,7 @@ pub fn main(clock: fn() -> DateTime<Utc>) -> ExitCode {
         Err(error) => return context.out.failure(&error.into()),
     };
     match runtime.block_on(run(cli.command, &context)) {
-        Ok(()) => ExitCode::from(exit::OK),
+        Ok(()) => context.out.success(),
         Err(error) if conformance => {
             context.out.failure(&error);
             ExitCode::from(exit::OTHER)

@@ -1,9 +1,10 @@
 //! How results and errors reach people and programs: data on stdout, progress and prose on stderr.
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -42,6 +43,8 @@ pub(crate) struct Out {
     json: bool,
     color: anstream::ColorChoice,
     progress: bool,
+    /// Whether data could not be written.
+    unwritten: AtomicBool,
 }
 
 impl Out {
@@ -51,7 +54,8 @@ impl Out {
             ColorChoice::Always => anstream::ColorChoice::Always,
             ColorChoice::Never => anstream::ColorChoice::Never,
         };
-        Self { json, color, progress: progress && std::io::stderr().is_terminal() }
+        let progress = progress && std::io::stderr().is_terminal();
+        Self { json, color, progress, unwritten: AtomicBool::new(false) }
     }
 
     /// Whether output is for programs.
@@ -59,12 +63,22 @@ impl Out {
         self.json
     }
 
-    /// A line of data. A reader that has gone away ends the program quietly, as it does for other tools.
+    /// A line of data. The command goes on if it cannot be written: its exit code must not depend on who reads.
     pub(super) fn line(&self, text: impl Display) {
         let mut stdout = anstream::AutoStream::new(std::io::stdout(), self.color);
-        if writeln!(stdout, "{text}").is_err() {
-            std::process::exit(exit::OK.into());
+        if let Err(error) = writeln!(stdout, "{text}")
+            && error.kind() != ErrorKind::BrokenPipe
+        {
+            self.unwritten.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// The exit code of a command that succeeded: not 0 if its output was lost, except to a reader that went away.
+    pub(super) fn success(&self) -> ExitCode {
+        if self.unwritten.load(Ordering::Relaxed) {
+            return self.failure(&anyhow::anyhow!("the output could not be written"));
+        }
+        ExitCode::from(exit::OK)
     }
 
     /// Rows of data, in columns.

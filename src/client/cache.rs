@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 
@@ -13,6 +13,8 @@ const LOCK_PATIENCE: Duration = Duration::from_mins(2);
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 /// Bytes of a local metadata file that are read, at most: well above every limit on fetching.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
+/// How long a download may lie in the spool; none takes a day.
+const SPOOL_LIFE: Duration = Duration::from_hours(24);
 /// Where downloads lie until they are checked.
 const SPOOL: &str = ".spool";
 
@@ -83,6 +85,21 @@ impl MetadataDir {
         let cache = Self::new(dir);
         cache.write("root", root)?;
         Ok(cache)
+    }
+
+    /// Puts the first root in place, unless another process did so first.
+    pub fn start(&self, root: &[u8]) -> Result<(), CacheError> {
+        self.make()?;
+        let path = self.path("root");
+        let written = tempfile::NamedTempFile::new_in(&self.dir).and_then(|mut file| {
+            file.write_all(root)?;
+            file.as_file().sync_data()?;
+            match file.persist_noclobber(&path) {
+                Err(refused) if refused.error.kind() != ErrorKind::AlreadyExists => Err(refused.error),
+                _ => Ok(()),
+            }
+        });
+        written.map_err(|error| CacheError::new("writing", &path, &error))
     }
 
     /// Whether a root is there.
@@ -161,6 +178,19 @@ impl MetadataDir {
         let spool = self.dir.join(SPOOL);
         std::fs::create_dir_all(&spool).map_err(|error| CacheError::new("making", &spool, &error))?;
         Ok(spool)
+    }
+
+    /// Removes what killed processes left in the spool a day ago or earlier.
+    pub fn sweep_spool(&self, now: SystemTime) {
+        let Ok(entries) = std::fs::read_dir(self.dir.join(SPOOL)) else { return };
+        let before = now.checked_sub(SPOOL_LIFE).unwrap_or(SystemTime::UNIX_EPOCH);
+        for entry in entries.flatten() {
+            let modified = entry.metadata().and_then(|about| about.modified());
+            if modified.is_ok_and(|modified| modified < before) {
+                // One that cannot be removed now is tried again next time; nothing depends on it.
+                drop(std::fs::remove_file(entry.path()));
+            }
+        }
     }
 
     fn make(&self) -> Result<(), CacheError> {

@@ -5,6 +5,10 @@ use std::io::Read;
 /// What this client asks for, for metadata alone: targets are compressed already and are checked as they are.
 pub(super) const ACCEPTED: &str = "gzip, zstd";
 
+/// Bytes of window that a zstd frame may ask for: what level 19 of the reference encoder uses for metadata, and what
+/// RFC 9659 allows on the web.
+const ZSTD_WINDOW: u64 = 8 * 1024 * 1024;
+
 /// Why a body did not decompress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DecodeError {
@@ -19,7 +23,8 @@ pub(super) fn decode(encoding: &str, body: &[u8], max_len: u64) -> Result<Vec<u8
     match encoding {
         "gzip" | "x-gzip" => read(flate2::read::MultiGzDecoder::new(body), max_len),
         "zstd" => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(body).map_err(|_| DecodeError::Invalid)?;
+            let decoder = ruzstd::decoding::StreamingDecoder::new_with_max_window_size(body, ZSTD_WINDOW);
+            let decoder = decoder.map_err(|_| DecodeError::Invalid)?;
             read(decoder, max_len)
         }
         _ => Err(DecodeError::Invalid),

@@ -94,6 +94,7 @@ impl Client {
     /// Updates the top-level metadata (specification 5.1 to 5.6). One process at a time per folder: others wait.
     pub async fn refresh(&self, now: DateTime<Utc>) -> Result<Session<'_>, ClientError> {
         let _lock = self.cache.lock().await?;
+        self.cache.sweep_spool(now.into());
         let timestamp = self.update_root(now).await?;
         let snapshot = self.update_timestamp(timestamp).await?;
         let targets = self.update_snapshot(snapshot).await?;
@@ -117,7 +118,8 @@ impl Client {
 
     async fn update_root(&self, now: DateTime<Utc>) -> Result<AwaitTimestamp, ClientError> {
         let mut chain = RootChain::start(self.cache.root()?, now, self.limits)?;
-        while let Some(bytes) = self.fetch(&chain.request()?).await? {
+        while !chain.full() {
+            let Some(bytes) = self.fetch(&chain.request()?).await? else { break };
             if chain.accept(bytes)? == Rotated::DropLocal {
                 self.cache.remove("timestamp")?;
                 self.cache.remove("snapshot")?;

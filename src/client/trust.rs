@@ -127,7 +127,10 @@ impl Location {
 /// `file://` URLs and plain paths; `None` for anything with another scheme.
 fn folder(url: &str) -> Option<PathBuf> {
     match url.split_once("://") {
-        Some(("file", path)) => Some(PathBuf::from(path)),
+        Some(("file", path)) => {
+            let path = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
+            Some(PathBuf::from(path.into_owned()))
+        }
         Some(_) => None,
         None => Some(PathBuf::from(url)),
     }
@@ -161,6 +164,13 @@ impl TrustStore {
         if dir.exists() {
             let url = self.location(name)?.url;
             return Err(TrustStoreError::Taken { name: name.to_owned(), url });
+        }
+        let state = self.state.join(name);
+        match std::fs::remove_dir_all(&state) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(TrustStoreError::io("removing", &state, &error));
+            }
+            _ => {}
         }
         let settings = toml::to_string(location).map_err(|error| TrustStoreError::BadSettings {
             path: dir.display().to_string(),
@@ -210,7 +220,8 @@ impl TrustStore {
     /// Forgets a repository, with the metadata that was trusted.
     pub fn remove(&self, name: &str) -> Result<(), TrustStoreError> {
         self.location(name)?;
-        for dir in [self.dir(name), self.state.join(name)] {
+        // State first: a trust added later under this name must not start from what this one trusted.
+        for dir in [self.state.join(name), self.dir(name)] {
             match std::fs::remove_dir_all(&dir) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(TrustStoreError::io("removing", &dir, &error));
@@ -229,7 +240,7 @@ impl TrustStore {
         if !cache.has_root() {
             let path = self.dir(name).join("root.json");
             let root = std::fs::read(&path).map_err(|error| TrustStoreError::io("reading", &path, &error))?;
-            cache.write("root", &root)?;
+            cache.start(&root)?;
         }
         Ok(location.client(cache, timing, limits)?)
     }

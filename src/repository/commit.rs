@@ -13,6 +13,7 @@ use crate::crypto::sha256;
 use crate::store::{Content, StoreError, StorePath};
 use crate::tuf::metadata::{Extra, Hashes, MetaFile, Role, Root, Snapshot, Targets, TopLevel, Version};
 use crate::tuf::signed::{Authority, Draft};
+use crate::tuf::trusted::Limits;
 
 /// Taken version numbers that are skipped, at most: each is the leftover of a crash or a lost race.
 const MAX_SKIPPED: u32 = 1_000;
@@ -119,6 +120,7 @@ impl Repository {
         keys.require(newest)?;
         for _ in 0..MAX_SKIPPED {
             let bytes = keys.sign_as_able(&draft.payload(), authorities).await?;
+            refuse_too_large(first.role(), &bytes)?;
             let at = layout::versioned(first.role(), draft.content.common().version)?;
             match self.store.create(&at, Content::Bytes(&bytes)).await {
                 Ok(()) => return Ok(bytes),
@@ -143,6 +145,25 @@ impl Repository {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Refuses metadata that this project's own client would not take.
+pub(super) fn refuse_too_large(role: &str, bytes: &[u8]) -> Result<(), RepositoryError> {
+    let limits = Limits::default();
+    let max = match role {
+        "root" => limits.root,
+        "timestamp" => limits.timestamp,
+        "snapshot" => limits.snapshot,
+        _ => limits.targets,
+    };
+    let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    if found <= max {
+        return Ok(());
+    }
+    let message = format!(
+        "{role} would have {found} bytes, clients take {max}: use more bins, or --bin-style succinct"
+    );
+    Err(RepositoryError::Plan(message))
 }
 
 /// What snapshot or timestamp say of a file: version, length, hash.

@@ -61,7 +61,7 @@ impl Repository {
     async fn snapshot(&self, state: &State, version: Version) -> Result<Verified<Snapshot>, RepositoryError> {
         let at = layout::versioned("snapshot", version)?;
         let object = self.store().get(&at, MAX_METADATA).await?;
-        let bytes = object.ok_or_else(|| RepositoryError::Missing(at.to_string()))?.bytes;
+        let bytes = object.ok_or(RepositoryError::NoSnapshot(version))?.bytes;
         Ok(Signed::new(bytes).verify(&state.root.authority(TopLevel::Snapshot))?)
     }
 

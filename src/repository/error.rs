@@ -55,6 +55,19 @@ pub enum RepositoryError {
         /// The keys that would count, by the start of their ids.
         accepted: Vec<String>,
     },
+    /// The store holds an older state than this machine has seen.
+    #[error("the repository went back to timestamp version {found}; this machine has seen version {seen}")]
+    WentBack {
+        /// What is there.
+        found: u64,
+        /// What was seen.
+        seen: u64,
+        /// Where that is remembered.
+        file: String,
+    },
+    /// A snapshot that is not in the store any more, or never was.
+    #[error("there is no snapshot {0} in the repository")]
+    NoSnapshot(u64),
     /// A plan that makes no sense.
     #[error("{0}")]
     Plan(String),
@@ -131,6 +144,10 @@ impl RepositoryError {
             Self::Conflict { .. } => Some(
                 "a published file never changes; give the new content a new version or build number".into(),
             ),
+            Self::WentBack { file, .. } => {
+                Some(format!("if you put back a backup on purpose, delete {file}; else somebody did"))
+            }
+            Self::NoSnapshot(_) => Some("`wheelseal gc` keeps the newest ones alone".into()),
             Self::Busy(_) => Some("run the command again; nothing was lost".into()),
             Self::Missing(_) => {
                 Some("restore the file from a mirror or backup, then run: wheelseal check".into())

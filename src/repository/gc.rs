@@ -1,8 +1,9 @@
 //! Removing what no recent snapshot refers to: mark and sweep.
 //!
-//! Marked are the current snapshot and the ones before it, as many as are to be kept, with everything they name.
-//! Roots are never removed. Files younger than the grace period are never removed: a publication may be under way
-//! that will refer to them.
+//! Marked are the current snapshot and the ones before it, as many as are to be kept, with everything they name; and
+//! those that were superseded within the grace period: a client may be reading them. Roots are never removed. Files
+//! younger than the grace period are never removed: a publication may be under way that will refer to them. If
+//! something is committed while files are being removed, that is marked too before the next one goes.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -13,7 +14,7 @@ use serde::Serialize;
 use super::check::split_name;
 use super::state::State;
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout};
-use crate::store::{Entry, StorePath};
+use crate::store::{Entry, StorePath, Tag};
 use crate::tuf::metadata::{Snapshot, Targets, TopLevel, Version};
 use crate::tuf::path::{RoleName, TargetPath};
 use crate::tuf::signed::{Signed, Verified};
@@ -54,7 +55,7 @@ impl Repository {
         let before = SystemTime::from(now).checked_sub(retention.grace).unwrap_or(SystemTime::UNIX_EPOCH);
         let metadata = self.store.list(layout::METADATA).await?;
         let mut marked = Marked::new()?;
-        for version in kept_snapshots(&metadata, state.snapshot.common.version, retention.snapshots) {
+        for version in kept_snapshots(&metadata, state.snapshot.common.version, retention.snapshots, before) {
             self.mark(&state, version, &mut marked, progress).await?;
         }
         let roots = |entry: &Entry| {
@@ -67,8 +68,16 @@ impl Repository {
         };
         let targets = self.store.list(layout::TARGETS).await?;
         let candidates = metadata.into_iter().filter(|entry| !roots(entry)).chain(targets);
-        let mut collected = Collected::default();
-        for entry in candidates.filter(|entry| !marked.files.contains(&entry.path)) {
+        let (mut collected, mut seen) = (Collected::default(), state.tag.clone());
+        for entry in candidates {
+            if !dry_run && self.tag().await? != Some(seen.clone()) {
+                let newer = self.state().await?;
+                self.mark(&newer, newer.snapshot.common.version, &mut marked, progress).await?;
+                seen = newer.tag;
+            }
+            if marked.files.contains(&entry.path) {
+                continue;
+            }
             if entry.modified >= before {
                 collected.young += 1;
                 continue;
@@ -83,6 +92,11 @@ impl Repository {
             collected.temporary = self.store.sweep(before).await?;
         }
         Ok(collected)
+    }
+
+    /// The tag of the current timestamp.
+    async fn tag(&self) -> Result<Option<Tag>, RepositoryError> {
+        Ok(self.store.get(&layout::timestamp()?, MAX_METADATA).await?.map(|object| object.tag))
     }
 
     /// Marks a snapshot and everything it names.
@@ -149,14 +163,18 @@ impl Marked {
     }
 }
 
-/// The current snapshot and the newest ones before it.
-fn kept_snapshots(metadata: &[Entry], current: Version, keep: usize) -> Vec<Version> {
-    let names = metadata.iter().filter_map(|entry| entry.path.segments().last().and_then(split_name));
-    let mut versions: Vec<_> = names
-        .filter(|(version, stem)| *stem == "snapshot" && *version <= current)
-        .map(|(version, _)| version)
-        .collect();
-    versions.sort_unstable_by(|a, b| b.cmp(a));
-    versions.truncate(keep.max(1));
-    versions
+/// The current snapshot, the newest ones before it, and those that were superseded after `before`.
+fn kept_snapshots(metadata: &[Entry], current: Version, keep: usize, before: SystemTime) -> Vec<Version> {
+    let snapshot = |entry: &Entry| match entry.path.segments().last().and_then(split_name) {
+        Some((version, "snapshot")) if version <= current => Some((version, entry.modified)),
+        _ => None,
+    };
+    let mut snapshots: Vec<_> = metadata.iter().filter_map(snapshot).collect();
+    snapshots.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+    // Each was superseded when its successor was made; the current one was not.
+    let superseded = std::iter::once(before).chain(snapshots.iter().map(|(_, made)| *made));
+    let kept = snapshots.iter().zip(superseded).enumerate();
+    kept.filter(|(at, (_, superseded))| *at < keep.max(1) || *superseded >= before)
+        .map(|(_, ((version, _), _))| *version)
+        .collect()
 }

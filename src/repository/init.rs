@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 
 use super::check::split_name;
-use super::commit::announce;
+use super::commit::{announce, refuse_too_large};
 use super::keyring::Keyring;
 use super::settings::{Expiry, Settings};
 use super::state::{BINS, CLAIMED, RECENTLY_CLAIMED};
@@ -83,7 +83,7 @@ impl Repository {
     ) -> Result<Self, RepositoryError> {
         plan.check()?;
         let settings = Settings::new(plan.expiry, plan.online_uris.clone());
-        let repository = Self { store, settings };
+        let repository = Self { store, settings, anchor: None };
         repository.clear_the_ground().await?;
         let root = Draft::new(plan.root_content(now));
         let root_authority = root.content.authority(TopLevel::Root);
@@ -180,6 +180,7 @@ impl Repository {
         role: &str,
         bytes: &[u8],
     ) -> Result<(), RepositoryError> {
+        refuse_too_large(role, bytes)?;
         let at = layout::versioned(role, draft.content.common().version)?;
         Ok(self.store.create(&at, Content::Bytes(bytes)).await?)
     }

@@ -3,6 +3,7 @@
 //! | file | room |
 //! |---|---|
 //! | `settings` | `wheelseal.toml` |
+//! | `anchor` | what this machine remembers, outside the store |
 //! | `layout` | where each file lies in the store |
 //! | `keyring` | the signing keys at hand, and which roles they can sign |
 //! | `state` | the signed state, read back and verified |
@@ -15,6 +16,7 @@
 //! What a crash leaves behind is unreferenced files, which [`gc`] removes, and notes in `staging/pages/`, by which the
 //! next change finishes the unsigned pages that plain pip reads.
 
+mod anchor;
 mod bump;
 mod check;
 mod commit;
@@ -37,6 +39,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+pub use anchor::Anchor;
 pub use bump::{Bumped, Due};
 pub use check::{Checked, Problem};
 pub use diff::{Change, Difference};
@@ -73,13 +76,19 @@ impl Progress for Unwatched {
 pub struct Repository {
     store: Arc<dyn Store>,
     settings: Settings,
+    anchor: Option<Anchor>,
 }
 
 impl Repository {
     /// Opens an existing repository: its settings must be there.
     pub async fn open(store: Arc<dyn Store>) -> Result<Self, RepositoryError> {
         let settings = Settings::load(&*store).await?;
-        Ok(Self { store, settings })
+        Ok(Self { store, settings, anchor: None })
+    }
+
+    /// The same repository, held against what this machine remembers of it.
+    pub fn anchored(self, anchor: Anchor) -> Self {
+        Self { anchor: Some(anchor), ..self }
     }
 
     /// Where its files are.
@@ -94,7 +103,10 @@ impl Repository {
 
     /// The signed state as it is now. Expiry is not checked: an admin must be able to repair what has expired.
     pub async fn state(&self) -> Result<State, RepositoryError> {
-        State::load(&*self.store).await
+        let Some(anchor) = &self.anchor else { return State::load(&*self.store, None).await };
+        let state = State::load(&*self.store, anchor.root()?).await?;
+        anchor.check(&state)?;
+        Ok(state)
     }
 }
 

@@ -35,8 +35,13 @@ pub struct State {
 
 impl State {
     /// Reads and verifies it.
-    pub(super) async fn load(store: &dyn Store) -> Result<Self, RepositoryError> {
-        let roots = newest_roots(store).await?;
+    ///
+    /// The chain of roots starts at `known`, or at the one the store gives out.
+    pub(super) async fn load(
+        store: &dyn Store,
+        known: Option<Verified<Root>>,
+    ) -> Result<Self, RepositoryError> {
+        let roots = newest_roots(store, known).await?;
         let authorities = |role| roots.iter().map(|root| root.authority(role)).collect::<Vec<_>>();
         let at = layout::timestamp()?;
         let object = store.get(&at, MAX_METADATA).await?;
@@ -44,7 +49,9 @@ impl State {
         let timestamp: Verified<Timestamp> = by_any(&object.bytes, &authorities(TopLevel::Timestamp))?;
         let snapshot: Verified<Snapshot> =
             read(store, &authorities(TopLevel::Snapshot), &timestamp.snapshot).await?;
-        let targets = read(store, &authorities(TopLevel::Targets), entry(&snapshot, "targets")?).await?;
+        let targets =
+            read(store, &authorities(TopLevel::Targets), hashed_entry(&snapshot, "targets")?).await?;
+        hashed_entry(&snapshot, BINS)?;
         let bins =
             delegated(store, &snapshot, &RoleName::targets(), &targets, &RoleName::delegated(BINS)?).await?;
         let root =
@@ -72,6 +79,7 @@ impl State {
         store: &dyn Store,
         role: &RoleName,
     ) -> Result<Verified<Targets>, RepositoryError> {
+        hashed_entry(&self.snapshot, role.as_str())?;
         delegated(store, &self.snapshot, &RoleName::targets(), &self.targets, role).await
     }
 
@@ -104,6 +112,14 @@ pub(super) fn authority<'a>(
 /// The entry of a role in the snapshot.
 pub(super) fn entry<'a>(snapshot: &'a Snapshot, role: &str) -> Result<&'a MetaFile, RepositoryError> {
     snapshot.role(role).ok_or_else(|| TrustError::NotInSnapshot { role: role.to_owned() }.into())
+}
+
+/// The same for a role that this project always lists with its hash: without one, the store could hold another file
+/// of the same version.
+fn hashed_entry<'a>(snapshot: &'a Snapshot, role: &str) -> Result<&'a MetaFile, RepositoryError> {
+    let entry = entry(snapshot, role)?;
+    let hashed = entry.hashes.as_ref().is_some_and(|hashes| hashes.sha256.is_some());
+    if hashed { Ok(entry) } else { Err(RepositoryError::Missing(format!("the hash of {role} in snapshot"))) }
 }
 
 async fn delegated(
@@ -153,17 +169,25 @@ fn by_any<T: Role>(bytes: &[u8], authorities: &[Authority<'_>]) -> Result<Verifi
 
 /// The newest root, found by following the chain from the one under the fixed name, and the one before it: while
 /// keys rotate without the old ones, what is signed may still be signed as the old root says, until it is repaired.
-async fn newest_roots(store: &dyn Store) -> Result<Vec<Verified<Root>>, RepositoryError> {
+async fn newest_roots(
+    store: &dyn Store,
+    known: Option<Verified<Root>>,
+) -> Result<Vec<Verified<Root>>, RepositoryError> {
     let at = layout::newest_root()?;
     let Some(object) = store.get(&at, MAX_METADATA).await? else {
         return Err(RepositoryError::NoRepository(at.to_string()));
     };
-    let mut root = Signed::<Root>::new(object.bytes).verify_initial()?;
+    let mut root = match known {
+        Some(known) => known,
+        None => Signed::<Root>::new(object.bytes).verify_initial()?,
+    };
     while let Some(newer) = root_at(store, root.common.version.saturating_add(1)).await? {
         root = newer.verify_successor(&root)?;
     }
     let before = root_at(store, root.common.version.saturating_sub(1)).await?;
     let before = before.and_then(|before| before.verify_initial().ok());
+    // Only a root that the newest one is a true successor of: the store could hold any.
+    let before = before.filter(|before| Signed::<Root>::new(root.bytes()).verify_successor(before).is_ok());
     Ok([root].into_iter().chain(before).collect())
 }
 

@@ -86,8 +86,8 @@ impl Transport for StoreTransport {
         let other = |error: RepositoryError| {
             TransportError::new_with_cause(TransportErrorKind::Other, url.as_str(), error)
         };
-        let at = percent_decode(url.path().trim_start_matches('/'))
-            .ok_or_else(|| TransportError::new(TransportErrorKind::Other, url.as_str()))?;
+        let at = percent_encoding::percent_decode_str(url.path().trim_start_matches('/')).decode_utf8();
+        let at = at.map_err(|_| TransportError::new(TransportErrorKind::Other, url.as_str()))?;
         let at = path(at).map_err(other)?;
         let opened = self.store.open(&at).await.map_err(|error| other(error.into()))?;
         let Some(mut reader) = opened else {
@@ -115,19 +115,4 @@ impl Transport for StoreTransport {
         });
         Ok(Box::pin(stream::poll_fn(move |context| receiver.poll_recv(context))))
     }
-}
-
-/// Undoes the quoting of URL paths.
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits = [rest.next()?, rest.next()?];
-            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }

@@ -13,17 +13,19 @@ use crate::crypto::{CryptoError, PublicKey, Scheme, sha256};
 /// Bytes of a key id, at most. Real ones have 64.
 pub const MAX_KEY_ID: usize = 1_024;
 
-/// The name of a key within one repository. Not empty, at most [`MAX_KEY_ID`] bytes.
+/// The name of a key within one repository. Not empty, at most [`MAX_KEY_ID`] bytes, without control characters: it
+/// is shown to people.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(String);
 
 impl KeyId {
-    /// Checks the length.
+    /// Checks the invariants.
     pub fn new(id: impl Into<String>) -> Result<Self, ParseError> {
         let id = id.into();
-        if id.is_empty() || id.len() > MAX_KEY_ID {
+        if id.is_empty() || id.len() > MAX_KEY_ID || id.chars().any(char::is_control) {
             let (field, found) = (quoted(&id), format!("{} bytes long", id.len()));
-            return Err(ParseError::Wrong { within: "key ids", field, found, expected: "1 to 1,024 bytes" });
+            let expected = "1 to 1,024 bytes without control characters";
+            return Err(ParseError::Wrong { within: "key ids", field, found, expected });
         }
         Ok(Self(id))
     }

@@ -42,8 +42,9 @@ pub fn percent_quote(text: &str, also_safe: &[u8]) -> String {
     out
 }
 
-/// The name of a targets role that is delegated to. Not empty, not one of [`TOP_LEVEL_ROLES`] unless it is
-/// `targets` as a delegator, and short enough to be a file name once quoted.
+/// The name of a targets role that is delegated to. Not empty, without control characters, not one of
+/// [`TOP_LEVEL_ROLES`] in whatever case unless it is `targets` as a delegator, and short enough to be a file name
+/// once quoted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoleName(String);
 
@@ -60,8 +61,12 @@ impl RoleName {
         if name.is_empty() {
             return refuse("it is empty");
         }
-        if TOP_LEVEL_ROLES.contains(&name.as_str()) {
+        // Ignoring case: on some file systems its file would be the top-level role's.
+        if TOP_LEVEL_ROLES.iter().any(|role| role.eq_ignore_ascii_case(&name)) {
             return refuse("it belongs to a top-level role");
+        }
+        if name.chars().any(char::is_control) {
+            return refuse("it has a control character");
         }
         if name.len() > MAX_ROLE_NAME || percent_quote(&name, b"").len() > MAX_ROLE_NAME {
             return refuse("it is too long for a file name");
@@ -226,7 +231,9 @@ mod tests {
         let stem = |name: &str| RoleName::delegated(name).map(|role| role.file_stem());
         assert_eq!(stem("../a/b").as_deref(), Ok("..%2Fa%2Fb"));
         assert_eq!(stem("é?#~_.-Z9").as_deref(), Ok("%C3%A9%3F%23~_.-Z9"));
-        assert!(stem("").is_err() && stem("root").is_err() && stem("timestamp").is_err());
+        for refused in ["", "root", "timestamp", "Snapshot", "TARGETS", "a\u{1b}[2J", "a\nb", "\u{85}"] {
+            assert!(stem(refused).is_err(), "{refused:?}");
+        }
         assert!(stem(&"x".repeat(229)).is_ok() && stem(&"x".repeat(230)).is_err());
         assert!(stem(&"/".repeat(77)).is_err());
     }

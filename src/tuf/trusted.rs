@@ -215,6 +215,12 @@ impl RootChain {
         Ok(Request { path: format!("{next}.root.json"), max_len: self.context.limits.root })
     }
 
+    /// Whether as many roots were accepted as one update may bring: then the chain is finished as it is, and the next
+    /// update goes on from there (section 5.3.3).
+    pub fn full(&self) -> bool {
+        self.rotations >= self.context.limits.root_rotations
+    }
+
     /// Takes the next root. To be persisted at once, after dropping the local timestamp and snapshot if the answer
     /// says so.
     pub fn accept(&mut self, bytes: impl Into<Arc<[u8]>>) -> Result<Rotated, TrustError> {

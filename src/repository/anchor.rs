@@ -1,0 +1,88 @@
+//! What this machine remembers of a repository, outside the store it lies in.
+//!
+//! Whoever can write to the store could put another root there, made up of their own keys and the real online key, and
+//! let the next publication sign their metadata; or put back an older state. So the newest root and the highest
+//! timestamp version that were seen here are kept in a file of this machine. The first sight is taken on trust.
+
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::RepositoryError;
+use super::state::State;
+use crate::tuf::metadata::{Root, Version};
+use crate::tuf::signed::{Signed, Verified};
+
+/// A file that remembers one repository.
+#[derive(Debug, Clone)]
+pub struct Anchor {
+    file: PathBuf,
+}
+
+/// Its content.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Remembered {
+    /// The newest root seen, as it came.
+    root: String,
+    /// The highest timestamp version seen.
+    timestamp: Version,
+}
+
+impl Anchor {
+    /// Remembers in `file`, which need not exist yet.
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        Self { file: file.into() }
+    }
+
+    /// Forgets everything: a new repository is about to be made.
+    pub fn forget(&self) -> Result<(), RepositoryError> {
+        match std::fs::remove_file(&self.file) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.failed("removing", &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The root to start from, if one was seen before.
+    pub(super) fn root(&self) -> Result<Option<Verified<Root>>, RepositoryError> {
+        let Some(remembered) = self.read()? else { return Ok(None) };
+        Ok(Some(Signed::<Root>::new(remembered.root.into_bytes()).verify_initial()?))
+    }
+
+    /// Refuses a state older than what was seen before, and remembers a newer one.
+    pub(super) fn check(&self, state: &State) -> Result<(), RepositoryError> {
+        let timestamp = state.timestamp.common.version;
+        let old = self.read()?;
+        if let Some(old) = old.as_ref().filter(|old| timestamp < old.timestamp) {
+            let (found, seen, file) = (timestamp, old.timestamp, self.file.display().to_string());
+            return Err(RepositoryError::WentBack { found, seen, file });
+        }
+        let root = String::from_utf8_lossy(state.root.bytes()).into_owned();
+        let new = Remembered { root, timestamp };
+        if old.as_ref() == Some(&new) { Ok(()) } else { self.write(&new) }
+    }
+
+    fn read(&self) -> Result<Option<Remembered>, RepositoryError> {
+        let bytes = match std::fs::read(&self.file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.failed("reading", &error)),
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| self.failed("reading", &error.into()))
+    }
+
+    fn write(&self, remembered: &Remembered) -> Result<(), RepositoryError> {
+        let folder = self.file.parent().unwrap_or(Path::new("."));
+        let written = std::fs::create_dir_all(folder).and_then(|()| {
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            file.write_all(&serde_json::to_vec(remembered)?)?;
+            file.as_file().sync_data()?;
+            file.persist(&self.file).map(drop).map_err(|refused| refused.error)
+        });
+        written.map_err(|error| self.failed("writing", &error))
+    }
+
+    fn failed(&self, what: &'static str, error: &std::io::Error) -> RepositoryError {
+        RepositoryError::File { what, file: self.file.display().to_string(), reason: error.to_string() }
+    }
+}
