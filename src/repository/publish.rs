@@ -19,7 +19,7 @@ use crate::python::{
     ProjectPage, Sha256Hex, UploadTime, Yanked, inspect,
 };
 use crate::store::{Content, StoreError};
-use crate::tuf::metadata::{DelegatedRoles, Extra, Hashes, TargetFile, Targets};
+use crate::tuf::metadata::{DelegatedRoles, Extra, Hashes, TargetFile, Targets, TopLevel};
 use crate::tuf::path::{RoleName, TargetPath, percent_quote};
 use crate::tuf::signed::Draft;
 
@@ -147,6 +147,7 @@ impl Repository {
             if pages.changed.is_empty() {
                 return Ok(pages.outcome(state.snapshot.common.version, state.timestamp.common.version));
             }
+            self.require_keys(keys, &state, edits, &pages)?;
             if !written {
                 self.write_files(edits, progress).await?;
                 written = true;
@@ -203,6 +204,30 @@ impl Repository {
             }
         }
         Ok(plan)
+    }
+
+    /// Refuses before anything is written if some role that changes cannot be signed.
+    fn require_keys(
+        &self,
+        keys: &Keyring,
+        state: &State,
+        edits: &[Edit],
+        plan: &PagePlan,
+    ) -> Result<(), RepositoryError> {
+        keys.require(&state.root.authority(TopLevel::Timestamp))?;
+        keys.require(&state.root.authority(TopLevel::Snapshot))?;
+        let mut targets = Vec::new();
+        for page in &plan.pages {
+            targets.push(layout::page(page.name())?);
+        }
+        for edit in edits.iter().filter(|edit| plan.changes(edit)) {
+            targets.extend(entries(edit)?.into_iter().map(|(target, _)| target));
+        }
+        let delegator = RoleName::delegated(BINS)?;
+        for target in targets {
+            keys.require(&state.bin_authority(&delegator, &bin_of(state, &target)?)?)?;
+        }
+        Ok(())
     }
 
     /// The files of added distributions: by content, by plain name, and their metadata.
@@ -266,9 +291,7 @@ impl Repository {
             }
             self.put(state, &mut bins, target, file).await?;
         }
-        for edit in
-            edits.iter().filter(|edit| plan.changed.iter().any(|name| name == edit.filename().as_str()))
-        {
+        for edit in edits.iter().filter(|edit| plan.changes(edit)) {
             for (target, file) in entries(edit)? {
                 self.put(state, &mut bins, target, file).await?;
             }
@@ -319,6 +342,11 @@ struct PagePlan {
 }
 
 impl PagePlan {
+    /// Whether the edit's file is one of those that change.
+    fn changes(&self, edit: &Edit) -> bool {
+        self.changed.iter().any(|name| name == edit.filename().as_str())
+    }
+
     fn outcome(self, snapshot: u64, timestamp: u64) -> Published {
         Published { changed: self.changed, unchanged: self.unchanged, snapshot, timestamp }
     }
