@@ -8,14 +8,14 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::exit::{SomeFailed, Usage};
-use super::keys::{KeyArgs, absolute, open_repository};
+use super::keys::{KeyArgs, absolute, anchor, open_repository};
 use super::output::{BAD, GOOD, STRONG, styled, until};
 use super::{Context, RepoArg};
 use crate::keys::{self, Ask, KeyUri};
 use crate::python::{DistributionFilename, FreeText};
 use crate::repository::{
-    BinStyle, Change, Edit, Expiry, Keyring, Plan, Profile, Published, Repository, Retention, RolePlan,
-    RoleStatus, read_distribution,
+    BinStyle, Change, Edit, Expiry, Keyring, Plan, Profile, Published, Repair, Repository, Retention,
+    RolePlan, RoleStatus, read_distribution,
 };
 use crate::store::DirStore;
 use crate::tuf::metadata::TopLevel;
@@ -90,7 +90,10 @@ impl Init {
             role_plan(&self.bins_keys, self.bins_threshold, &mut keyring).await?
         };
         let online = role_plan(&self.online, self.online_threshold, &mut keyring).await?;
-        let uris = self.online.iter().map(|uri| absolute(&KeyUri::from_str(uri)?));
+        let uris = self.online.iter().map(|uri| KeyUri::from_str(uri));
+        let uris = uris.collect::<Result<Vec<_>, _>>()?;
+        // A public key signs nothing: only the others are opened by later commands.
+        let uris = uris.iter().filter(|uri| !matches!(uri, KeyUri::Public(_))).map(absolute);
         let plan = Plan {
             root,
             targets,
@@ -105,16 +108,32 @@ impl Init {
             online_uris: uris.collect::<anyhow::Result<_>>()?,
         };
         let store = Arc::new(DirStore::create(&self.repo.repo).await?);
+        self.refuse_served_keys()?;
+        anchor(&self.repo)?.forget()?;
         Repository::init(store, &plan, &keyring, context.now, &context.out.progress()).await?;
-        let folder = self.repo.repo.display();
-        context.out.note(format_args!(
-            "{} repository with {} bins in {folder}",
-            styled(GOOD, "made"),
-            self.bins
-        ));
-        context
-            .out
-            .note(format_args!("give clients {folder}/metadata/1.root.json over a channel they trust"));
+        open_repository(&self.repo).await?.state().await?;
+        let root = self.repo.repo.join("metadata/1.root.json");
+        let value = serde_json::json!({"bins": self.bins, "root": root});
+        context.out.result(&value, || {
+            let (made, folder) = (styled(GOOD, "made"), self.repo.repo.display());
+            context.out.line(format_args!("{made} a repository with {} bins in {folder}", self.bins));
+            context.out.line(format_args!("give clients {} over a channel they trust", root.display()));
+        })
+    }
+
+    /// The folder is served to everyone: no private key may lie in it.
+    fn refuse_served_keys(&self) -> anyhow::Result<()> {
+        let folder = std::fs::canonicalize(&self.repo.repo)?;
+        for uri in [&self.root, &self.targets, &self.bins_keys, &self.online].into_iter().flatten() {
+            if let KeyUri::File(path) = KeyUri::from_str(uri)?
+                && std::fs::canonicalize(&path)?.starts_with(&folder)
+            {
+                return Err(Usage(format!(
+                    "{uri} lies in the repository's folder, which is served to everyone"
+                ))
+                .into());
+            }
+        }
         Ok(())
     }
 
@@ -166,13 +185,11 @@ impl Add {
         for file in &files {
             edits.push(Edit::Add(Box::new(read_distribution(file, spool.path())?)));
         }
-        if self.dry_run {
-            for edit in &edits {
-                context.out.line(format_args!("would publish {}", edit.filename()));
-            }
-            return Ok(());
-        }
         let keyring = self.keys.open(&repository, &context.out).await?;
+        if self.dry_run {
+            let published = repository.preview(&keyring, &edits, context.now).await?;
+            return report(context, &published, "would publish");
+        }
         let published = repository.publish(&keyring, &edits, context.now, &context.out.progress()).await?;
         report(context, &published, "published")
     }
@@ -349,7 +366,11 @@ impl Bump {
                     due.role
                 ));
             }
-        })
+        })?;
+        match bumped.due.len() {
+            0 => Ok(()),
+            failed => Err(SomeFailed { what: "roles are due without their keys", failed, code: 6 }.into()),
+        }
     }
 }
 
@@ -372,7 +393,11 @@ impl Status {
             rows.extend(bins.map(|bin| row(bin, format!("{} bins (first to expire)", status.bins), context)));
             context.out.table(&rows);
             context.out.line(format_args!("{} projects, {} target files", status.projects, status.targets));
-        })
+        })?;
+        match status.roles.iter().chain(&status.first_bin).filter(|role| role.expired).count() {
+            0 => Ok(()),
+            failed => Err(SomeFailed { what: "roles have expired", failed, code: 4 }.into()),
+        }
     }
 }
 
@@ -392,6 +417,9 @@ fn row(role: &RoleStatus, name: String, context: &Context) -> Vec<String> {
 pub(crate) struct Check {
     #[command(flatten)]
     repo: RepoArg,
+    /// First make what plain pip reads (copies under plain names, pages) what was signed
+    #[arg(long)]
+    repair_plain: bool,
     /// A second, independent verifier as well
     #[arg(long, value_enum)]
     with: Option<Verifier>,
@@ -406,6 +434,11 @@ enum Verifier {
 impl Check {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let repository = open_repository(&self.repo).await?;
+        if self.repair_plain {
+            for repaired in repository.check_plain(Repair::Yes, &context.out.progress()).await? {
+                context.out.note(format_args!("{} {}", styled(GOOD, "repaired"), repaired.subject));
+            }
+        }
         let checked = repository.check(context.now, &context.out.progress()).await?;
         context.out.result(&checked, || {
             for problem in &checked.problems {
@@ -429,8 +462,9 @@ impl Check {
             }
         })?;
         if !checked.problems.is_empty() {
-            let total = usize::try_from(checked.roles + checked.targets).unwrap_or(usize::MAX);
-            return Err(SomeFailed { failed: checked.problems.len(), total, code: 3 }.into());
+            let failed = checked.problems.len();
+            let code = if checked.problems.iter().all(|problem| problem.expired) { 4 } else { 3 };
+            return Err(SomeFailed { what: "problems found", failed, code }.into());
         }
         match self.with {
             None => Ok(()),
@@ -545,9 +579,9 @@ pub(crate) struct Rotate {
     /// A key that it has from now on; may be repeated
     #[arg(long = "to", value_name = "URI", required = true)]
     to: Vec<String>,
-    /// How many must sign from now on
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    threshold: u64,
+    /// How many must sign from now on; as many as now, if not said
+    #[arg(long, value_name = "N")]
+    threshold: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -563,15 +597,26 @@ impl Role {
         let Self::Rotate(command) = self;
         let mut repository = open_repository(&command.repo).await?;
         let mut keyring = command.keys.open(&repository, &context.out).await?;
-        let plan = role_plan(&command.to, command.threshold, &mut keyring).await?;
         let role = match command.role {
             RoleArg::Root => TopLevel::Root,
             RoleArg::Timestamp => TopLevel::Timestamp,
             RoleArg::Snapshot => TopLevel::Snapshot,
             RoleArg::Targets => TopLevel::Targets,
         };
+        let threshold = match command.threshold {
+            Some(threshold) => threshold,
+            None => repository.state().await?.root.authority(role).threshold(),
+        };
+        let plan = role_plan(&command.to, threshold, &mut keyring).await?;
         let version = repository.rotate(&keyring, role, &plan, context.now).await?;
-        context.out.line(format_args!("{} {} in root {version}", styled(GOOD, "new keys for"), role.name()));
+        let value = serde_json::json!({"role": role.name(), "root": version, "threshold": threshold});
+        context.out.result(&value, || {
+            context.out.line(format_args!(
+                "{} {} in root {version}",
+                styled(GOOD, "new keys for"),
+                role.name()
+            ));
+        })?;
         if matches!(role, TopLevel::Timestamp | TopLevel::Snapshot) {
             remember_online(&mut repository, &command.to, context).await?;
         }

@@ -13,9 +13,10 @@ use super::exit::{SomeFailed, Usage, client as client_code};
 use super::output::{BAD, FAINT, GOOD, STRONG, styled, until};
 use crate::client::trust::{Location, TrustStore};
 use crate::client::{Client, ClientError, MetadataDir, Session, Timing};
+use crate::crypto::sha256;
 use crate::python::{DistributionFilename, ProjectName, ProjectPage, files_of, universal};
 use crate::tuf::lookup::Found;
-use crate::tuf::metadata::{Role, TopLevel};
+use crate::tuf::metadata::{Role, Root, TopLevel};
 use crate::tuf::path::TargetPath;
 use crate::tuf::signed::{Authority, Verified};
 use crate::tuf::trusted::{Limits, Trusted};
@@ -96,13 +97,13 @@ impl Trust {
             Self::Add { name, url, root, metadata_url, targets_url } => {
                 let bytes = std::fs::read(&root).with_context(|| root.display().to_string())?;
                 let mut location = Location::below(&full(&url)?);
-                location.metadata = metadata_url.unwrap_or(location.metadata);
-                location.targets = targets_url.unwrap_or(location.targets);
+                location.metadata =
+                    metadata_url.map(|url| full(&url)).transpose()?.unwrap_or(location.metadata);
+                location.targets = targets_url.map(|url| full(&url)).transpose()?.unwrap_or(location.targets);
                 let nowhere = MetadataDir::new(PathBuf::new());
                 location.client(nowhere, Timing::default(), Limits::default()).map_err(ClientError::from)?;
-                store.add(&name, &location, &bytes)?;
-                context.out.note(format_args!("{} {name} from now on", styled(GOOD, "trusting")));
-                Ok(())
+                let root = store.add(&name, &location, &bytes)?;
+                added(context, &name, &location, &root)
             }
             Self::List => {
                 let names = store.names()?;
@@ -125,6 +126,29 @@ impl Trust {
             }
         }
     }
+}
+
+/// Says what is trusted now, so that it can be compared with what the admin says.
+fn added(context: &Context, name: &str, location: &Location, root: &Verified<Root>) -> anyhow::Result<()> {
+    let authority = root.authority(TopLevel::Root);
+    let keys: Vec<String> = authority.keys().map(|(id, _)| id.to_string()).collect();
+    let (version, threshold) = (root.common.version, authority.threshold());
+    let hash = hex::encode(sha256(root.bytes()));
+    let value = serde_json::json!({
+        "name": name, "url": location.url, "root_version": version, "root_sha256": hash,
+        "threshold": threshold, "keys": keys,
+    });
+    context.out.result(&value, || {
+        context
+            .out
+            .line(format_args!("{} {name} from root {version} on, SHA-256 {hash}", styled(GOOD, "trusting")));
+        context
+            .out
+            .line(format_args!("{threshold} of these keys decide about it; compare them with its admin:"));
+        for key in &keys {
+            context.out.line(format_args!("  {key}"));
+        }
+    })
 }
 
 /// Folders are made absolute, so that they work from anywhere.
@@ -201,7 +225,13 @@ async fn targets_meant(session: &mut Session<'_>, what: &str, all: bool) -> anyh
         Some(VersionOrUrl::Url(_)) => return Err(usage("a URL is not looked up".to_owned()).into()),
     };
     let project = ProjectName::from_str(requirement.name.as_ref()).map_err(|e| usage(e.to_string()))?;
-    let found = session.find(&TargetPath::new(format!("simple/{project}/index.json"))?).await?;
+    let found = session.find(&TargetPath::new(format!("simple/{project}/index.json"))?).await;
+    let found = match found {
+        Err(ClientError::NotSigned { .. }) => {
+            return Err(Usage(format!("the repository has no project {project}")).into());
+        }
+        found => found?,
+    };
     let page = ProjectPage::from_json(&session.read(&found, MAX_PAGE).await?)?;
     let files = files_of(&page, &specifiers)?;
     let files = if all { files } else { vec![universal(&page, &files)?] };
@@ -247,6 +277,9 @@ impl Verify {
         let mut session = self.trust.session(&client, context).await?;
         let (mut verdicts, mut code) = (Vec::new(), 0);
         for file in &self.files {
+            if !file.is_file() {
+                return Err(Usage(format!("there is no file {}", file.display())).into());
+            }
             let target = self.target_of(file)?;
             let verified = match session.find(&target).await {
                 Ok(found) => session.verify(&found, file).map(drop),
@@ -277,7 +310,7 @@ impl Verify {
         let failed = verdicts.iter().filter(|verdict| !verdict.ok).count();
         match failed {
             0 => Ok(()),
-            _ => Err(SomeFailed { failed, total: verdicts.len(), code }.into()),
+            _ => Err(SomeFailed { failed, what: "files are not what was signed", code }.into()),
         }
     }
 
@@ -298,7 +331,7 @@ impl Verify {
 pub(crate) struct Explain {
     #[command(flatten)]
     trust: TrustArg,
-    /// A file name, or a target path (project/file)
+    /// A local file, a file name, or a target path (project/file)
     target: String,
 }
 
@@ -330,7 +363,9 @@ struct Signer {
 
 impl Explain {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let target = named_target(&self.target)?
+        let file = Path::new(&self.target);
+        let name = if file.is_file() { file.file_name().and_then(|name| name.to_str()) } else { None };
+        let target = named_target(name.unwrap_or(&self.target))?
             .ok_or_else(|| Usage(format!("{:?} is no target path or file name", self.target)))?;
         let client = self.trust.client()?;
         let mut session = self.trust.session(&client, context).await?;

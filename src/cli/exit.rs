@@ -36,12 +36,12 @@ pub(super) const TABLE: [(u8, &str); 10] = [
     (POLICY, "a limit or policy forbids it"),
 ];
 
-/// A local check that failed; several files may have been looked at.
+/// A command that did all it was asked, and found something wrong; it has said what.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{failed} of {total} failed")]
+#[error("{failed} {what}")]
 pub(super) struct SomeFailed {
     pub(super) failed: usize,
-    pub(super) total: usize,
+    pub(super) what: &'static str,
     pub(super) code: u8,
 }
 

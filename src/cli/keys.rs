@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::exit::Usage;
 use super::output::Out;
 use super::{Context, RepoArg};
-use crate::crypto::NewKey;
+use crate::client::trust::state_home;
+use crate::crypto::{NewKey, sha256};
 use crate::keys::{self, Ask, KeyUri, Passphrase};
-use crate::repository::{Keyring, Repository};
+use crate::repository::{Anchor, Keyring, Repository, RepositoryError};
 use crate::store::DirStore;
 use crate::tuf::metadata::{Targets, TopLevel};
 use crate::tuf::path::RoleName;
@@ -32,7 +33,9 @@ impl KeyArgs {
     /// noted: not every machine has it, and not every command needs it.
     pub(super) async fn open(&self, repository: &Repository, out: &Out) -> anyhow::Result<Keyring> {
         let mut keyring = Keyring::default();
-        if self.online_keys.is_empty() {
+        // A variable that is set to nothing is as good as unset.
+        let given = self.online_keys.iter().filter(|uri| !uri.is_empty());
+        if given.clone().next().is_none() {
             for uri in &repository.settings().keys.online {
                 match keys::open(&KeyUri::from_str(uri)?, &Ask).await {
                     Ok(signer) => keyring.add(signer),
@@ -40,16 +43,27 @@ impl KeyArgs {
                 }
             }
         }
-        for uri in self.online_keys.iter().chain(&self.keys) {
+        for uri in given.chain(&self.keys) {
             keyring.add(keys::open(&KeyUri::from_str(uri)?, &Ask).await?);
         }
         Ok(keyring)
     }
 }
 
-/// Opens a repository in a folder.
+/// Opens a repository in a folder, and holds it against what this machine remembers of it.
 pub(super) async fn open_repository(repo: &RepoArg) -> anyhow::Result<Repository> {
-    Ok(Repository::open(std::sync::Arc::new(DirStore::open(&repo.repo).await?)).await?)
+    if !repo.repo.is_dir() {
+        return Err(RepositoryError::NoRepository(repo.repo.display().to_string()).into());
+    }
+    let repository = Repository::open(std::sync::Arc::new(DirStore::open(&repo.repo).await?)).await?;
+    Ok(repository.anchored(anchor(repo)?))
+}
+
+/// Where this machine remembers the repository in a folder.
+pub(super) fn anchor(repo: &RepoArg) -> anyhow::Result<Anchor> {
+    let folder = std::fs::canonicalize(&repo.repo)?;
+    let name = hex::encode(sha256(folder.as_os_str().as_encoded_bytes()));
+    Ok(Anchor::new(state_home()?.join("repositories").join(format!("{name}.json"))))
 }
 
 /// Makes file URIs absolute, so that they work from any folder.

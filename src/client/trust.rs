@@ -11,7 +11,7 @@ use super::http::{Http, Timing};
 use super::source::{DirSource, FetchError, Source};
 use super::{Client, ClientError};
 use crate::tuf::metadata::Root;
-use crate::tuf::signed::{Signed, VerifyError};
+use crate::tuf::signed::{Signed, Verified, VerifyError};
 use crate::tuf::trusted::Limits;
 
 /// Characters of a trust's name, at most.
@@ -152,14 +152,18 @@ impl TrustStore {
     /// The user's own: XDG base directories, `wheelseal` in each.
     pub fn of_user() -> Result<Self, TrustStoreError> {
         let config = xdg("XDG_CONFIG_HOME", ".config")?.join("wheelseal");
-        let state = xdg("XDG_STATE_HOME", ".local/state")?.join("wheelseal");
-        Ok(Self::new(config, state))
+        Ok(Self::new(config, state_home()?))
     }
 
-    /// Trusts a repository from now on, starting from `root`.
-    pub fn add(&self, name: &str, location: &Location, root: &[u8]) -> Result<(), TrustStoreError> {
+    /// Trusts a repository from now on, starting from `root`, which is handed back for the user to compare.
+    pub fn add(
+        &self,
+        name: &str,
+        location: &Location,
+        root: &[u8],
+    ) -> Result<Verified<Root>, TrustStoreError> {
         check_name(name)?;
-        Signed::<Root>::new(root).verify_initial().map_err(TrustStoreError::BadRoot)?;
+        let verified = Signed::<Root>::new(root).verify_initial().map_err(TrustStoreError::BadRoot)?;
         let dir = self.dir(name);
         if dir.exists() {
             let url = self.location(name)?.url;
@@ -183,7 +187,8 @@ impl TrustStore {
             std::fs::write(temporary.path().join("trust.toml"), settings)?;
             std::fs::rename(temporary.path(), &dir)
         });
-        written.map_err(|error| TrustStoreError::io("writing", &dir, &error))
+        written.map_err(|error| TrustStoreError::io("writing", &dir, &error))?;
+        Ok(verified)
     }
 
     /// Names, sorted.
@@ -279,6 +284,11 @@ fn check_name(name: &str) -> Result<(), TrustStoreError> {
         return Err(TrustStoreError::BadName { name: crate::tuf::json::quoted(name) });
     }
     Ok(())
+}
+
+/// Where this user's state is kept: what was trusted and seen last.
+pub fn state_home() -> Result<PathBuf, TrustStoreError> {
+    Ok(xdg("XDG_STATE_HOME", ".local/state")?.join("wheelseal"))
 }
 
 fn xdg(variable: &'static str, below_home: &str) -> Result<PathBuf, TrustStoreError> {

@@ -6,10 +6,11 @@
 
 use chrono::{DateTime, Utc};
 
-use super::commit::{NewRole, Transaction};
+use super::commit::{Listing, NewRole, Transaction};
 use super::init::bin_names;
 use super::keyring::Keyring;
-use super::state::{BINS, CLAIMED, RECENTLY_CLAIMED, State, authority};
+use super::settings::Expiry;
+use super::state::{self, BINS, CLAIMED, RECENTLY_CLAIMED, State};
 use super::{Progress, Repository, RepositoryError, days_after};
 use crate::store::StoreError;
 use crate::tuf::metadata::{Common, Targets, TopLevel};
@@ -69,57 +70,56 @@ impl Repository {
         now: DateTime<Utc>,
         progress: &dyn Progress,
     ) -> Result<Bumped, RepositoryError> {
-        let mut bumped = Bumped::default();
         let expiry = self.settings.expiry;
-        let due = |common: &Common, days: u32| all || common.expires <= half_life(now, days);
-        let mut roles = Vec::new();
-        let (top, bins) = (RoleName::targets(), RoleName::delegated(BINS)?);
-        if due(&state.targets.common, expiry.targets) || !state.vouched(TopLevel::Targets) {
-            let authority = state.root.authority(TopLevel::Targets);
-            note(keys, authority, &state.targets, true, expiry.targets, now, &mut roles, &mut bumped);
-        }
-        let children = [(CLAIMED, expiry.targets), (RECENTLY_CLAIMED, expiry.bin_n), (BINS, expiry.targets)];
-        let children: Vec<_> = children
-            .into_iter()
-            .map(|(name, days)| Ok((RoleName::delegated(name)?, days)))
-            .collect::<Result<_, RepositoryError>>()?;
+        let mut round = Round { keys, now, all, roles: Vec::new(), bumped: Bumped::default() };
+        let (top, delegator) = (RoleName::targets(), RoleName::delegated(BINS)?);
+        let authority = state.root.authority(TopLevel::Targets);
+        let unvouched = !state.vouched(TopLevel::Targets);
+        round.consider(authority, &state.targets, expiry.targets, Listing::Hashed, unvouched);
+        let children = delegated_roles(&expiry)?;
         for (role, days) in &children {
-            let Ok(authority) = authority(&top, &state.targets, role) else { continue };
+            let Ok(authority) = state::authority(&top, &state.targets, role) else { continue };
             let metadata = state.delegated(self.store(), role).await?;
-            if due(&metadata.common, *days) {
-                note(keys, authority, &metadata, true, *days, now, &mut roles, &mut bumped);
-            }
+            round.consider(authority, &metadata, *days, Listing::Hashed, false);
         }
         let names = bin_names(&state.bins)?;
         let total = u64::try_from(names.len()).unwrap_or(u64::MAX);
-        let offline_done = bumped.signed.len();
+        let offline = round.bumped.signed.len();
         for (done, name) in (1..).zip(&names) {
             let metadata = state.bin(self.store(), name).await?;
-            if due(&metadata.common, expiry.bin_n) {
-                let authority = state.bin_authority(&bins, name)?;
-                note(keys, authority, &metadata, false, expiry.bin_n, now, &mut roles, &mut bumped);
-            }
+            let authority = state.bin_authority(&delegator, name)?;
+            round.consider(authority, &metadata, expiry.bin_n, Listing::Version, false);
             progress.at("looking at bins", done, total);
         }
-        bumped.bins = u64::try_from(bumped.signed.len() - offline_done).unwrap_or(u64::MAX);
-        bumped.signed.truncate(offline_done);
-        let unvouched = |role| !state.vouched(role);
-        let snapshot = !roles.is_empty()
-            || due(&state.snapshot.common, expiry.snapshot)
-            || unvouched(TopLevel::Snapshot);
-        let timestamp =
-            snapshot || due(&state.timestamp.common, expiry.timestamp) || unvouched(TopLevel::Timestamp);
+        round.bumped.bins = u64::try_from(round.bumped.signed.len() - offline).unwrap_or(u64::MAX);
+        round.bumped.signed.truncate(offline);
+        self.finish_round(round, state).await
+    }
+
+    /// Snapshot and timestamp, and root last: a state that only the root before this one vouches for could not be
+    /// read under yet another root.
+    async fn finish_round(&self, round: Round<'_>, state: &State) -> Result<Bumped, RepositoryError> {
+        let expiry = self.settings.expiry;
+        let due = |common: &Common, days, role| round.due(common, days) || !state.vouched(role);
+        let snapshot =
+            !round.roles.is_empty() || due(&state.snapshot.common, expiry.snapshot, TopLevel::Snapshot);
+        let timestamp = snapshot || due(&state.timestamp.common, expiry.timestamp, TopLevel::Timestamp);
+        let root = round.due(&state.root.common, expiry.root);
+        let Round { keys, now, roles, mut bumped, .. } = round;
+        for (common, days) in
+            [(&state.snapshot.common, expiry.snapshot), (&state.timestamp.common, expiry.timestamp)]
+        {
+            bumped.again(common.expires, days);
+        }
         if timestamp {
             self.commit(keys, state, Transaction { roles, snapshot, ..Transaction::empty() }, now).await?;
             bumped.signed.extend(snapshot.then(|| "snapshot".to_owned()));
             bumped.signed.push("timestamp".to_owned());
+            bumped.next = bumped.next.map(|next| next.max(half_life(now, expiry.timestamp)));
         }
-        // Last: a state that only the root before this one vouches for could not be read under yet another root.
-        if due(&state.root.common, expiry.root) {
+        if root {
             self.bump_root(keys, state, now, &mut bumped).await?;
         }
-        let soonest = [expiry.timestamp, expiry.snapshot, expiry.bin_n].into_iter().min().unwrap_or(1);
-        bumped.next = Some(half_life(now, soonest));
         Ok(bumped)
     }
 
@@ -131,7 +131,10 @@ impl Repository {
         bumped: &mut Bumped,
     ) -> Result<(), RepositoryError> {
         if !keys.reaches(&state.root.authority(TopLevel::Root)) {
-            bumped.due.push(Due { role: "root".to_owned(), expires: state.root.common.expires });
+            let expires = state.root.common.expires;
+            if expires <= half_life(now, self.settings.expiry.root) {
+                bumped.due.push(Due { role: "root".to_owned(), expires });
+            }
             return Ok(());
         }
         let successor = self.successor(state, now);
@@ -147,26 +150,60 @@ fn half_life(now: DateTime<Utc>, days: u32) -> DateTime<Utc> {
     now.checked_add_signed(chrono::TimeDelta::hours(i64::from(days) * 12)).unwrap_or(now)
 }
 
-/// Notes a due role as signed anew, or as due if its keys are not at hand.
-#[expect(clippy::too_many_arguments, reason = "one place for three callers; a struct would only rename them")]
-fn note<'a>(
-    keys: &Keyring,
-    authority: Authority<'a>,
-    metadata: &Verified<Targets>,
-    hashed: bool,
-    days: u32,
+/// The roles below top-level targets that are no bins, and the days they live.
+fn delegated_roles(expiry: &Expiry) -> Result<Vec<(RoleName, u32)>, RepositoryError> {
+    let roles = [(CLAIMED, expiry.targets), (RECENTLY_CLAIMED, expiry.bin_n), (BINS, expiry.targets)];
+    roles.into_iter().map(|(name, days)| Ok((RoleName::delegated(name)?, days))).collect()
+}
+
+/// One look at all roles.
+struct Round<'a> {
+    keys: &'a Keyring,
     now: DateTime<Utc>,
-    roles: &mut Vec<NewRole<'a>>,
-    bumped: &mut Bumped,
-) {
-    let role = authority.role().to_owned();
-    if !keys.reaches(&authority) {
-        bumped.due.push(Due { role, expires: metadata.common.expires });
-        return;
+    all: bool,
+    roles: Vec<NewRole<'a>>,
+    bumped: Bumped,
+}
+
+impl<'a> Round<'a> {
+    fn due(&self, common: &Common, days: u32) -> bool {
+        self.all || common.expires <= half_life(self.now, days)
     }
-    let mut draft = metadata.draft();
-    draft.content.common.version = draft.content.common.version.saturating_add(1);
-    draft.content.common.expires = days_after(now, days);
-    roles.push(NewRole { draft, authorities: vec![authority], hashed });
-    bumped.signed.push(role);
+
+    /// Signs a role anew if it is due or `must` be; notes it if its keys are not at hand.
+    fn consider(
+        &mut self,
+        authority: Authority<'a>,
+        metadata: &Verified<Targets>,
+        days: u32,
+        listing: Listing,
+        must: bool,
+    ) {
+        let expires = metadata.common.expires;
+        if !must && !self.due(&metadata.common, days) {
+            return self.bumped.again(expires, days);
+        }
+        let role = authority.role().to_owned();
+        if !self.keys.reaches(&authority) {
+            if must || expires <= half_life(self.now, days) {
+                self.bumped.due.push(Due { role, expires });
+            }
+            return;
+        }
+        let mut draft = metadata.draft();
+        draft.content.common.version = draft.content.common.version.saturating_add(1);
+        draft.content.common.expires = days_after(self.now, days);
+        self.bumped.again(draft.content.common.expires, days);
+        self.roles.push(NewRole { draft, authorities: vec![authority], listing });
+        self.bumped.signed.push(role);
+    }
+}
+
+impl Bumped {
+    /// Notes when a role that expires at `expires` is due.
+    fn again(&mut self, expires: DateTime<Utc>, days: u32) {
+        let due =
+            expires.checked_sub_signed(chrono::TimeDelta::hours(i64::from(days) * 12)).unwrap_or(expires);
+        self.next = Some(self.next.map_or(due, |next| next.min(due)));
+    }
 }

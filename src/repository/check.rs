@@ -1,5 +1,5 @@
 //! Verifies the whole repository as a client would, with the client's own code: every role, every target file, and
-//! nothing in `metadata/` that is no role's.
+//! nothing in `metadata/` that is no role's. If all of that is well, what plain pip reads is compared with it.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use super::plain::Repair;
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout, path};
 use crate::crypto::Hasher;
 use crate::store::{Entry, StorePath};
@@ -15,7 +16,7 @@ use crate::tuf::lookup::Edge;
 use crate::tuf::metadata::{Delegations, TargetFile, Targets};
 use crate::tuf::path::{RoleName, TargetPath};
 use crate::tuf::signed::Verified;
-use crate::tuf::trusted::{Limits, Request, RootChain, Trusted};
+use crate::tuf::trusted::{Limits, Request, RootChain, TrustError, Trusted};
 
 /// Bytes of a target file read at once.
 const CHUNK: usize = 256 * 1024;
@@ -27,6 +28,8 @@ pub struct Problem {
     pub subject: String,
     /// What is wrong with it.
     pub what: String,
+    /// Whether it is only that it has expired.
+    pub expired: bool,
 }
 
 /// What a check found.
@@ -45,8 +48,13 @@ pub struct Checked {
 }
 
 impl Checked {
+    fn refused(&mut self, subject: &str, error: &TrustError) {
+        let expired = matches!(error, TrustError::Expired { .. });
+        self.problems.push(Problem { subject: subject.to_owned(), what: error.to_string(), expired });
+    }
+
     fn problem(&mut self, subject: impl Into<String>, what: &impl ToString) {
-        self.problems.push(Problem { subject: subject.into(), what: what.to_string() });
+        self.problems.push(Problem { subject: subject.into(), what: what.to_string(), expired: false });
     }
 }
 
@@ -60,7 +68,11 @@ impl Repository {
         let mut checked = Checked::default();
         let mut trusted = match self.top_level(now, &mut checked).await {
             Ok(trusted) => trusted,
-            Err(error @ (RepositoryError::Trust(_) | RepositoryError::Missing(_))) => {
+            Err(RepositoryError::Trust(error)) => {
+                checked.refused("top-level metadata", &error);
+                return Ok(checked);
+            }
+            Err(error @ RepositoryError::Missing(_)) => {
                 checked.problem("top-level metadata", &error);
                 return Ok(checked);
             }
@@ -84,6 +96,9 @@ impl Repository {
             }
         }
         self.check_names(&names, &trusted, &mut checked).await?;
+        if checked.problems.is_empty() {
+            checked.problems = self.check_plain(Repair::No, progress).await?;
+        }
         Ok(checked)
     }
 
@@ -121,27 +136,31 @@ impl Repository {
             if trusted.delegated(&edge).is_some() {
                 continue;
             }
-            let accepted = match trusted.request(&edge) {
-                Ok(request) => match self.fetch(&request).await? {
-                    Some(bytes) => trusted.accept(&edge, bytes).map_err(|error| error.to_string()),
-                    None => Err(format!("{} is missing", request.path)),
-                },
-                Err(error) => Err(error.to_string()),
-            };
-            match (accepted, trusted.delegated(&edge).cloned()) {
-                (Ok(()), Some(metadata)) => {
+            match self.one_role(trusted, &edge).await {
+                Ok(metadata) => {
                     checked.roles += 1;
                     let mut chain = edge.chain().to_vec();
                     chain.push((edge.role().clone(), metadata.clone()));
                     stack.extend(edges(&chain, checked));
                     roles.push((edge, metadata));
                 }
-                (Err(error), _) => checked.problem(edge.role().as_str(), &error),
-                (Ok(()), None) => checked.problem(edge.role().as_str(), &"was not kept"),
+                Err(RepositoryError::Trust(error)) => checked.refused(edge.role().as_str(), &error),
+                Err(error @ RepositoryError::Missing(_)) => checked.problem(edge.role().as_str(), &error),
+                Err(error) => return Err(error),
             }
             progress.at("checking roles", checked.roles, total);
         }
         Ok(roles)
+    }
+
+    async fn one_role(
+        &self,
+        trusted: &mut Trusted,
+        edge: &Edge,
+    ) -> Result<Verified<Targets>, RepositoryError> {
+        let bytes = self.must_fetch(&trusted.request(edge)?).await?;
+        trusted.accept(edge, bytes)?;
+        trusted.delegated(edge).cloned().ok_or_else(|| RepositoryError::Missing(edge.role().to_string()))
     }
 
     async fn check_target(

@@ -24,8 +24,16 @@ pub(super) struct NewRole<'a> {
     pub(super) draft: Draft<Targets>,
     /// Whoever must accept it: one delegator, or the old and the new one while keys rotate.
     pub(super) authorities: Vec<Authority<'a>>,
-    /// Whether snapshot lists length and hash (offline roles), or the version alone (bins, PEP 458).
-    pub(super) hashed: bool,
+    pub(super) listing: Listing,
+}
+
+/// How snapshot lists a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// With length and hash: the few roles above the bins.
+    Hashed,
+    /// By version alone, as PEP 458 lists bins: there are many.
+    Version,
 }
 
 /// What one commit changes beside target files.
@@ -104,7 +112,10 @@ impl Repository {
     async fn write_role(&self, keys: &Keyring, mut role: NewRole<'_>) -> Result<MetaFile, RepositoryError> {
         let bytes = self.create_free(keys, &mut role.draft, &role.authorities).await?;
         let version = role.draft.content.common.version;
-        Ok(if role.hashed { announce(version, &bytes) } else { MetaFile::version(version) })
+        Ok(match role.listing {
+            Listing::Hashed => announce(version, &bytes),
+            Listing::Version => MetaFile::version(version),
+        })
     }
 
     /// Writes `draft` under the first free version from its own on.

@@ -49,3 +49,8 @@ pub(super) fn distribution(project: &ProjectName, filename: &str) -> Result<Targ
 pub(super) fn page(project: &ProjectName) -> Result<TargetPath, RepositoryError> {
     Ok(TargetPath::new(format!("{SIMPLE}/{project}/index.json"))?)
 }
+
+/// `simple/project/FILE`, the unsigned page.
+pub(super) fn simple(project: &ProjectName, file: &str) -> Result<StorePath, RepositoryError> {
+    path(format!("{SIMPLE}/{project}/{file}"))
+}

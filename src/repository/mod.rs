@@ -9,6 +9,7 @@
 //! | `state` | the signed state, read back and verified |
 //! | `commit` | new files, then the one commit point |
 //! | `init`, `publish`, `bump`, `rotate` | the changes |
+//! | `pages`, `plain` | the unsigned copies that plain pip reads |
 //! | `status`, `check`, `gc`, `diff` | looking after it |
 //!
 //! The signed repository is the state; there is no database. Every change reads it, plans new files, writes them
@@ -27,6 +28,7 @@ mod init;
 mod keyring;
 mod layout;
 mod pages;
+mod plain;
 mod publish;
 mod rotate;
 mod settings;
@@ -47,6 +49,7 @@ pub use error::RepositoryError;
 pub use gc::{Collected, Retention};
 pub use init::{BinStyle, Plan, RolePlan};
 pub use keyring::Keyring;
+pub use plain::Repair;
 pub use publish::{Distribution, Edit, Published, read_distribution};
 pub use settings::{Expiry, Profile, Settings};
 pub use state::State;

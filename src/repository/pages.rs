@@ -105,14 +105,18 @@ impl Repository {
     }
 
     /// Makes the unsigned page of a project what the signed one says.
-    async fn refresh_page(&self, state: &State, project: &ProjectName) -> Result<(), RepositoryError> {
+    pub(super) async fn refresh_page(
+        &self,
+        state: &State,
+        project: &ProjectName,
+    ) -> Result<(), RepositoryError> {
         if let Some(page) = self.page(state, project).await? {
             self.write_page(&page).await?;
             self.list_project(project, true).await
         } else {
             self.list_project(project, false).await?;
-            self.store.delete(&simple(project, "index.html")?).await?;
-            Ok(self.store.delete(&simple(project, "index.json")?).await?)
+            self.store.delete(&layout::simple(project, "index.html")?).await?;
+            Ok(self.store.delete(&layout::simple(project, "index.json")?).await?)
         }
     }
 
@@ -138,7 +142,8 @@ impl Repository {
     }
 
     async fn write_page(&self, page: &ProjectPage) -> Result<(), RepositoryError> {
-        let (json, html) = (simple(page.name(), "index.json")?, simple(page.name(), "index.html")?);
+        let (json, html) =
+            (layout::simple(page.name(), "index.json")?, layout::simple(page.name(), "index.html")?);
         for _ in 0..MAX_ATTEMPTS {
             let old_html = self.store.get(&html, MAX_METADATA).await?;
             let old_json = self.store.get(&json, MAX_METADATA).await?;
@@ -185,11 +190,6 @@ impl Repository {
         }
         Err(RepositoryError::Busy(MAX_ATTEMPTS))
     }
-}
-
-/// `simple/project/FILE`.
-fn simple(project: &ProjectName, file: &str) -> Result<StorePath, RepositoryError> {
-    path(format!("{}/{project}/{file}", layout::SIMPLE))
 }
 
 /// The names on the list of projects, sorted. A list that does not read counts as empty: it is made anew.

@@ -9,10 +9,10 @@ use std::str::FromStr;
 use chrono::{DateTime, SecondsFormat, Utc};
 use tempfile::NamedTempFile;
 
-use super::commit::{NewRole, Transaction};
+use super::commit::{Listing, NewRole, Transaction};
 use super::keyring::Keyring;
 use super::state::{BINS, State};
-use super::{Progress, Repository, RepositoryError, days_after, layout};
+use super::{Progress, Repository, RepositoryError, Unwatched, days_after, layout};
 use crate::crypto::{Hasher, sha256};
 use crate::python::{
     ArchiveLimits, DistributionFilename, FileUrl, FreeText, Insertion, Kind, PageFile, ProjectName,
@@ -143,11 +143,12 @@ impl Repository {
         let mut written = false;
         for _ in 0..MAX_ATTEMPTS {
             let state = self.state().await?;
+            refuse_unvouched(&state)?;
             let pages = self.plan_pages(&state, edits, now).await?;
             if pages.changed.is_empty() {
                 return Ok(pages.outcome(state.snapshot.common.version, state.timestamp.common.version));
             }
-            self.require_keys(keys, &state, edits, &pages)?;
+            Self::require_keys(keys, &state, edits, &pages)?;
             if !written {
                 self.write_files(edits, progress).await?;
                 written = true;
@@ -155,10 +156,29 @@ impl Repository {
             match self.commit_pages(keys, &state, edits, &pages, now).await {
                 Err(RepositoryError::Store(StoreError::Conflict { .. })) => {}
                 Err(error) => return Err(error),
-                Ok(committed) => return Ok(pages.outcome(committed.snapshot, committed.timestamp)),
+                Ok(committed) => {
+                    self.write_missing(edits).await?;
+                    return Ok(pages.outcome(committed.snapshot, committed.timestamp));
+                }
             }
         }
         Err(RepositoryError::Busy(MAX_ATTEMPTS))
+    }
+
+    /// What [`Self::publish`] would do, with all its refusals; nothing is written.
+    pub async fn preview(
+        &self,
+        keys: &Keyring,
+        edits: &[Edit],
+        now: DateTime<Utc>,
+    ) -> Result<Published, RepositoryError> {
+        let state = self.state().await?;
+        refuse_unvouched(&state)?;
+        let pages = self.plan_pages(&state, edits, now).await?;
+        if !pages.changed.is_empty() {
+            Self::require_keys(keys, &state, edits, &pages)?;
+        }
+        Ok(pages.outcome(state.snapshot.common.version, state.timestamp.common.version))
     }
 
     /// What the current metadata says of a target.
@@ -208,7 +228,6 @@ impl Repository {
 
     /// Refuses before anything is written if some role that changes cannot be signed.
     fn require_keys(
-        &self,
         keys: &Keyring,
         state: &State,
         edits: &[Edit],
@@ -245,6 +264,22 @@ impl Repository {
                 }
             }
             progress.at("storing files", done, total);
+        }
+        Ok(())
+    }
+
+    /// After a commit: a gc that began before it may have removed a file that had been there for long.
+    async fn write_missing(&self, edits: &[Edit]) -> Result<(), RepositoryError> {
+        for edit in edits {
+            let Edit::Add(distribution) = edit else { continue };
+            let target =
+                layout::distribution(distribution.filename.project(), distribution.filename.as_str())?;
+            let places = [layout::hashed(&target, &distribution.sha256)?, layout::plain(&target)?];
+            for place in places {
+                if self.store().open(&place).await?.is_none() {
+                    self.write_files(std::slice::from_ref(edit), &Unwatched).await?;
+                }
+            }
         }
         Ok(())
     }
@@ -304,7 +339,7 @@ impl Repository {
             common.version = common.version.saturating_add(1);
             common.expires = days_after(now, self.settings.expiry.bin_n);
             let authorities = vec![state.bin_authority(&delegator, name)?];
-            roles.push(NewRole { draft, authorities, hashed: false });
+            roles.push(NewRole { draft, authorities, listing: Listing::Version });
         }
         let pages = plan.pages.iter().map(|page| page.name().to_string()).collect();
         let transaction = Transaction { roles, pages, ..Transaction::empty() };
@@ -331,6 +366,18 @@ impl Repository {
             }
         }
         Ok(())
+    }
+}
+
+/// Until an interrupted rotation is finished, what the store holds is signed with keys that may be stolen.
+fn refuse_unvouched(state: &State) -> Result<(), RepositoryError> {
+    let roles = [TopLevel::Timestamp, TopLevel::Snapshot, TopLevel::Targets];
+    match roles.into_iter().find(|role| !state.vouched(*role)) {
+        None => Ok(()),
+        Some(role) => Err(RepositoryError::Plan(format!(
+            "{} is not signed as the newest root demands: finish its rotation with `wheelseal bump` first",
+            role.name()
+        ))),
     }
 }
 

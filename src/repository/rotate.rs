@@ -10,13 +10,14 @@
 
 use chrono::{DateTime, Utc};
 
-use super::commit::{NewRole, Transaction};
+use super::commit::{Listing, NewRole, Transaction};
 use super::init::RolePlan;
 use super::keyring::Keyring;
-use super::state::State;
+use super::state::{BINS, State};
 use super::{Repository, RepositoryError, days_after, layout};
 use crate::store::{Content, StoreError};
 use crate::tuf::metadata::{Root, TopLevel, Version};
+use crate::tuf::path::RoleName;
 use crate::tuf::signed::Draft;
 
 /// Attempts at replacing the root under its fixed name.
@@ -83,9 +84,10 @@ impl Repository {
     ) -> Result<(), RepositoryError> {
         for _ in 0..MAX_ATTEMPTS {
             let state = self.state().await?;
-            let settled = match state.vouched(role) {
-                true => self.commit(keys, &state, Transaction::empty(), now).await.map(drop),
-                false => self.resign(keys, &state, role, None, now).await,
+            let settled = if state.vouched(role) {
+                self.commit(keys, &state, Transaction::empty(), now).await.map(drop)
+            } else {
+                self.resign(keys, &state, role, None, now).await
             };
             match settled {
                 Err(RepositoryError::Store(StoreError::Conflict { .. })) => {}
@@ -153,7 +155,7 @@ impl Repository {
             draft.content.common.expires = days_after(now, self.settings.expiry.targets);
             let roots = [&*state.root].into_iter().chain(successor);
             let authorities = roots.map(|root| root.authority(role)).collect();
-            transaction.roles.push(NewRole { draft, authorities, hashed: true });
+            transaction.roles.push(NewRole { draft, authorities, listing: Listing::Hashed });
         }
         transaction.snapshot = role == TopLevel::Snapshot;
         self.commit(keys, state, transaction, now).await.map(drop)
@@ -164,21 +166,25 @@ impl Repository {
 fn refuse_mixing(state: &State, role: TopLevel, plan: &RolePlan) -> Result<(), RepositoryError> {
     let offline = [TopLevel::Root, TopLevel::Targets];
     let online = [TopLevel::Timestamp, TopLevel::Snapshot];
-    let others = if offline.contains(&role) { online } else { offline };
-    for other in others {
-        let authority = state.root.authority(other);
-        let mut keys = authority.keys().map(|(_, key)| key);
-        if let Some(shared) = keys.find(|key| plan.keys.iter().any(|new| new.public() == key.public())) {
-            let message = format!(
-                "{} and {} must not share a key ({}): one is signed offline, the other online",
-                role.name(),
-                other.name(),
-                shared.id().short()
-            );
-            return Err(RepositoryError::Plan(message));
-        }
+    let is_offline = offline.contains(&role);
+    let others = if is_offline { online } else { offline };
+    let top = others
+        .iter()
+        .flat_map(|other| state.root.authority(*other).keys().map(|(_, key)| key).collect::<Vec<_>>());
+    let (bins, name) = (&state.bins.delegations, RoleName::delegated(BINS)?);
+    let online_bins = bins.iter().flat_map(|bins| bins.keys.values()).filter(|_| is_offline);
+    let delegator = RoleName::targets();
+    let authority = super::state::authority(&delegator, &state.targets, &name)?;
+    let offline_bins = authority.keys().map(|(_, key)| key).filter(|_| !is_offline);
+    let mut keys = top.chain(online_bins).chain(offline_bins);
+    match keys.find(|key| plan.keys.iter().any(|new| new.public() == key.public())) {
+        None => Ok(()),
+        Some(shared) => Err(RepositoryError::Plan(format!(
+            "{} cannot have the key {}: one of the two signs offline, the other online",
+            role.name(),
+            shared.id().short()
+        ))),
     }
-    Ok(())
 }
 
 /// A state that only the root before the newest vouches for could not be read under yet another root. With the role's

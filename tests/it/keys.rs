@@ -12,6 +12,7 @@ fn a_key_in_a_variable_signs() {
     let run = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wheelseal"));
         command.args(arguments).arg("--repo").arg(&repo).env("WORTHLESS_KEY", &online);
+        command.env("XDG_STATE_HOME", folder.path().join("state"));
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
