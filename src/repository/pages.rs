@@ -67,6 +67,17 @@ impl Repository {
         Ok(())
     }
 
+    /// Projects whose pages a later change will finish, because an earlier one did not come to its end.
+    pub(super) async fn pending_projects(&self) -> Result<Vec<String>, RepositoryError> {
+        let mut projects = Vec::new();
+        for entry in self.store.list(layout::PENDING_PAGES).await? {
+            let note = self.store.get(&entry.path, MAX_METADATA).await?;
+            let note = note.and_then(|object| serde_json::from_slice::<Note>(&object.bytes).ok());
+            projects.extend(note.into_iter().flat_map(|note| note.projects));
+        }
+        Ok(projects)
+    }
+
     async fn follow_note(&self, state: &State, at: &StorePath) -> Result<(), RepositoryError> {
         let Some(object) = self.store.get(at, MAX_METADATA).await? else { return Ok(()) };
         let Ok(note) = serde_json::from_slice::<Note>(&object.bytes) else {

@@ -20,7 +20,8 @@ pub enum Repair {
 }
 
 impl Repository {
-    /// Compares all unsigned copies with what was signed. Returns those that differ, or differed.
+    /// Compares all unsigned copies with what was signed. Returns those that differ, or differed. Pages that a crash
+    /// left behind their commit count as differing only if they are to be repaired: the next change finishes them.
     pub async fn check_plain(
         &self,
         repair: Repair,
@@ -29,11 +30,18 @@ impl Repository {
         let state = self.state().await?;
         let names = bin_names(&state.bins)?;
         let total = u64::try_from(names.len()).unwrap_or(u64::MAX);
+        let pending = match repair {
+            Repair::No => self.pending_projects().await?,
+            Repair::Yes => Vec::new(),
+        };
         let mut problems = Vec::new();
         for (done, name) in (1..).zip(&names) {
             let bin = state.bin(self.store(), name).await?;
             for (target, file) in &bin.targets {
                 let target = TargetPath::new(target)?;
+                if project_of(&target).is_some_and(|project| pending.iter().any(|name| name == project)) {
+                    continue;
+                }
                 problems.extend(self.plain_target(&state, &target, file, repair).await?);
             }
             progress.at("comparing plain copies", done, total);
@@ -48,8 +56,7 @@ impl Repository {
         file: &TargetFile,
         repair: Repair,
     ) -> Result<Option<Problem>, RepositoryError> {
-        let page = target.as_str().strip_prefix("simple/").and_then(|rest| rest.strip_suffix("/index.json"));
-        match page.map(ProjectName::from_normalised) {
+        match project_of(target).map(ProjectName::from_normalised) {
             Some(Ok(project)) => self.plain_page(state, &project, repair).await,
             _ => self.plain_file(target, file, repair).await,
         }
@@ -99,6 +106,11 @@ impl Repository {
     async fn holds(&self, at: &StorePath, bytes: &[u8]) -> Result<bool, RepositoryError> {
         Ok(self.store.get(at, MAX_METADATA).await?.is_some_and(|object| object.bytes == bytes))
     }
+}
+
+/// The project whose page a target is.
+fn project_of(target: &TargetPath) -> Option<&str> {
+    target.as_str().strip_prefix("simple/").and_then(|rest| rest.strip_suffix("/index.json"))
 }
 
 fn differs(subject: String) -> Problem {

@@ -222,7 +222,7 @@ fn a_local_file_is_verified_against_what_was_signed() {
             session.verify(&found, &local).map(|file| file.fetched())
         })
     };
-    assert!(matches!(verify(), Err(ClientError::File(FileError::Io { what: "opening", .. }))));
+    assert!(matches!(verify(), Err(ClientError::File(FileError::Io { what: "looking at", .. }))));
     std::fs::write(&local, CONTENT).unwrap();
     assert_eq!(verify(), Ok(false));
     std::fs::write(&local, b"c0ntent").unwrap();
