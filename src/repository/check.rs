@@ -78,12 +78,11 @@ impl Repository {
             }
             Err(error) => return Err(error),
         };
-        let roles = self.all_roles(&mut trusted, &mut checked, progress).await?;
         let mut names: BTreeSet<String> =
             ["root", "timestamp", "snapshot", "targets"].map(ToOwned::to_owned).into();
+        let roles = self.all_roles(&mut trusted, &mut names, &mut checked, progress).await?;
         let total = u64::try_from(roles.len()).unwrap_or(u64::MAX);
         for (done, (edge, metadata)) in (1..).zip(&roles) {
-            names.insert(edge.role().file_stem());
             for (name, file) in &metadata.targets {
                 self.check_target(name, file, edge, &mut checked).await?;
             }
@@ -122,10 +121,11 @@ impl Repository {
         Ok(targets.accept(bytes)?)
     }
 
-    /// Every delegated role, depth first.
+    /// Every delegated role that verifies, depth first; in `names` also those that do not.
     async fn all_roles(
         &self,
         trusted: &mut Trusted,
+        names: &mut BTreeSet<String>,
         checked: &mut Checked,
         progress: &dyn Progress,
     ) -> Result<Vec<(Edge, Verified<Targets>)>, RepositoryError> {
@@ -133,6 +133,7 @@ impl Repository {
         let mut roles = Vec::new();
         let total = u64::try_from(trusted.snapshot().meta.len()).unwrap_or(u64::MAX);
         while let Some(edge) = stack.pop() {
+            names.insert(edge.role().file_stem());
             if trusted.delegated(&edge).is_some() {
                 continue;
             }
