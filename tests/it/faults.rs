@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
-use wheelseal::repository::{Edit, Repository, RepositoryError, Retention, Unwatched};
+use wheelseal::repository::{Edit, Plan, Repository, RepositoryError, Retention, Unwatched};
 use wheelseal::store::{Content, DirStore, Entry, Object, Store, StoreError, StorePath, Tag};
 use wheelseal::tuf::metadata::TopLevel;
 
@@ -30,17 +30,14 @@ enum Fault {
     Done,
     /// The write is not done, nor is anything after it, reads included.
     Crash,
-    /// The write is done, but nothing after it.
-    CrashAfter,
     /// From this write on the disk is full; deleting works.
     Full,
     /// From this write on the disk is read-only.
     ReadOnly,
 }
 
-/// Faults that strike one write.
-const FAULTS: [Fault; 6] =
-    [Fault::Lost, Fault::Done, Fault::Crash, Fault::CrashAfter, Fault::Full, Fault::ReadOnly];
+/// Faults that may strike at any write. A read-only disk is so from the first write on.
+const FAULTS: [Fault; 4] = [Fault::Lost, Fault::Done, Fault::Crash, Fault::Full];
 
 /// A store that fails at the write number `at`, counted from zero.
 #[derive(Debug)]
@@ -80,10 +77,6 @@ impl<S: Store> FaultStore<S> {
             Fault::Crash if now => {
                 self.crashed.store(true, Ordering::SeqCst);
                 Err(failed(std::io::ErrorKind::Other))
-            }
-            Fault::CrashAfter if now => {
-                self.crashed.store(true, Ordering::SeqCst);
-                work.await.and(Err(failed(std::io::ErrorKind::Other)))
             }
             Fault::Full if since && !delete => Err(failed(std::io::ErrorKind::StorageFull)),
             Fault::ReadOnly if since => Err(failed(std::io::ErrorKind::ReadOnlyFilesystem)),
@@ -130,6 +123,10 @@ impl<S: Store> Store for FaultStore<S> {
     }
 }
 
+async fn two_bins() -> Plan {
+    Plan { bin_count: 2, ..plan().await }
+}
+
 /// The changes under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operation {
@@ -155,7 +152,7 @@ impl Operation {
         if self == Self::Init {
             return Scene::empty();
         }
-        let scene = Scene::new().await;
+        let scene = Scene::of(&two_bins().await, &ALL_KEYS).await;
         let first = [scene.add("alpha", "1.0", "one"), scene.add("beta", "1.0", "one")];
         scene.publish(&first).await.unwrap();
         scene.publish(&[scene.add("alpha", "1.1", "two")]).await.unwrap();
@@ -173,7 +170,7 @@ impl Operation {
 
     async fn run(self, scene: &Scene, store: Arc<dyn Store>) -> Result<(), RepositoryError> {
         if self == Self::Init {
-            let (plan, keys) = (plan().await, keyring(&ALL_KEYS).await);
+            let (plan, keys) = (two_bins().await, keyring(&ALL_KEYS).await);
             return Repository::init(store, &plan, &keys, now(), &Unwatched).await.map(drop);
         }
         let repository = Repository::open(store).await?;
@@ -249,7 +246,8 @@ async fn survive_every_fault(operation: Operation) {
     assert_eq!(outcome, Ok(()), "{operation:?} without a fault");
     clean.assert_sound("without a fault").await;
     let new = View::of(&clean.open().await).await;
-    for (fault, at) in FAULTS.into_iter().flat_map(|fault| (0..writes).map(move |at| (fault, at))) {
+    let faults = FAULTS.into_iter().flat_map(|fault| (0..writes).map(move |at| (fault, at)));
+    for (fault, at) in faults.chain([(Fault::ReadOnly, 0)]) {
         let when = format!("{operation:?}, {fault:?} at write {at} of {writes}");
         let scene = before.copy();
         let (outcome, _) = with_fault(&scene, operation, fault, at).await;

@@ -1,6 +1,9 @@
 //! The one integration binary: what is tested is the library's public face and the built program.
 
+mod architecture;
+mod behaviour;
 mod client;
+mod concurrency;
 mod faults;
 mod golden;
 mod keys;
