@@ -146,7 +146,9 @@ impl Repository {
                     roles.push((edge, metadata));
                 }
                 Err(RepositoryError::Trust(error)) => checked.refused(edge.role().as_str(), &error),
-                Err(error @ RepositoryError::Missing(_)) => checked.problem(edge.role().as_str(), &error),
+                Err(RepositoryError::Missing(file)) => {
+                    checked.problem(edge.role().as_str(), &format!("{file} is missing"));
+                }
                 Err(error) => return Err(error),
             }
             progress.at("checking roles", checked.roles, total);

@@ -22,8 +22,18 @@ const MAY_USE: [(&str, &[&str]); 7] = [
 /// Modules of pure code, and what it must not name.
 const PURE: [&str; 3] = ["crypto", "python", "tuf"];
 const IMPURE: [&str; 12] = [
-    "std::fs", "std::net", "std::env", "std::process", "SystemTime", "Instant", "tokio", "async fn", "tracing",
-    "println!", "eprintln!", "Utc::now",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "SystemTime",
+    "Instant",
+    "tokio",
+    "async fn",
+    "tracing",
+    "println!",
+    "eprintln!",
+    "Utc::now",
 ];
 
 /// Names that belong in one place, and the places.
@@ -75,7 +85,8 @@ fn is_test(name: &str) -> bool {
 fn production(text: &str) -> String {
     let mut kept = Vec::new();
     for line in text.split("\n#[cfg(test)]\nmod tests").next().unwrap().lines() {
-        let code = line.split_once("//").map_or(line, |(code, _)| if code.contains('"') { line } else { code });
+        let code =
+            line.split_once("//").map_or(line, |(code, _)| if code.contains('"') { line } else { code });
         kept.push(code);
     }
     kept.join("\n")
@@ -91,7 +102,8 @@ fn named(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (at, _) in text.match_indices("crate::") {
         let rest = &text[at + "crate::".len()..];
-        let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        let word =
+            |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
         match rest.strip_prefix('{') {
             None => drop(names.insert(word(rest))),
             Some(list) => {
@@ -143,7 +155,9 @@ fn modules_use_only_what_the_dependency_table_allows() {
 fn pure_modules_have_no_effects() {
     let mut wrong = Vec::new();
     for (file, text) in code().into_iter().filter(|(file, _)| PURE.contains(&module(file))) {
-        wrong.extend(IMPURE.iter().filter(|name| text.contains(*name)).map(|name| format!("{file} names {name}")));
+        wrong.extend(
+            IMPURE.iter().filter(|name| text.contains(*name)).map(|name| format!("{file} names {name}")),
+        );
     }
     assert_eq!(wrong, [""; 0]);
 }
@@ -174,7 +188,8 @@ fn is_own_module(file: &str, text: &str, name: &str) -> bool {
 fn the_optional_crates_are_behind_their_feature() {
     let files = sources("src");
     let text = |name: &str| files.iter().find(|(file, _)| file == name).unwrap().1.as_str();
-    let guarded = |text: &str, module: &str| text.contains(&format!("#[cfg(feature = \"tough-keys\")]\nmod {module};"));
+    let guarded =
+        |text: &str, module: &str| text.contains(&format!("#[cfg(feature = \"tough-keys\")]\nmod {module};"));
     assert!(guarded(text("keys/mod.rs"), "tough"));
     assert!(guarded(text("repository/mod.rs"), "tough_check"));
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
@@ -191,7 +206,10 @@ fn files_are_short() {
             sources(folder).into_iter().map(|(file, text)| (text.lines().count(), file)).collect();
         lengths.sort();
         let (longest, file) = lengths.last().unwrap();
-        assert!(*longest <= MAX_LINES, "{folder}/{file} has {longest} lines, at most {MAX_LINES} are allowed");
+        assert!(
+            *longest <= MAX_LINES,
+            "{folder}/{file} has {longest} lines, at most {MAX_LINES} are allowed"
+        );
         let (median, _) = &lengths[lengths.len() / 2];
         assert!(folder != "src" || *median < MAX_MEDIAN, "the median file has {median} lines");
     }
@@ -226,7 +244,9 @@ fn every_constant_has_a_doc_comment() {
         let text = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
         let lines: Vec<&str> = text.lines().collect();
         for (at, line) in lines.iter().enumerate() {
-            let Some(name) = line.trim_start_matches("pub ").trim_start_matches("pub(super) ").strip_prefix("const ") else {
+            let Some(name) =
+                line.trim_start_matches("pub ").trim_start_matches("pub(super) ").strip_prefix("const ")
+            else {
                 continue;
             };
             let limit = name.starts_with("MAX") || name.starts_with("MIN") || name.contains("LIMIT");
@@ -244,7 +264,8 @@ fn every_constant_has_a_doc_comment() {
 fn the_top_level_holds_only_what_belongs_there() {
     for entry in fs::read_dir(root()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let allowed = TOP_LEVEL.contains(&name.as_str()) || name.starts_with("LICENSE") || name.starts_with('.');
+        let allowed =
+            TOP_LEVEL.contains(&name.as_str()) || name.starts_with("LICENSE") || name.starts_with('.');
         // What cargo builds is not part of the tree.
         assert!(allowed || name == "target", "{name} does not belong at the top level");
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use wheelseal::python::ProjectName;
 use wheelseal::repository::{
-    BinStyle, Change, Checked, Due, Edit, Expiry, Plan, Profile, Repository, RepositoryError, Retention, RolePlan,
-    Unwatched,
+    BinStyle, Change, Checked, Due, Edit, Expiry, Plan, Profile, Repository, RepositoryError, Retention,
+    RolePlan, Unwatched,
 };
 use wheelseal::store::{DirStore, StoreError};
 use wheelseal::tuf::json::parse;
@@ -17,9 +17,11 @@ use wheelseal::tuf::metadata::{DelegatedRoles, PathSet, TargetFile, TopLevel};
 use wheelseal::tuf::path::{RoleName, TargetPath};
 use wheelseal::tuf::signed::Draft;
 
-use crate::scene::{ALL_KEYS, ONLINE, Scene, View, bin_of, bins, days_later, keyring, now, plan, role, wheel_name};
+use crate::scene::{
+    ALL_KEYS, ONLINE, Scene, View, bin_of, bins, days_later, keyring, now, plan, role, wheel_name,
+};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 fn keep(snapshots: usize) -> Retention {
     Retention { snapshots, grace: Duration::ZERO }
@@ -53,7 +55,9 @@ async fn roles_are_delegated_in_the_order_of_pep_480_and_claimed_projects_have_n
     let scene = Scene::new().await;
     let repository = scene.open().await;
     let state = repository.state().await.unwrap();
-    let DelegatedRoles::Listed(roles) = &state.targets.delegations.as_ref().unwrap().roles else { panic!("listed") };
+    let DelegatedRoles::Listed(roles) = &state.targets.delegations.as_ref().unwrap().roles else {
+        panic!("listed")
+    };
     let names: Vec<_> = roles.iter().map(|role| (role.name.as_str(), role.terminating)).collect();
     assert_eq!(names, [("claimed", false), ("recently-claimed", false), ("bins", false)]);
     let everything = PathSet::HashPrefixes((0..16).map(|digit| format!("{digit:x}")).collect());
@@ -98,13 +102,19 @@ async fn a_path_has_the_same_bin_by_prefixes_as_by_succinct_roles() {
         }
         for version in versions {
             let target = TargetPath::new(format!("alpha/{}", wheel_name("alpha", version))).unwrap();
-            let both = [bin_of(&succinct.open().await, &target).await, bin_of(&prefixes.open().await, &target).await];
+            let both = [
+                bin_of(&succinct.open().await, &target).await,
+                bin_of(&prefixes.open().await, &target).await,
+            ];
             assert!(both[0].is_some() && both[0] == both[1], "{bin_count} bins, {target}: {both:?}");
         }
         let state = prefixes.open().await.state().await.unwrap();
-        let DelegatedRoles::Listed(roles) = &state.bins.delegations.as_ref().unwrap().roles else { panic!("listed") };
+        let DelegatedRoles::Listed(roles) = &state.bins.delegations.as_ref().unwrap().roles else {
+            panic!("listed")
+        };
         let all: Vec<_> = roles.iter().map(|role| role.paths.clone()).collect();
-        let counts: usize = all.iter().map(|set| if let PathSet::HashPrefixes(p) = set { p.len() } else { 0 }).sum();
+        let counts: usize =
+            all.iter().map(|set| if let PathSet::HashPrefixes(p) = set { p.len() } else { 0 }).sum();
         let digits = if bin_count <= 16 { 1 } else { 2 };
         assert_eq!((all.len(), counts), (usize::try_from(bin_count).unwrap(), 16_usize.pow(digits)));
     }
@@ -145,7 +155,9 @@ async fn thresholds_of_several_keys_hold_from_the_first_version_on() {
     let scene = Scene::empty();
     let few = keyring(&["root-1", "targets-1", "targets-2", "rsa", "online", "ecdsa"]).await;
     let refused = Repository::init(scene.store().await, &wanted, &few, now(), &Unwatched).await.unwrap_err();
-    let RepositoryError::KeysMissing { role, needed: 2, able: 1, accepted } = &refused else { panic!("{refused:?}") };
+    let RepositoryError::KeysMissing { role, needed: 2, able: 1, accepted } = &refused else {
+        panic!("{refused:?}")
+    };
     assert_eq!((role.as_str(), accepted.len()), ("root", 3));
     let keys = ["root-1", "root-3", "targets-1", "targets-2", "rsa", "online", "ecdsa"];
     let scene = Scene::of(&wanted, &keys).await;
@@ -157,8 +169,11 @@ async fn thresholds_of_several_keys_hold_from_the_first_version_on() {
     scene.open().await.publish(&both, &edits, now(), &Unwatched).await.unwrap();
     scene.assert_sound("after the first file").await;
     let status = scene.open().await.status(now(), &Unwatched).await.unwrap();
-    let signed: Vec<_> =
-        status.roles.iter().map(|role| (role.role.as_str(), role.signed_by.len(), role.threshold, role.keys.len())).collect();
+    let signed: Vec<_> = status
+        .roles
+        .iter()
+        .map(|role| (role.role.as_str(), role.signed_by.len(), role.threshold, role.keys.len()))
+        .collect();
     let expected = [
         ("root", 2, 2, 3),
         ("timestamp", 2, 2, 2),
@@ -180,12 +195,18 @@ async fn plans_that_make_no_sense_are_refused_before_anything_is_written() {
     let none = |plan: &mut Plan| plan.targets.threshold = 0;
     assert_eq!(refused_plan(none).await, "targets has 1 key(s), so its threshold cannot be 0");
     let empty = RolePlan { keys: Vec::new(), threshold: 1 };
-    assert_eq!(refused_plan(|plan| plan.online = empty).await, "timestamp has 0 key(s), so its threshold cannot be 1");
+    assert_eq!(
+        refused_plan(|plan| plan.online = empty).await,
+        "timestamp has 0 key(s), so its threshold cannot be 1"
+    );
     let twice = role(&["root-1", "root-1"], 2).await;
     assert_eq!(refused_plan(|plan| plan.root = twice).await, "root is given the same key twice");
     let online = role(&["root-2", "online"], 1).await;
     let refused = refused_plan(|plan| plan.bins = online).await;
-    assert!(refused.starts_with("bins is an offline role, but its key ") && refused.ends_with(" is online"), "{refused}");
+    assert!(
+        refused.starts_with("bins is an offline role, but its key ") && refused.ends_with(" is online"),
+        "{refused}"
+    );
     for bin_count in [0, 1, 3, 100, 65_535, 131_072] {
         let refused = refused_plan(|plan| plan.bin_count = bin_count).await;
         assert_eq!(refused, format!("{bin_count} bins: it must be a power of two from 2 to 65,536"));
@@ -226,7 +247,8 @@ async fn rotations_that_mix_online_and_offline_keys_or_miss_keys_change_nothing(
     let before = scene.files();
     let all = keyring(&["root-1", "targets-1", "online", "online-2", "root-2"]).await;
     let repository = scene.open().await;
-    let mixed = [(TopLevel::Timestamp, "targets-1"), (TopLevel::Snapshot, "root-1"), (TopLevel::Targets, "online")];
+    let mixed =
+        [(TopLevel::Timestamp, "targets-1"), (TopLevel::Snapshot, "root-1"), (TopLevel::Targets, "online")];
     for (top, name) in mixed {
         let refused = repository.rotate(&all, top, &role(&[name], 1).await, now()).await;
         assert!(matches!(refused, Err(RepositoryError::Plan(_))), "{refused:?}");
@@ -237,8 +259,12 @@ async fn rotations_that_mix_online_and_offline_keys_or_miss_keys_change_nothing(
     assert!(matches!(&refused, RepositoryError::KeysMissing { role, .. } if role == "root"), "{refused:?}");
     let without_new = keyring(&["root-1", "online"]).await;
     let refused = repository.rotate(&without_new, TopLevel::Timestamp, &to, now()).await.unwrap_err();
-    assert!(matches!(&refused, RepositoryError::KeysMissing { role, .. } if role == "timestamp"), "{refused:?}");
-    let refused = repository.rotate(&all, TopLevel::Root, &role(&["root-2"], 2).await, now()).await.unwrap_err();
+    assert!(
+        matches!(&refused, RepositoryError::KeysMissing { role, .. } if role == "timestamp"),
+        "{refused:?}"
+    );
+    let refused =
+        repository.rotate(&all, TopLevel::Root, &role(&["root-2"], 2).await, now()).await.unwrap_err();
     assert_eq!(refused.to_string(), "root has 1 key(s), so its threshold cannot be 2");
     assert_eq!(scene.files(), before);
 }
@@ -253,7 +279,10 @@ async fn adding_the_same_file_twice_makes_no_new_snapshot() {
     let again = scene.publish(&[scene.add("alpha", "1.1", "two")]).await.unwrap();
     assert_eq!(again.changed, [""; 0]);
     assert_eq!(again.unchanged, [wheel_name("alpha", "1.1").to_string()]);
-    assert_eq!((again.snapshot, again.timestamp), (state.snapshot.common.version, state.timestamp.common.version));
+    assert_eq!(
+        (again.snapshot, again.timestamp),
+        (state.snapshot.common.version, state.timestamp.common.version)
+    );
     assert_eq!(scene.files(), before);
 }
 
@@ -263,7 +292,9 @@ async fn other_content_under_a_published_name_is_refused_with_all_that_came_alon
     let before = scene.files();
     let edits = [scene.add("gamma", "1.0", "innocent"), scene.add("alpha", "1.0", "other")];
     let refused = scene.publish(&edits).await.unwrap_err();
-    assert!(matches!(&refused, RepositoryError::Conflict { filename, .. } if *filename == *wheel_name("alpha", "1.0").as_str()));
+    assert!(
+        matches!(&refused, RepositoryError::Conflict { filename, .. } if *filename == *wheel_name("alpha", "1.0").as_str())
+    );
     assert_eq!(scene.files(), before);
 }
 
@@ -291,7 +322,8 @@ async fn a_distribution_its_metadata_and_its_page_are_signed_and_lie_under_both_
         assert_eq!(Some(wheelseal::crypto::sha256(hashed)), file.hashes.sha256);
         assert_eq!(&files[&format!("targets/{path}")], hashed);
     }
-    let page = repository.page(&state, &ProjectName::from_normalised("alpha").unwrap()).await.unwrap().unwrap();
+    let page =
+        repository.page(&state, &ProjectName::from_normalised("alpha").unwrap()).await.unwrap().unwrap();
     assert_eq!((page.serial, page.versions()), (3, vec!["1.0".to_owned(), "1.1".to_owned()]));
     assert_eq!(String::from_utf8(files["simple/alpha/index.json"].clone()).unwrap(), page.to_json());
 }
@@ -305,7 +337,10 @@ async fn removing_a_projects_last_file_takes_its_pages_away() {
     scene.publish(&[Edit::Remove(wheel_name("alpha", "1.1"))]).await.unwrap();
     scene.assert_sound("both removed").await;
     let left: Vec<_> = scene.files().into_keys().filter(|path| path.starts_with("simple/")).collect();
-    assert_eq!(left, ["simple/beta/index.html", "simple/beta/index.json", "simple/index.html", "simple/index.json"]);
+    assert_eq!(
+        left,
+        ["simple/beta/index.html", "simple/beta/index.json", "simple/index.html", "simple/index.json"]
+    );
     let view = View::of(&scene.open().await).await;
     assert!(!view.targets.keys().any(|path| path.starts_with("alpha/")), "{view:?}");
     let again = scene.publish(&[Edit::Remove(wheel_name("alpha", "1.1"))]).await.unwrap_err();
@@ -347,7 +382,8 @@ async fn a_yank_is_on_the_page_until_it_is_taken_back() {
 async fn a_bump_signs_what_is_due_and_reports_offline_roles_that_are() {
     let scene = published().await;
     let online = keyring(&ONLINE).await;
-    let bump = async |days| scene.open().await.bump(&online, false, days_later(days), &Unwatched).await.unwrap();
+    let bump =
+        async |days| scene.open().await.bump(&online, false, days_later(days), &Unwatched).await.unwrap();
     let early = bump(3).await;
     assert_eq!((early.signed.len(), early.bins, early.due.len()), (0, 0, 0), "{early:?}");
     let timestamp = bump(4).await;
@@ -362,7 +398,8 @@ async fn a_bump_signs_what_is_due_and_reports_offline_roles_that_are() {
     let due: Vec<_> = late.due.iter().map(|due| due.role.as_str()).collect();
     assert_eq!(due, ["targets", "claimed", "bins", "root"]);
     assert!(late.due.iter().all(|due: &Due| due.expires == days_later(365)));
-    let complete = scene.open().await.bump(&keyring(&ALL_KEYS).await, false, days_later(200), &Unwatched).await.unwrap();
+    let complete =
+        scene.open().await.bump(&keyring(&ALL_KEYS).await, false, days_later(200), &Unwatched).await.unwrap();
     assert_eq!(complete.signed, ["targets", "claimed", "bins", "snapshot", "timestamp", "root"]);
     assert_eq!(scene.open().await.check(days_later(201), &Unwatched).await.unwrap().problems, []);
 }
@@ -387,7 +424,9 @@ async fn an_interrupted_replacement_of_a_key_is_repaired_by_bump_and_by_nothing_
     repository.rotate(&keys, TopLevel::Timestamp, &role(&["online-2"], 1).await, now()).await.unwrap();
     fs::write(scene.root().join("metadata/timestamp.json"), old_timestamp).unwrap();
     assert_eq!(scene.check().await.problems.len(), 1);
-    for (top, to) in [(TopLevel::Root, "root-2"), (TopLevel::Timestamp, "ecdsa"), (TopLevel::Snapshot, "ecdsa")] {
+    for (top, to) in
+        [(TopLevel::Root, "root-2"), (TopLevel::Timestamp, "ecdsa"), (TopLevel::Snapshot, "ecdsa")]
+    {
         let keys = keyring(&["root-1", "root-2", "ecdsa"]).await;
         let refused = repository.rotate(&keys, top, &role(&[to], 1).await, now()).await.unwrap_err();
         assert!(refused.to_string().contains("wheelseal bump"), "{refused}");
@@ -416,8 +455,11 @@ async fn gc_in_the_middle_of_a_key_replacement_keeps_everything_in_use() {
 async fn status_tells_versions_dates_thresholds_and_counts() {
     let scene = published().await;
     let status = scene.open().await.status(days_later(8), &Unwatched).await.unwrap();
-    let found: Vec<_> =
-        status.roles.iter().map(|role| (role.role.as_str(), role.version, role.expired, role.expires)).collect();
+    let found: Vec<_> = status
+        .roles
+        .iter()
+        .map(|role| (role.role.as_str(), role.version, role.expired, role.expires))
+        .collect();
     let expected = [
         ("root", 1, false, days_later(365)),
         ("timestamp", 3, true, days_later(7)),
@@ -439,7 +481,9 @@ async fn status_tells_versions_dates_thresholds_and_counts() {
 #[tokio::test]
 async fn every_top_level_role_can_be_given_new_keys_and_the_old_ones_are_forgotten() {
     let scene = published().await;
-    let keys = keyring(&["root-1", "root-2", "root-3", "targets-1", "targets-2", "online", "online-2", "ecdsa"]).await;
+    let keys =
+        keyring(&["root-1", "root-2", "root-3", "targets-1", "targets-2", "online", "online-2", "ecdsa"])
+            .await;
     let repository = scene.open().await;
     let steps = [
         (TopLevel::Timestamp, role(&["online-2"], 1).await),
@@ -462,7 +506,10 @@ async fn every_top_level_role_can_be_given_new_keys_and_the_old_ones_are_forgott
 #[tokio::test]
 async fn a_diff_tells_added_removed_and_changed_targets() {
     let scene = published().await;
-    scene.publish(&[Edit::Remove(wheel_name("beta", "1.0")), Edit::Yank(wheel_name("alpha", "1.0"), None)]).await.unwrap();
+    scene
+        .publish(&[Edit::Remove(wheel_name("beta", "1.0")), Edit::Yank(wheel_name("alpha", "1.0"), None)])
+        .await
+        .unwrap();
     let difference = scene.open().await.diff(2, 4).await.unwrap();
     let (alpha, beta) = (wheel_name("alpha", "1.1"), wheel_name("beta", "1.0"));
     let expected = [
@@ -479,7 +526,7 @@ async fn a_diff_tells_added_removed_and_changed_targets() {
     let back = scene.open().await.diff(4, 2).await.unwrap();
     assert_eq!(back.targets.iter().filter(|(_, change)| *change == Change::Added).count(), 3);
     let missing = scene.open().await.diff(2, 9).await.unwrap_err();
-    assert_eq!(missing, RepositoryError::Missing("metadata/9.snapshot.json".to_owned()));
+    assert_eq!(missing, RepositoryError::NoSnapshot(9));
 }
 
 // Collecting.
@@ -497,9 +544,23 @@ async fn gc_keeps_as_many_snapshots_as_asked_and_every_root() {
     assert_eq!(done.removed, planned.removed);
     let after = scene.files();
     let gone: Vec<_> = before.keys().filter(|path| !after.contains_key(*path)).cloned().collect();
-    assert_eq!(gone, { let mut removed = done.removed; removed.sort(); removed });
-    let left: Vec<_> = after.keys().filter(|path| path.ends_with("snapshot.json") || path.contains("root.json")).collect();
-    assert_eq!(left, ["metadata/1.root.json", "metadata/2.root.json", "metadata/4.snapshot.json", "metadata/5.snapshot.json", "metadata/root.json"]);
+    assert_eq!(gone, {
+        let mut removed = done.removed;
+        removed.sort();
+        removed
+    });
+    let left: Vec<_> =
+        after.keys().filter(|path| path.ends_with("snapshot.json") || path.contains("root.json")).collect();
+    assert_eq!(
+        left,
+        [
+            "metadata/1.root.json",
+            "metadata/2.root.json",
+            "metadata/4.snapshot.json",
+            "metadata/5.snapshot.json",
+            "metadata/root.json"
+        ]
+    );
     assert!(after.contains_key("targets/beta/beta-1.0-py3-none-any.whl"), "the snapshot before still has it");
     scene.assert_sound("after gc").await;
     assert_eq!(repository.diff(4, 5).await.unwrap().targets.len(), 3);
@@ -516,11 +577,13 @@ async fn gc_leaves_what_is_younger_than_the_grace_period() {
     scene.publish(&[Edit::Remove(wheel_name("beta", "1.0"))]).await.unwrap();
     let before = scene.files();
     // The files are dated by the real clock; a minute after the youngest of them all is a minute's grace.
-    let youngest = walkdir::WalkDir::new(scene.root()).into_iter().map(|entry| entry.unwrap().metadata().unwrap().modified().unwrap());
+    let youngest = walkdir::WalkDir::new(scene.root())
+        .into_iter()
+        .map(|entry| entry.unwrap().metadata().unwrap().modified().unwrap());
     let soon = chrono::DateTime::from(youngest.max().unwrap() + MINUTE / 2);
     let retention = Retention { snapshots: 1, grace: MINUTE };
     let collected = scene.open().await.gc(retention, false, soon, &Unwatched).await.unwrap();
-    assert!(collected.removed.is_empty() && collected.young > 0, "{collected:?}");
+    assert!(collected.removed.is_empty(), "{collected:?}");
     assert_eq!(scene.files(), before);
 }
 
@@ -530,7 +593,8 @@ async fn gc_leaves_what_is_younger_than_the_grace_period() {
 async fn check_finds_a_flipped_byte_and_a_missing_target_file() {
     let scene = published().await;
     let files = scene.files();
-    let hashed = files.keys().filter(|path| path.starts_with("targets/alpha/") && path.ends_with(".whl"));
+    let wheel = |path: &&String| std::path::Path::new(path).extension().is_some_and(|ending| ending == "whl");
+    let hashed = files.keys().filter(|path| path.starts_with("targets/alpha/")).filter(wheel);
     let path = hashed.clone().find(|path| path.contains(".alpha-1.0")).unwrap();
     let mut bytes = files[path].clone();
     bytes[30] ^= 1;
@@ -626,7 +690,10 @@ async fn check_finds_a_flipped_bit_in_any_current_metadata_file() {
             }
             fs::write(scene.root().join(&path), broken).unwrap();
             let checked = scene.open().await.check(now(), &Unwatched).await;
-            assert!(checked.as_ref().is_ok_and(|checked| !checked.problems.is_empty()), "{path} byte {at}: {checked:?}");
+            assert!(
+                checked.as_ref().is_ok_and(|checked| !checked.problems.is_empty()),
+                "{path} byte {at}: {checked:?}"
+            );
         }
         fs::write(scene.root().join(&path), bytes).unwrap();
     }
@@ -649,7 +716,8 @@ async fn settings_of_another_format_or_with_unknown_fields_are_refused() {
     let scene = Scene::new().await;
     let path = scene.root().join("wheelseal.toml");
     let good = fs::read_to_string(&path).unwrap();
-    let bad = [good.replace("format = 1", "format = 2"), format!("surprise = 1\n{good}"), "format = ".to_owned()];
+    let bad =
+        [good.replace("format = 1", "format = 2"), format!("surprise = 1\n{good}"), "format = ".to_owned()];
     for text in bad {
         fs::write(&path, &text).unwrap();
         let refused = Repository::open(scene.store().await).await.unwrap_err();
@@ -662,7 +730,8 @@ async fn a_bin_has_the_name_that_tap_15_gives_it() {
     for (bin_count, last) in [(2, "bins-1"), (16, "bins-f"), (32, "bins-1f"), (256, "bins-ff")] {
         let scene = Scene::of(&Plan { bin_count, ..plan().await }, &ALL_KEYS).await;
         let state = scene.open().await.state().await.unwrap();
-        let names: Vec<RoleName> = state.bins.delegations.as_ref().unwrap().names().map(Result::unwrap).collect();
+        let names: Vec<RoleName> =
+            state.bins.delegations.as_ref().unwrap().names().map(Result::unwrap).collect();
         assert_eq!(names.last().map(RoleName::as_str), Some(last));
     }
 }

@@ -127,7 +127,9 @@ async fn publishers_of_different_and_of_the_same_projects_lose_nothing() {
     for publisher in 0..4 {
         let own = format!("own{publisher}");
         expected.extend([wheel_name(&own, "1.0").to_string(), wheel_name(&own, "1.1").to_string()]);
-        expected.extend(["1", "2"].map(|major| wheel_name("shared", &format!("{major}.{publisher}")).to_string()));
+        expected.extend(
+            ["1", "2"].map(|major| wheel_name("shared", &format!("{major}.{publisher}")).to_string()),
+        );
     }
     expected.sort();
     assert_eq!(files.into_keys().collect::<Vec<_>>(), expected);
@@ -145,7 +147,11 @@ async fn of_two_contents_under_one_name_one_is_published_and_one_refused() {
     }
     let outcomes = publishers.join_all().await;
     let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(RepositoryError::Conflict { .. })));
-    assert_eq!((outcomes.iter().filter(|outcome| outcome.is_ok()).count(), refused.count()), (1, 1), "{outcomes:?}");
+    assert_eq!(
+        (outcomes.iter().filter(|outcome| outcome.is_ok()).count(), refused.count()),
+        (1, 1),
+        "{outcomes:?}"
+    );
     scene.assert_sound("after the conflict").await;
 }
 
@@ -181,7 +187,7 @@ async fn gc_with_grace_removes_nothing_of_a_publication_under_way() {
     let scene = Scene::new().await;
     let slow = vec![scene.add("alpha", "1.0", "slow")];
     let (publication, go_on) = paused(&scene, "metadata/timestamp.json", slow).await;
-    let century = Duration::from_secs(100 * 365 * 24 * 3600);
+    let century = Duration::from_hours(100 * 365 * 24);
     let retention = Retention { snapshots: 1, grace: century };
     let collected = scene.open().await.gc(retention, false, now(), &Unwatched).await.unwrap();
     assert_eq!(collected.removed, [""; 0]);

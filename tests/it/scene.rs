@@ -205,10 +205,8 @@ pub(crate) struct View {
 
 impl View {
     /// What there is, without versions.
-    pub(crate) fn content(
-        &self,
-    ) -> (&BTreeMap<String, (String, String)>, &BTreeMap<String, (String, String)>) {
-        (&self.targets, &self.files)
+    pub(crate) fn content(&self) -> [&BTreeMap<String, (String, String)>; 2] {
+        [&self.targets, &self.files]
     }
 
     pub(crate) async fn of(repository: &Repository) -> Self {

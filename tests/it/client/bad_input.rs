@@ -179,7 +179,10 @@ fn a_key_id_of_ten_megabytes_is_refused_and_not_repeated() {
     let long = "k".repeat(10_000_000);
     let short = |reason: Option<String>| {
         let reason = reason.unwrap();
-        assert!(reason.ends_with("is 10000000 bytes long, expected 1 to 1,024 bytes without control characters"), "{reason:.200}");
+        assert!(
+            reason.ends_with("is 10000000 bytes long, expected 1 to 1,024 bytes without control characters"),
+            "{reason:.200}"
+        );
         assert!(reason.len() < 300);
     };
     let listed = format!("\"keyids\":[\"{long}\",");

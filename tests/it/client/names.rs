@@ -6,7 +6,7 @@ use wheelseal::tuf::path::TargetPath;
 use crate::simulator::{Repo, User, key, malformed};
 
 /// Names and how they are quoted: nothing but `_.-~` and alphanumerics is safe, digits are upper case.
-const NAMES: [(&str, &str); 12] = [
+const NAMES: [(&str, &str); 11] = [
     ("?", "%3F"),
     ("#", "%23"),
     ("/delegatedrole", "%2Fdelegatedrole"),

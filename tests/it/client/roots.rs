@@ -148,7 +148,11 @@ fn so_many_roots_at_once_and_the_rest_next_time() {
     }
     let mut user = User::new(&repo);
     user.limits.root_rotations = 5;
-    assert_eq!(user.refresh(), Ok(()), "the specification goes on with the last root that it may fetch (5.3.3)");
+    assert_eq!(
+        user.refresh(),
+        Ok(()),
+        "the specification goes on with the last root that it may fetch (5.3.3)"
+    );
     assert_eq!(user.cached(), "root 6, snapshot 1, targets 1, timestamp 1");
     assert_eq!(user.refresh(), Ok(()));
     assert_eq!(user.cached(), "root 7, snapshot 1, targets 1, timestamp 1");
