@@ -1,0 +1,73 @@
+"""A loopback HTTP server that can tell afterwards what it was asked for."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Callable, Optional
+from urllib.parse import unquote
+
+# The path of a request without its first slash, quoted as it came, to the body of the answer. None: 404.
+Lookup = Callable[[str], Optional[bytes]]
+
+
+def folder(base: Path) -> Lookup:
+    """Files below a folder, and index.html for its folders."""
+
+    def lookup(path: str) -> bytes | None:
+        file = base / unquote(path)
+        if path.endswith("/") or not path:
+            file = file / "index.html"
+        return file.read_bytes() if file.is_file() else None
+
+    return lookup
+
+
+class Server:
+    """Serves until closed. HTTP/1.0, one thread for each connection, every path once more in `requests`."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self.requests: list[str] = []
+        requests = self.requests
+
+        class Handler(BaseHTTPRequestHandler):
+            """Answers GET alone: no client here may need anything else."""
+
+            def do_GET(self) -> None:
+                path = self.path[1:]
+                requests.append(path)
+                body = lookup(path)
+                if body is None:
+                    self.send_error(404)
+                    return
+                self.send_response(200)
+                page = not path or path.endswith(("/", ".html"))
+                self.send_header("Content-Type", "text/html" if page else "application/octet-stream")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Quiet: `requests` has it."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a slash at the end."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def taken(self) -> list[str]:
+        """The requests since this was last asked."""
+        requests = list(self.requests)
+        self.requests.clear()
+        return requests
+
+    def close(self) -> None:
+        """Stops it, and waits until it has."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
