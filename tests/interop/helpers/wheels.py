@@ -1,0 +1,55 @@
+"""Distributions made by hand: small, valid, and with the names nobody publishes but everybody must take."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+
+def _metadata(name: str, version: str, requires_python: str | None) -> str:
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    if requires_python is not None:
+        lines.append(f"Requires-Python: {requires_python}")
+    return "\n".join(lines) + "\n"
+
+
+def wheel(
+    folder: Path, name: str, version: str, *, requires_python: str | None = None, text: str = "", tag: str = "py3-none-any"
+) -> Path:
+    """Writes a wheel that pip installs. Its one module says its version, and `text`."""
+    module = name.replace("-", "_").replace(".", "_")
+    info = f"{module}-{version}.dist-info"
+    files = {
+        f"{module}.py": f"VERSION = {version!r}\nTEXT = {text!r}\n",
+        f"{info}/METADATA": _metadata(name, version, requires_python),
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: {tag}\n",
+    }
+    record = ""
+    for path, content in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest()).rstrip(b"=").decode()
+        record += f"{path},sha256={digest},{len(content.encode())}\n"
+    files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    out = folder / f"{module}-{version}-{tag}.whl"
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, content in files.items():
+            archive.writestr(path, content)
+    return out
+
+
+def sdist(folder: Path, name: str, version: str) -> Path:
+    """Writes a source distribution."""
+    top = f"{name.replace('-', '_')}-{version}"
+    project = f'[build-system]\nrequires = ["setuptools"]\n[project]\nname = "{name}"\nversion = "{version}"\n'
+    folder.mkdir(parents=True, exist_ok=True)
+    out = folder / f"{top}.tar.gz"
+    with tarfile.open(out, "w:gz") as archive:
+        for path, text in {"PKG-INFO": _metadata(name, version, None), "pyproject.toml": project}.items():
+            member = tarfile.TarInfo(f"{top}/{path}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return out
