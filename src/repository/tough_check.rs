@@ -16,6 +16,7 @@ use url::Url;
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout, path};
 use crate::store::Store;
 use crate::tuf::metadata::DelegatedRoles;
+use crate::tuf::path::TargetPath;
 
 /// Its name in reports.
 const TOUGH: &str = "tough";
@@ -88,7 +89,7 @@ impl Transport for StoreTransport {
         };
         let at = percent_encoding::percent_decode_str(url.path().trim_start_matches('/')).decode_utf8();
         let at = at.map_err(|_| TransportError::new(TransportErrorKind::Other, url.as_str()))?;
-        let at = path(at).map_err(other)?;
+        let at = path(specified(at.into_owned())).map_err(other)?;
         let opened = self.store.open(&at).await.map_err(|error| other(error.into()))?;
         let Some(mut reader) = opened else {
             return Err(TransportError::new(TransportErrorKind::FileNotFound, url.as_str()));
@@ -114,5 +115,18 @@ impl Transport for StoreTransport {
             }
         });
         Ok(Box::pin(stream::poll_fn(move |context| receiver.poll_recv(context))))
+    }
+}
+
+/// Where the specification (6.2) puts what tough asks for: the hash stands before a target's file name. tough puts it
+/// before the whole path, folders included.
+fn specified(at: String) -> String {
+    let target = at.strip_prefix(layout::TARGETS).and_then(|rest| rest.strip_prefix('/'));
+    match target.and_then(|target| target.split_once('.')) {
+        Some((hash, path)) => match TargetPath::new(path) {
+            Ok(path) => format!("{}/{}", layout::TARGETS, path.location(Some(hash))),
+            Err(_) => at,
+        },
+        None => at,
     }
 }
