@@ -48,7 +48,7 @@ class Wheelseal:
             command = [faketime, "-f", at, *command]
         done = subprocess.run(
             command,
-            env={**clean_environment(), **xdg, "DONT_FAKE_MONOTONIC": "1", **self.env, **(env or {})},
+            env={**clean_environment(), **xdg, **self.env, **(env or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
