@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable
 
 import pytest
-
 from helpers.conformance import Client
 from helpers.server import Lookup, Server
 from helpers.tufrepo import TufRepo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from typing import Callable
 
 import pytest
 from helpers.conformance import Client
@@ -119,7 +120,7 @@ def test_several_targets_stop_at_the_first_that_fails(repo: TufRepo, client: Cli
     assert list(client.downloaded().values()) == [b"first"]
 
 
-def test_without_consistent_snapshots_the_name_has_no_hash(new_client) -> None:
+def test_without_consistent_snapshots_the_name_has_no_hash(new_client: Callable[[TufRepo], Client]) -> None:
     repo = TufRepo(consistent=False)
     repo.add_target("targets", "dir/file", b"content")
     repo.update("targets")

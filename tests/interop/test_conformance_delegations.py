@@ -19,17 +19,35 @@ GRAPHS: list[tuple[str, list[Edge], list[str]]] = [
     ("two, in their order", [("targets", "b", ALL, False), ("targets", "a", ALL, False)], ["b", "a"]),
     (
         "children before siblings",
-        [("targets", "a", ALL, False), ("targets", "b", ALL, False), ("a", "c", ALL, False), ("c", "d", ALL, False)],
+        [
+            ("targets", "a", ALL, False),
+            ("targets", "b", ALL, False),
+            ("a", "c", ALL, False),
+            ("c", "d", ALL, False),
+        ],
         ["a", "c", "d", "b"],
     ),
     (
         "a diamond: the second way to a role is not gone",
-        [("targets", "a", ALL, False), ("targets", "b", ALL, False), ("a", "c", ALL, False), ("b", "c", ALL, False)],
+        [
+            ("targets", "a", ALL, False),
+            ("targets", "b", ALL, False),
+            ("a", "c", ALL, False),
+            ("b", "c", ALL, False),
+        ],
         ["a", "c", "b"],
     ),
-    ("a circle ends", [("targets", "a", ALL, False), ("a", "b", ALL, False), ("b", "a", ALL, False)], ["a", "b"]),
+    (
+        "a circle ends",
+        [("targets", "a", ALL, False), ("a", "b", ALL, False), ("b", "a", ALL, False)],
+        ["a", "b"],
+    ),
     ("to itself", [("targets", "a", ALL, False), ("a", "a", ALL, False)], ["a"]),
-    ("patterns that do not match", [("targets", "a", ["other*"], False), ("targets", "b", ["fi?e"], False)], ["b"]),
+    (
+        "patterns that do not match",
+        [("targets", "a", ["other*"], False), ("targets", "b", ["fi?e"], False)],
+        ["b"],
+    ),
     ("no pattern", [("targets", "a", [], False), ("targets", "b", ALL, False)], ["b"]),
     ("terminating ends the search", [("targets", "a", ALL, True), ("targets", "b", ALL, False)], ["a"]),
     (
@@ -39,7 +57,12 @@ GRAPHS: list[tuple[str, list[Edge], list[str]]] = [
     ),
     (
         "terminating deep down ends everything",
-        [("targets", "a", ALL, False), ("targets", "b", ALL, False), ("a", "c", ALL, True), ("a", "d", ALL, False)],
+        [
+            ("targets", "a", ALL, False),
+            ("targets", "b", ALL, False),
+            ("a", "c", ALL, True),
+            ("a", "d", ALL, False),
+        ],
         ["a", "c"],
     ),
     ("terminating, but not for this", [("targets", "a", ["x"], True), ("targets", "b", ALL, False)], ["b"]),
@@ -62,7 +85,9 @@ def roles_asked(client: Client) -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "edges", "order"), GRAPHS, ids=[row[0] for row in GRAPHS])
-def test_order_of_the_search(repo: TufRepo, client: Client, name: str, edges: list[Edge], order: list[str]) -> None:
+def test_order_of_the_search(
+    repo: TufRepo, client: Client, name: str, edges: list[Edge], order: list[str]
+) -> None:
     build(repo, edges)
     assert client.download("file") == 1
     assert roles_asked(client) == order

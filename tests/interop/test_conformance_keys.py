@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 from helpers.conformance import Client
@@ -42,7 +42,13 @@ def signers() -> dict[int, CryptoSigner]:
 
 
 @pytest.mark.parametrize(("name", "chain", "trusted"), ROTATIONS, ids=[row[0] for row in ROTATIONS])
-def test_root_rotation(new_client: Any, signers: dict[int, CryptoSigner], name: str, chain: Any, trusted: int) -> None:
+def test_root_rotation(
+    new_client: Callable[[TufRepo], Client],
+    signers: dict[int, CryptoSigner],
+    name: str,
+    chain: Any,
+    trusted: int,
+) -> None:
     repo = TufRepo()
     for version, (keys, threshold, signed_by) in enumerate(chain, 1):
         for keyid in list(repo.root.roles["root"].keyids):
@@ -83,7 +89,9 @@ def test_many_roots_are_followed_in_order(repo: TufRepo, client: Client) -> None
 
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
 @pytest.mark.parametrize(("signatures", "code"), [(1, 1), (2, 0), (3, 0)])
-def test_threshold_two_of_three(new_client: Any, role: str, signatures: int, code: int) -> None:
+def test_threshold_two_of_three(
+    new_client: Callable[[TufRepo], Client], role: str, signatures: int, code: int
+) -> None:
     repo = TufRepo()
     repo.add_key(role)
     repo.add_key(role)
@@ -109,7 +117,9 @@ def alias(repo: TufRepo, role: str, count: int) -> None:
 
 @pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
 @pytest.mark.parametrize(("threshold", "code"), [(1, 0), (2, 1)])
-def test_one_key_under_many_ids_counts_once(new_client: Any, role: str, threshold: int, code: int) -> None:
+def test_one_key_under_many_ids_counts_once(
+    new_client: Callable[[TufRepo], Client], role: str, threshold: int, code: int
+) -> None:
     repo = TufRepo()
     alias(repo, role, 4)
     repo.root.roles[role].threshold = threshold
@@ -119,7 +129,7 @@ def test_one_key_under_many_ids_counts_once(new_client: Any, role: str, threshol
     assert client.refresh() == code, client.said
 
 
-def test_a_key_id_listed_twice_counts_once(new_client: Any) -> None:
+def test_a_key_id_listed_twice_counts_once(new_client: Callable[[TufRepo], Client]) -> None:
     repo = TufRepo()
     signed = {**repo.root.to_dict(), "version": 2}
     signed["roles"]["timestamp"].update(keyids=signed["roles"]["timestamp"]["keyids"] * 2, threshold=2)
@@ -138,7 +148,7 @@ def test_unknown_keys_do_not_harm(repo: TufRepo, client: Client) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
-def test_each_kind_of_key(new_client: Any, kind: str) -> None:
+def test_each_kind_of_key(new_client: Callable[[TufRepo], Client], kind: str) -> None:
     repo = TufRepo(new_key=getattr(CryptoSigner, f"generate_{kind}"))
     repo.add_target("targets", "file", b"content")
     repo.update("targets")

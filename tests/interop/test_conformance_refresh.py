@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 import pytest
 from helpers.conformance import Client
 from helpers.tufrepo import TufRepo, in_days
 
-FIRST = ["metadata/2.root.json", "metadata/timestamp.json", "metadata/1.snapshot.json", "metadata/1.targets.json"]
+FIRST = [
+    "metadata/2.root.json",
+    "metadata/timestamp.json",
+    "metadata/1.snapshot.json",
+    "metadata/1.targets.json",
+]
 NOTHING_NEW = ["metadata/2.root.json", "metadata/timestamp.json"]
 
 
@@ -59,7 +66,7 @@ def test_only_what_changed_is_asked_for(repo: TufRepo, client: Client) -> None:
     assert client.trusted() == served(repo)
 
 
-def test_without_consistent_snapshots_names_have_no_version(new_client) -> None:
+def test_without_consistent_snapshots_names_have_no_version(new_client: Callable[[TufRepo], Client]) -> None:
     repo = TufRepo(consistent=False)
     client = new_client(repo)
     assert client.refresh() == 0, client.said
@@ -73,7 +80,9 @@ def test_a_repository_that_cannot_be_reached_is_an_error(repo: TufRepo, client: 
 
 
 @pytest.mark.parametrize("file", ["1.snapshot.json", "1.targets.json"])
-def test_a_missing_file_is_an_error_and_what_was_verified_stays(repo: TufRepo, client: Client, file: str) -> None:
+def test_a_missing_file_is_an_error_and_what_was_verified_stays(
+    repo: TufRepo, client: Client, file: str
+) -> None:
     body = repo.files.pop(f"metadata/{file}")
     assert client.refresh() == 1
     repo.files[f"metadata/{file}"] = body
@@ -152,7 +161,9 @@ def test_a_role_never_disappears_from_snapshot(repo: TufRepo, client: Client) ->
 
 
 @pytest.mark.parametrize("rotated", ["timestamp", "snapshot"])
-def test_new_keys_recover_from_a_version_that_was_driven_up(repo: TufRepo, client: Client, rotated: str) -> None:
+def test_new_keys_recover_from_a_version_that_was_driven_up(
+    repo: TufRepo, client: Client, rotated: str
+) -> None:
     """Fast-forward: the thief of a key leaves the highest versions behind. New keys make clients forget them."""
     repo.timestamp.version = 99_999
     repo.snapshot.version = 99_999
@@ -171,7 +182,9 @@ def test_new_keys_recover_from_a_version_that_was_driven_up(repo: TufRepo, clien
     assert client.trusted() == served(repo)
 
 
-def test_new_snapshot_keys_recover_from_a_targets_version_that_was_driven_up(repo: TufRepo, client: Client) -> None:
+def test_new_snapshot_keys_recover_from_a_targets_version_that_was_driven_up(
+    repo: TufRepo, client: Client
+) -> None:
     repo.roles["targets"].version = 99_999
     repo.put("targets")
     repo.update()
@@ -187,7 +200,9 @@ def test_new_snapshot_keys_recover_from_a_targets_version_that_was_driven_up(rep
 
 @pytest.mark.parametrize("role", ["snapshot", "targets"])
 @pytest.mark.parametrize("field", ["length", "hashes"])
-def test_announced_length_and_hash_are_checked(new_client, role: str, field: str) -> None:
+def test_announced_length_and_hash_are_checked(
+    new_client: Callable[[TufRepo], Client], role: str, field: str
+) -> None:
     repo = TufRepo(hashes=True)
     client = new_client(repo)
     meta = repo.timestamp.snapshot_meta if role == "snapshot" else repo.snapshot.meta["targets.json"]
@@ -202,7 +217,7 @@ def test_announced_length_and_hash_are_checked(new_client, role: str, field: str
     assert role not in client.trusted()
 
 
-def test_right_lengths_and_hashes_are_accepted(new_client) -> None:
+def test_right_lengths_and_hashes_are_accepted(new_client: Callable[[TufRepo], Client]) -> None:
     repo = TufRepo(hashes=True)
     client = new_client(repo)
     assert client.refresh() == 0, client.said

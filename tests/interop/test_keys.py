@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 import subprocess
@@ -83,8 +82,10 @@ def test_a_key_made_by_python_tuf(wheelseal: Wheelseal, tmp_path: Path, kind: st
 def test_a_key_made_here(wheelseal: Wheelseal, tmp_path: Path, kind: str, encrypted: bool) -> None:
     path = tmp_path / "key"
     flags = [] if encrypted else ["--no-passphrase"]
-    made = wheelseal.json("key", "gen", path, "--type", kind, *flags, env={"WHEELSEAL_PASSPHRASE": PASSPHRASE})
-    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    made = wheelseal.json(
+        "key", "gen", path, "--type", kind, *flags, env={"WHEELSEAL_PASSPHRASE": PASSPHRASE}
+    )
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     body = path.read_bytes()
     assert (b"ENCRYPTED" in body) == encrypted
     password = PASSPHRASE.encode() if encrypted else None

@@ -36,7 +36,7 @@ def test_the_newest_is_chosen_and_its_metadata_read_first(server: Server, tmp_pa
 
 
 def test_a_yanked_release_is_not_chosen_unless_named(sealed: Sealed, server: Server, tmp_path: Path) -> None:
-    sealed.run("yank", "seal-1.2-py3-none-any.whl", "--reason", "eats <data> & \"more\"")
+    sealed.run("yank", "seal-1.2-py3-none-any.whl", "--reason", 'eats <data> & "more"')
     assert pip.install(server.url, tmp_path / "a", "seal") == {"seal": "1.1"}
     assert pip.install(server.url, tmp_path / "b", "seal==1.2") == {"seal": "1.2"}
     sealed.run("yank", "seal-1.2-py3-none-any.whl", "--undo")
@@ -57,7 +57,9 @@ def test_requires_python_is_honoured(sealed: Sealed, server: Server, tmp_path: P
     assert pip.install(server.url, tmp_path / "site", "seal") == {"seal": "1.2"}
 
 
-def test_a_file_that_was_changed_on_the_server_is_refused(sealed: Sealed, server: Server, tmp_path: Path) -> None:
+def test_a_file_that_was_changed_on_the_server_is_refused(
+    sealed: Sealed, server: Server, tmp_path: Path
+) -> None:
     """The page's hash alone, without TUF: the least that a page gives."""
     file = sealed.folder / "targets" / "seal" / "seal-1.2-py3-none-any.whl"
     changed = wheel(tmp_path / "evil", "seal", "1.2", text="evil").read_bytes()

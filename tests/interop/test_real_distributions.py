@@ -19,7 +19,11 @@ def published(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[S
     top = tmp_path_factory.mktemp("real")
     files = pip.fetch(top / "dists")
     odd = top / "odd"
-    files += [wheel(odd, "epochal", "1!2.0"), wheel(odd, "local-build", "1.0+cpu.1"), sdist(odd, "epochal", "1!2.0")]
+    files += [
+        wheel(odd, "epochal", "1!2.0"),
+        wheel(odd, "local-build", "1.0+cpu.1"),
+        sdist(odd, "epochal", "1!2.0"),
+    ]
     sealed = Sealed(Wheelseal(binary, top / "home"), top / "repo")
     sealed.init(bins=64)
     sealed.run("add", top / "dists", odd)
@@ -77,7 +81,15 @@ def test_pip_installs_from_the_written_pages(
 ) -> None:
     sealed, _ = published
     server = serve(folder(sealed.folder))
-    wanted = ["six", "zope.event", "jaraco.functools", "ruamel.yaml", "Flask-SQLAlchemy", "epochal", "local-build"]
+    wanted = [
+        "six",
+        "zope.event",
+        "jaraco.functools",
+        "ruamel.yaml",
+        "Flask-SQLAlchemy",
+        "epochal",
+        "local-build",
+    ]
     flags = ["--no-build-isolation"]
     chosen = pip.install(server.url, tmp_path / "site", *wanted, flags=flags)
     assert chosen["six"] == "1.17.0"

@@ -25,8 +25,8 @@ def write_key(path: Path, signer: CryptoSigner) -> Path:
 def keys_of(kind: str, tmp_path: Path) -> dict[str, list[Path]]:
     """Keys of one kind for all roles."""
     make = getattr(CryptoSigner, f"generate_{kind}")
-    named = {role: [write_key(tmp_path / f"{role}.pem", make())] for role in ("root_keys", "targets_keys", "online_keys")}
-    return named
+    roles = ("root_keys", "targets_keys", "online_keys")
+    return {role: [write_key(tmp_path / f"{role}.pem", make())] for role in roles}
 
 
 @pytest.mark.parametrize("style", ["succinct", "prefixes"])
@@ -36,7 +36,9 @@ def test_every_kind_of_key_in_every_style(
 ) -> None:
     sealed = Sealed(wheelseal, tmp_path / "repo", **keys_of(kind, tmp_path))
     sealed.init(style=style, bins=4)
-    sealed.run("add", wheel(tmp_path, "seal", "1.0"), sdist(tmp_path, "seal", "1.0"), wheel(tmp_path, "wax", "2.1"))
+    sealed.run(
+        "add", wheel(tmp_path, "seal", "1.0"), sdist(tmp_path, "seal", "1.0"), wheel(tmp_path, "wax", "2.1")
+    )
     server = serve(folder(sealed.folder))
     # Two pages, three files, metadata of two wheels.
     assert download_everything(server.url, sealed, tmp_path / "client") == 7
@@ -55,7 +57,9 @@ def test_thresholds_of_two_of_three(wheelseal: Wheelseal, tmp_path: Path, serve:
 
 @pytest.mark.parametrize("bins", [2, 32, 256])
 @pytest.mark.parametrize("style", ["succinct", "prefixes"])
-def test_any_number_of_bins(wheelseal: Wheelseal, tmp_path: Path, serve: Serve, style: str, bins: int) -> None:
+def test_any_number_of_bins(
+    wheelseal: Wheelseal, tmp_path: Path, serve: Serve, style: str, bins: int
+) -> None:
     sealed = Sealed(wheelseal, tmp_path / "repo")
     sealed.init(style=style, bins=bins)
     sealed.run("add", *[wheel(tmp_path, f"project{number}", "1.0") for number in range(6)])
@@ -103,7 +107,9 @@ def test_the_life_of_a_repository(wheelseal: Wheelseal, tmp_path: Path, serve: S
         assert_same_canonical_bytes(file)
 
 
-def test_keys_from_the_old_root_alone_do_not_fool_a_client(wheelseal: Wheelseal, tmp_path: Path, serve: Serve) -> None:
+def test_keys_from_the_old_root_alone_do_not_fool_a_client(
+    wheelseal: Wheelseal, tmp_path: Path, serve: Serve
+) -> None:
     """Lost targets key: rotated without it. Clients that follow get the new one."""
     sealed = Sealed(wheelseal, tmp_path / "repo")
     sealed.init()

@@ -8,7 +8,7 @@ from typing import Any, Callable
 import pytest
 from helpers.conformance import Client
 from helpers.server import Lookup, Server
-from helpers.tufrepo import TufRepo
+from helpers.tufrepo import TufRepo, in_days
 from helpers.wheels import wheel
 from helpers.wheelseal import Wheelseal
 from securesystemslib.signer import CryptoSigner
@@ -49,7 +49,9 @@ def fill(repo: TufRepo, roles: list[str], path: str, content: bytes) -> None:
 
 
 @pytest.fixture
-def trust(wheelseal: Wheelseal, tmp_path: Path, serve: Callable[[Lookup], Server]) -> Callable[[TufRepo], Server]:
+def trust(
+    wheelseal: Wheelseal, tmp_path: Path, serve: Callable[[Lookup], Server]
+) -> Callable[[TufRepo], Server]:
     """Makes a user who trusts a repository."""
 
     def add(repo: TufRepo) -> Server:
@@ -103,7 +105,9 @@ def test_explain_names_the_chain(wheelseal: Wheelseal, trust: Any) -> None:
     assert [link["signed_by"][0]["scheme"] for link in explained["roles"]] == ["ed25519"] * 6
 
 
-def test_terminating_keeps_others_from_speaking_for_a_project(wheelseal: Wheelseal, tmp_path: Path, trust: Any) -> None:
+def test_terminating_keeps_others_from_speaking_for_a_project(
+    wheelseal: Wheelseal, tmp_path: Path, trust: Any
+) -> None:
     repo = TufRepo()
     by_project(repo)
     repo.add_target("others", SEAL, b"not the maintainers'")
@@ -139,8 +143,6 @@ def test_offline_after_one_download(wheelseal: Wheelseal, tmp_path: Path, trust:
 def test_refusals_have_their_exit_codes(
     wheelseal: Wheelseal, tmp_path: Path, trust: Any, attack: str, code: int
 ) -> None:
-    from helpers.tufrepo import in_days
-
     repo = TufRepo()
     fill(repo, ["targets"], SEAL, b"content")
     server = trust(repo)

@@ -30,7 +30,9 @@ class Client:
 
     def download(self, *names: str, at: str | None = None) -> int:
         """Downloads targets, in one process."""
-        return self._run("download", flags=[flag for name in names for flag in ("--target-name", name)], at=at)
+        return self._run(
+            "download", flags=[flag for name in names for flag in ("--target-name", name)], at=at
+        )
 
     def _run(self, *step: object, flags: list[str] | None = None, at: str | None = None) -> int:
         flags = [*(flags or []), "--metadata-dir", str(self.metadata)]

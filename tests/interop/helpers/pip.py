@@ -29,8 +29,25 @@ def install(url: str, folder: Path, *requirements: str, flags: list[str] | None 
     Raises CalledProcessError if pip refuses.
     """
     report = folder.with_suffix(".json")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-cache-dir", "--no-compile"]
-    command += ["--index-url", f"{url}/simple/", "--target", str(folder), "--report", str(report), *(flags or [])]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-cache-dir",
+        "--no-compile",
+    ]
+    command += [
+        "--index-url",
+        f"{url}/simple/",
+        "--target",
+        str(folder),
+        "--report",
+        str(report),
+        *(flags or []),
+    ]
     subprocess.run(
         [*command, *requirements],
         check=True,

@@ -6,11 +6,12 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.wheelseal import Wheelseal, key
 from securesystemslib.formats import encode_canonical
 from tuf.api.metadata import Metadata, Targets
 from tuf.api.serialization.json import CanonicalJSONSerializer
 from tuf.ngclient import Updater
+
+from helpers.wheelseal import Wheelseal, key
 
 
 @dataclass
@@ -36,7 +37,9 @@ class Sealed:
 
     def run(self, *args: object, keys: list[Path] | None = None, code: int = 0) -> str:
         """Runs a command on this repository, with offline keys where it needs them."""
-        return self.wheelseal(*args, "--repo", self.folder, *[f for k in keys or [] for f in ("--key", k)], code=code)
+        return self.wheelseal(
+            *args, "--repo", self.folder, *[f for k in keys or [] for f in ("--key", k)], code=code
+        )
 
     @property
     def first_root(self) -> Path:
@@ -53,7 +56,9 @@ class Sealed:
             role = Metadata[Targets].from_file(str(folder / f"{meta.version}.{name}")).signed
             for path, file in role.targets.items():
                 directory, _, filename = path.rpartition("/")
-                found[path] = (self.folder / "targets" / directory / f"{file.hashes['sha256']}.{filename}").read_bytes()
+                found[path] = (
+                    self.folder / "targets" / directory / f"{file.hashes['sha256']}.{filename}"
+                ).read_bytes()
         return found
 
 

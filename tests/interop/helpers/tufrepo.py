@@ -39,7 +39,11 @@ class TufRepo:
     """One repository; version 1 of everything is out when it is made."""
 
     def __init__(
-        self, *, new_key: NewKey = CryptoSigner.generate_ed25519, consistent: bool = True, hashes: bool = False
+        self,
+        *,
+        new_key: NewKey = CryptoSigner.generate_ed25519,
+        consistent: bool = True,
+        hashes: bool = False,
     ) -> None:
         self.new_key = new_key
         self.hashes = hashes
@@ -115,7 +119,9 @@ class TufRepo:
         """Delegates to succinct bins (TAP 15), which are not put out yet; their names."""
         signer = self.new_key()
         bins = SuccinctRoles([signer.public_key.keyid], 1, bits, prefix)
-        self.roles[delegator].delegations = Delegations({signer.public_key.keyid: signer.public_key}, succinct_roles=bins)
+        self.roles[delegator].delegations = Delegations(
+            {signer.public_key.keyid: signer.public_key}, succinct_roles=bins
+        )
         names = list(bins.get_roles())
         for name in names:
             self.signers[name] = [signer]

@@ -18,7 +18,13 @@ def _metadata(name: str, version: str, requires_python: str | None) -> str:
 
 
 def wheel(
-    folder: Path, name: str, version: str, *, requires_python: str | None = None, text: str = "", tag: str = "py3-none-any"
+    folder: Path,
+    name: str,
+    version: str,
+    *,
+    requires_python: str | None = None,
+    text: str = "",
+    tag: str = "py3-none-any",
 ) -> Path:
     """Writes a wheel that pip installs. Its one module says its version, and `text`."""
     module = name.replace("-", "_").replace(".", "_")
@@ -44,7 +50,9 @@ def wheel(
 def sdist(folder: Path, name: str, version: str) -> Path:
     """Writes a source distribution."""
     top = f"{name.replace('-', '_')}-{version}"
-    project = f'[build-system]\nrequires = ["setuptools"]\n[project]\nname = "{name}"\nversion = "{version}"\n'
+    project = (
+        f'[build-system]\nrequires = ["setuptools"]\n[project]\nname = "{name}"\nversion = "{version}"\n'
+    )
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / f"{top}.tar.gz"
     with tarfile.open(out, "w:gz") as archive:
