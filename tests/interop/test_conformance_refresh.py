@@ -199,15 +199,15 @@ def test_new_snapshot_keys_recover_from_a_targets_version_that_was_driven_up(
 
 
 @pytest.mark.parametrize("role", ["snapshot", "targets"])
-@pytest.mark.parametrize("field", ["length", "hashes"])
+@pytest.mark.parametrize("wrong", ["shorter", "longer", "another hash"])
 def test_announced_length_and_hash_are_checked(
-    new_client: Callable[[TufRepo], Client], role: str, field: str
+    new_client: Callable[[TufRepo], Client], role: str, wrong: str
 ) -> None:
     repo = TufRepo(hashes=True)
     client = new_client(repo)
     meta = repo.timestamp.snapshot_meta if role == "snapshot" else repo.snapshot.meta["targets.json"]
-    if field == "length":
-        meta.length -= 1
+    if wrong != "another hash":
+        meta.length += 1 if wrong == "shorter" else -1
     else:
         meta.hashes = {"sha256": "0" * 64}
     if role == "targets":
