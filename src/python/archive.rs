@@ -10,7 +10,8 @@
 //! 1. Work is bounded by [`ArchiveLimits`] before it is done, whatever sizes the archive declares.
 //! 2. Every entry is looked at, not only the one wanted: a wheel that escapes when unpacked is refused here.
 //! 3. Two entries a reader could take for the metadata are refused, as is a zip whose local headers tell
-//!    another story than its central directory.
+//!    another story than its central directory, and whatever else Python's `zipfile` or `tarfile` and other
+//!    readers take in different ways.
 //! 4. Name and version in the metadata are those of the file name (PEP 503 and PEP 440 equality).
 //!
 //! Not checked: the digests in `RECORD`, the tags in `WHEEL`, content other than the metadata file, and the
@@ -18,6 +19,7 @@
 
 mod budget;
 mod entry;
+mod layout;
 mod sdist;
 mod wheel;
 mod zipped;
@@ -75,10 +77,11 @@ pub enum ArchiveError {
         /// What the zip, gzip or tar reader said.
         detail: String,
     },
-    /// A zip's headers contradict each other, so that readers would see different archives.
+    /// A zip's headers contradict each other, or its parts do not fill the file, so that readers would see
+    /// different archives.
     #[error("the zip archive contradicts itself: {detail}")]
     Inconsistent {
-        /// What the zip reader said.
+        /// What is amiss.
         detail: String,
     },
     /// More entries than allowed.
@@ -101,9 +104,9 @@ pub enum ArchiveError {
         /// Bytes allowed.
         limit: usize,
     },
-    /// An entry would be unpacked outside of the target directory.
+    /// An entry would be unpacked outside of the target directory, or by some readers in another place.
     #[error(
-        "the entry {entry:?} has an absolute path, a '..' or a control character; expected a relative path"
+        "the entry {entry:?} has an absolute path, a '..', a control character or what readers tidy up in different ways; expected a plain relative path"
     )]
     UnsafeName {
         /// The entry.

@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(inspected(&wheel_with(&[(&name, b"")])), Err(ArchiveError::DuplicateEntry { entry }));
         let name = format!("./{DIR}/METADATA");
         let entry = name.clone();
-        assert_eq!(inspected(&wheel_with(&[(&name, b"")])), Err(ArchiveError::DuplicateEntry { entry }));
+        assert_eq!(inspected(&wheel_with(&[(&name, b"")])), Err(ArchiveError::UnsafeName { entry }));
         let twice = patched(&wheel_with(&[(&format!("{DIR}/METADATX"), b"")]), "METADATX", "METADATA");
         assert!(matches!(inspected(&twice), Err(ArchiveError::Inconsistent { .. })));
     }

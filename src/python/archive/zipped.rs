@@ -11,13 +11,25 @@ use zip::{
 };
 
 use super::{
-    ArchiveError, ArchiveLimits, budget::Budget, budget::Metered, entry::EntryPath, read_capped, unreadable,
+    ArchiveError, ArchiveLimits,
+    budget::Budget,
+    budget::Metered,
+    entry::EntryPath,
+    layout::{self, Listed},
+    read_capped, unreadable,
 };
+
+/// The bits of a Unix mode that tell the type of a file.
+const FILE_TYPE: u64 = 0o170_000;
+
+/// The type of a symbolic link. Some readers of zips make a link of it, Python's makes a file.
+const SYMBOLIC_LINK: u64 = 0o120_000;
 
 /// A zip archive whose listing was found in order.
 ///
 /// Invariants: `paths` has the path of each entry at the entry's index, no two are equal, no entry is
-/// encrypted, local headers and central directory agree, and no bytes precede the first entry.
+/// encrypted or a symbolic link, local headers and central directory agree, and the parts of the archive fill
+/// the file.
 pub(super) struct Zip<'a, R> {
     archive: ZipArchive<Metered<'a, R>>,
     paths: Vec<EntryPath>,
@@ -25,7 +37,12 @@ pub(super) struct Zip<'a, R> {
 
 impl<'a, R: Read + Seek> Zip<'a, R> {
     /// Opens an archive and judges its listing. `budget` is what reading the listing may cost.
-    pub(super) fn open(reader: R, budget: &'a Budget, limits: &ArchiveLimits) -> Result<Self, ArchiveError> {
+    pub(super) fn open(
+        mut reader: R,
+        budget: &'a Budget,
+        limits: &ArchiveLimits,
+    ) -> Result<Self, ArchiveError> {
+        let listed = layout::list(&mut reader, limits)?;
         let from_the_first_byte = Config { archive_offset: ArchiveOffset::Known(0) };
         let mut archive = ZipArchive::with_config(from_the_first_byte, Metered::new(reader, budget))
             .map_err(|error| {
@@ -39,6 +56,7 @@ impl<'a, R: Read + Seek> Zip<'a, R> {
         if u64::try_from(archive.len()).map_or(true, |entries| entries > limits.entries) {
             return Err(ArchiveError::TooManyEntries { limit: limits.entries });
         }
+        check_agreement(&archive, &listed)?;
         let paths = list(&archive)?;
         archive
             .validate_header_consistency()
@@ -63,7 +81,12 @@ impl<'a, R: Read + Seek> Zip<'a, R> {
         let index =
             self.index_of(directory, file)?.ok_or(ArchiveError::MissingEntry { entry: entry.clone() })?;
         let content = self.archive.by_index(index).map_err(|error| unreadable(&error))?;
-        read_capped(content, &entry, limit)
+        let declared = content.size();
+        let bytes = read_capped(content, &entry, limit)?;
+        if u64::try_from(bytes.len()) != Ok(declared) {
+            return Err(unreadable(&format!("{entry:?} has {} bytes, not {declared}", bytes.len())));
+        }
+        Ok(bytes)
     }
 
     /// Whether there is a file at `directory/file`; refuses a second one, as [`read`](Self::read) does.
@@ -83,16 +106,37 @@ impl<'a, R: Read + Seek> Zip<'a, R> {
             self.paths.iter().enumerate().filter(|(_, path)| alike(path)).map(|(index, _)| index).collect();
         match found.as_slice() {
             [] => Ok(None),
-            [index] => Ok(self
-                .paths
-                .get(*index)
-                .filter(|path| *path.components() == [directory, file])
-                .map(|_| *index)),
+            [index] => {
+                let name = self.archive.name_for_index(*index).and_then(Result::ok);
+                Ok(name.filter(|name| *name == format!("{directory}/{file}")).map(|_| *index))
+            }
             _ => Err(ArchiveError::DuplicateEntry { entry: format!("{directory}/{file}") }),
         }
     }
 }
 
+/// The library lists the entries that the layout has, under the same names and at the same places.
+fn check_agreement<R: Read + Seek>(archive: &ZipArchive<R>, listed: &[Listed]) -> Result<(), ArchiveError> {
+    let disagree = || ArchiveError::Inconsistent { detail: "two readers list different entries".to_owned() };
+    if archive.offset() != 0 || archive.len() != listed.len() {
+        return Err(disagree());
+    }
+    for (index, listed) in listed.iter().enumerate() {
+        let entry = archive.by_index_data(index).map_err(|error| unreadable(&error))?;
+        let found = (entry.name_raw(), entry.header_start(), entry.compressed_size(), entry.size());
+        if found != (listed.name.as_slice(), listed.header_start, listed.compressed_size, listed.size) {
+            return Err(disagree());
+        }
+        if listed.mode & FILE_TYPE == SYMBOLIC_LINK {
+            let entry = String::from_utf8_lossy(&listed.name).into_owned();
+            return Err(ArchiveError::UnexpectedKind { entry, found: "a symbolic link in a zip" });
+        }
+    }
+    Ok(())
+}
+
+/// The entries' paths. Names are written in the one way that needs no tidying: readers differ in whether they
+/// tidy up, and whether a backslash is a letter.
 fn list<R: Read + Seek>(archive: &ZipArchive<R>) -> Result<Vec<EntryPath>, ArchiveError> {
     let mut seen = HashSet::new();
     let mut paths = Vec::with_capacity(archive.len());
@@ -100,6 +144,9 @@ fn list<R: Read + Seek>(archive: &ZipArchive<R>) -> Result<Vec<EntryPath>, Archi
         let entry = archive.by_index_data(index).map_err(|error| unreadable(&error))?;
         let name = entry.name().map_err(|error| unreadable(&error))?;
         let path = EntryPath::parse(&name)?;
+        if name.strip_suffix('/').unwrap_or(&name) != path.components().join("/") {
+            return Err(ArchiveError::UnsafeName { entry: name.into_owned() });
+        }
         if entry.encrypted() {
             return Err(ArchiveError::Encrypted { entry: name.into_owned() });
         }
