@@ -21,6 +21,7 @@ mod budget;
 mod entry;
 mod layout;
 mod sdist;
+mod tarball;
 mod wheel;
 mod zipped;
 

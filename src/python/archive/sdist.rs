@@ -1,21 +1,23 @@
 //! Source distributions: `{dir}/PKG-INFO` at the top of a `.tar.gz` or a legacy `.zip`.
 //!
-//! The tar is read in raw mode, entry by entry, because the long names of GNU and PAX come as entries of their
-//! own, which the library would read into memory at whatever size they declare.
+//! The tar is walked header by header, because the long names of GNU and PAX come as entries of their own, and
+//! readers differ on what else such an entry may say: what only some of them understand is refused.
 
 use std::{
-    io::{self, Read, Seek},
+    borrow::Cow,
+    io::{BufRead, BufReader, Read, Seek},
     mem,
 };
 
-use flate2::read::MultiGzDecoder;
-use tar::{Archive, Entry, EntryType, PaxExtensions};
+use flate2::bufread::GzDecoder;
+use tar::{EntryType, Header};
 
 use super::{
     ArchiveError, ArchiveLimits,
     budget::{Budget, Metered},
     entry::{EntryPath, Links},
-    read_capped, unreadable,
+    tarball::{PaxRecord, Tarball, pax_records},
+    unreadable,
     zipped::Zip,
 };
 
@@ -42,17 +44,21 @@ pub(super) fn read_zip<R: Read + Seek>(reader: R, limits: &ArchiveLimits) -> Res
 pub(super) fn read_tar_gz<R: Read>(reader: R, limits: &ArchiveLimits) -> Result<Vec<u8>, ArchiveError> {
     let budget = Budget::new(limits.inflated_bytes);
     let mut search = Search { limits, links: Links::default(), pending: Extended::default(), found: None };
-    let inflated = Metered::new(MultiGzDecoder::new(reader), &budget);
-    search.run(inflated).map_err(|error| {
+    let mut gzip = GzDecoder::new(BufReader::new(reader));
+    search.run(Metered::new(&mut gzip, &budget)).map_err(|error| {
         if budget.is_exceeded() { ArchiveError::TooLarge { limit: limits.inflated_bytes } } else { error }
     })?;
+    // Of several gzip streams some readers take the first alone.
+    if !gzip.into_inner().fill_buf().map_err(|error| unreadable(&error))?.is_empty() {
+        return Err(unreadable(&"bytes follow the gzip stream"));
+    }
     search.found.map(|(_, bytes)| bytes).ok_or_else(no_pkg_info)
 }
 
 /// The walk through a tar.
 struct Search<'a> {
     limits: &'a ArchiveLimits,
-    /// Symbolic links seen: no entry may lead through one.
+    /// Links seen: no entry may lead through one, or be written through one.
     links: Links,
     /// What extended headers said about the entry to come.
     pending: Extended,
@@ -68,40 +74,44 @@ struct Extended {
 }
 
 impl Search<'_> {
-    fn run(&mut self, mut tar: impl Read) -> Result<(), ArchiveError> {
-        let mut archive = Archive::new(&mut tar);
+    fn run(&mut self, tar: impl Read) -> Result<(), ArchiveError> {
+        let mut tar = Tarball::new(tar);
         let mut entries = 0;
-        for entry in archive.entries().map_err(|error| unreadable(&error))?.raw(true) {
+        while let Some(header) = tar.next_header()? {
             entries += 1;
             if entries > self.limits.entries {
                 return Err(ArchiveError::TooManyEntries { limit: self.limits.entries });
             }
-            self.visit(entry.map_err(|error| unreadable(&error))?)?;
+            self.visit(&header, &mut tar)?;
         }
-        // Past the end mark of the tar, so that the checksum of the gzip is verified.
-        io::copy(&mut tar, &mut io::sink()).map_err(|error| unreadable(&error))?;
+        if self.pending.name.is_some() || self.pending.link.is_some() {
+            return Err(unreadable(&"an extended header has no entry"));
+        }
         Ok(())
     }
 
-    fn visit(&mut self, mut entry: Entry<'_, impl Read>) -> Result<(), ArchiveError> {
-        match entry.header().entry_type() {
-            EntryType::GNULongName => set_once(&mut self.pending.name, read_long_name(&mut entry)?),
-            EntryType::GNULongLink => set_once(&mut self.pending.link, read_long_name(&mut entry)?),
-            EntryType::XHeader => self.read_pax(&mut entry),
-            EntryType::XGlobalHeader => refuse_global_names(&mut entry),
-            kind => self.visit_member(&mut entry, kind),
+    fn visit(&mut self, header: &Header, tar: &mut Tarball<impl Read>) -> Result<(), ArchiveError> {
+        match header.entry_type() {
+            EntryType::GNULongName => set_once(&mut self.pending.name, read_long_name(tar)?),
+            EntryType::GNULongLink => set_once(&mut self.pending.link, read_long_name(tar)?),
+            EntryType::XHeader => self.read_pax(tar),
+            EntryType::XGlobalHeader => refuse_global_names(tar),
+            kind => self.visit_member(header, tar, kind),
         }
     }
 
     /// Keeps the path and the link of a PAX header (POSIX.1-2001 "pax Extended Header").
-    fn read_pax(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<(), ArchiveError> {
-        let header = read_capped(entry, "pax header", EXTENDED_HEADER_BYTES)?;
-        for extension in PaxExtensions::new(&header) {
-            let extension = extension.map_err(|error| unreadable(&error))?;
-            match extension.key_bytes() {
-                b"path" => set_once(&mut self.pending.name, extension.value_bytes().to_vec())?,
-                b"linkpath" => set_once(&mut self.pending.link, extension.value_bytes().to_vec())?,
-                b"size" => return Err(unreadable(&"a pax header overrides the size of an entry")),
+    fn read_pax(&mut self, tar: &mut Tarball<impl Read>) -> Result<(), ArchiveError> {
+        let content = tar.read_extended("pax header", EXTENDED_HEADER_BYTES)?;
+        for PaxRecord { key, value } in pax_records(&content)? {
+            match key {
+                b"path" => set_once(&mut self.pending.name, value.to_vec())?,
+                b"linkpath" => set_once(&mut self.pending.link, value.to_vec())?,
+                key if is_taken_differently(key) => {
+                    return Err(unreadable(
+                        &"a pax header overrides the size, the name or the charset of an entry",
+                    ));
+                }
                 _ => {}
             }
         }
@@ -110,20 +120,25 @@ impl Search<'_> {
 
     fn visit_member(
         &mut self,
-        entry: &mut Entry<'_, impl Read>,
+        header: &Header,
+        tar: &mut Tarball<impl Read>,
         kind: EntryType,
     ) -> Result<(), ArchiveError> {
         let extended = mem::take(&mut self.pending);
-        let name = extended.name.unwrap_or_else(|| entry.path_bytes().into_owned());
+        let name = extended.name.unwrap_or_else(|| header.path_bytes().into_owned());
         let name = String::from_utf8_lossy(&name).into_owned();
         let path = EntryPath::parse(&name)?;
         if self.links.cover(&path) {
             return Err(ArchiveError::UnsafeLink { entry: name.clone(), target: name });
         }
-        let link = extended.link.or_else(|| entry.link_name_bytes().map(std::borrow::Cow::into_owned));
+        if name.contains('\\') && path.components().last().is_some_and(|file| is_pkg_info(file)) {
+            return Err(ArchiveError::UnsafeName { entry: name });
+        }
+        let link = extended.link.or_else(|| header.link_name_bytes().map(Cow::into_owned));
         self.check_kind(kind, &name, &path, &String::from_utf8_lossy(&link.unwrap_or_default()))?;
+        check_size(header, tar, kind, &name)?;
         if let Some(top) = top_of_pkg_info(&path) {
-            self.keep(top, &name, entry, kind)?;
+            self.keep(top, &name, tar, kind)?;
         }
         Ok(())
     }
@@ -138,7 +153,10 @@ impl Search<'_> {
         let found = match kind {
             EntryType::Regular | EntryType::Continuous | EntryType::Directory => return Ok(()),
             EntryType::Symlink if path.may_link_to(target) && self.links.add(path.clone()) => return Ok(()),
-            EntryType::Link if EntryPath::parse(target).is_ok_and(|to| !self.links.cover(&to)) => {
+            EntryType::Link
+                if EntryPath::parse(target).is_ok_and(|to| !self.links.cover(&to))
+                    && self.links.add(path.clone()) =>
+            {
                 return Ok(());
             }
             EntryType::Symlink | EntryType::Link => {
@@ -157,7 +175,7 @@ impl Search<'_> {
         &mut self,
         top: &str,
         name: &str,
-        entry: &mut Entry<'_, impl Read>,
+        tar: &mut Tarball<impl Read>,
         kind: EntryType,
     ) -> Result<(), ArchiveError> {
         if !matches!(kind, EntryType::Regular | EntryType::Continuous) {
@@ -166,12 +184,9 @@ impl Search<'_> {
         match &self.found {
             Some((first, _)) if first == top => Err(ArchiveError::DuplicateEntry { entry: name.to_owned() }),
             Some((first, _)) => Err(several(first, top)),
+            None if !name.ends_with(PKG_INFO) => Err(no_pkg_info()),
             None => {
-                let declared = entry.size();
-                let content = read_capped(entry, name, self.limits.metadata_bytes)?;
-                if u64::try_from(content.len()) != Ok(declared) {
-                    return Err(unreadable(&format!("{name:?} ends before its {declared} bytes")));
-                }
+                let content = tar.read_content(name, self.limits.metadata_bytes)?;
                 self.found = Some((top.to_owned(), content));
                 Ok(())
             }
@@ -182,14 +197,41 @@ impl Search<'_> {
 /// The top directory, if the entry is a `PKG-INFO` right below one. Case is ignored, as some file systems do.
 fn top_of_pkg_info(path: &EntryPath) -> Option<&str> {
     match path.components() {
-        [top, file] if file.eq_ignore_ascii_case(PKG_INFO) => Some(top),
+        [top, file] if is_pkg_info(file) => Some(top),
         _ => None,
     }
 }
 
+fn is_pkg_info(file: &str) -> bool {
+    file.eq_ignore_ascii_case(PKG_INFO)
+}
+
+/// Only a file has content: readers differ on whether to skip that of a directory or a link. A file whose name
+/// ends like that of a directory is one to some readers.
+fn check_size(
+    header: &Header,
+    tar: &Tarball<impl Read>,
+    kind: EntryType,
+    name: &str,
+) -> Result<(), ArchiveError> {
+    let file = matches!(kind, EntryType::Regular | EntryType::Continuous);
+    let slash = name.ends_with('/') || header.path_bytes().ends_with(b"/");
+    if tar.left() > 0 && (!file || slash) {
+        return Err(unreadable(&format!("{name:?} is no file, and has content")));
+    }
+    Ok(())
+}
+
+/// Keys of a PAX header beside `path` and `linkpath` by which some readers take another name or another end of
+/// the content than others: `tarfile` knows those of GNU, libarchive those of SCHILY.
+fn is_taken_differently(key: &[u8]) -> bool {
+    matches!(key, b"size" | b"hdrcharset" | b"SCHILY.realsize" | b"SCHILY.filetype")
+        || key.starts_with(b"GNU.sparse.")
+}
+
 /// The content of a GNU long name entry, which ends with a NUL.
-fn read_long_name(entry: &mut Entry<'_, impl Read>) -> Result<Vec<u8>, ArchiveError> {
-    let mut name = read_capped(entry, "long name", EXTENDED_HEADER_BYTES)?;
+fn read_long_name(tar: &mut Tarball<impl Read>) -> Result<Vec<u8>, ArchiveError> {
+    let mut name = tar.read_extended("long name", EXTENDED_HEADER_BYTES)?;
     if name.last() == Some(&0) {
         name.pop();
     }
@@ -197,19 +239,23 @@ fn read_long_name(entry: &mut Entry<'_, impl Read>) -> Result<Vec<u8>, ArchiveEr
 }
 
 /// A global PAX header may hold a comment, as `git archive` writes it, and no name for every entry.
-fn refuse_global_names(entry: &mut Entry<'_, impl Read>) -> Result<(), ArchiveError> {
-    let header = read_capped(entry, "pax header", EXTENDED_HEADER_BYTES)?;
-    for extension in PaxExtensions::new(&header) {
-        let extension = extension.map_err(|error| unreadable(&error))?;
-        if matches!(extension.key_bytes(), b"path" | b"linkpath" | b"size") {
-            return Err(unreadable(&"a global pax header names every entry"));
-        }
+fn refuse_global_names(tar: &mut Tarball<impl Read>) -> Result<(), ArchiveError> {
+    let content = tar.read_extended("pax header", EXTENDED_HEADER_BYTES)?;
+    let names_all = |PaxRecord { key, .. }: &PaxRecord<'_>| {
+        matches!(*key, b"path" | b"linkpath") || is_taken_differently(key)
+    };
+    if pax_records(&content)?.iter().any(names_all) {
+        return Err(unreadable(&"a global pax header names every entry"));
     }
     Ok(())
 }
 
-/// Readers differ on which of two names for one entry counts, so there may be one.
+/// Readers differ on which of two names for one entry counts, so there may be one; and on whether an empty one
+/// takes that of the entry's own header away, so it may not be empty.
 fn set_once(slot: &mut Option<Vec<u8>>, value: Vec<u8>) -> Result<(), ArchiveError> {
+    if value.is_empty() {
+        return Err(unreadable(&"an extended header has an empty name"));
+    }
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(unreadable(&"two extended headers name one entry")),
@@ -412,6 +458,177 @@ mod tests {
             let entries: Vec<Vec<u8>> = entries.into_iter().chain([pkg_info()]).collect();
             assert!(matches!(inspected(&entries), Err(ArchiveError::Unreadable { .. })));
         }
+    }
+
+    /// A header whose bytes are changed from `at` on, with a checksum that fits again.
+    fn changed(mut entry: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
+        entry[at..at + bytes.len()].copy_from_slice(bytes);
+        entry[148..156].fill(b' ');
+        let sum: u32 = entry[..512].iter().map(|byte| u32::from(*byte)).sum();
+        entry[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        entry
+    }
+
+    fn refused(entries: &[Vec<u8>]) -> String {
+        match inspected(entries) {
+            Err(ArchiveError::Unreadable { detail }) => detail,
+            other => format!("not refused as unreadable: {other:?}"),
+        }
+    }
+
+    fn pax(kind: EntryType, key: &str, value: &str) -> Vec<u8> {
+        let rest = format!(" {key}={value}\n");
+        let length =
+            (rest.len()..200).find(|length| length.to_string().len() + rest.len() == *length).unwrap();
+        raw(kind, "pax", "", &format!("{length}{rest}"))
+    }
+
+    #[test]
+    fn a_prefix_in_a_header_that_has_none_is_refused() {
+        let prefixed = changed(file("PKG-INFO", PKG_INFO_TEXT), 345, b"evil");
+        let detail = "a header has a prefix, and is not of the format that has one";
+        assert_eq!(refused(&[pkg_info(), prefixed.clone()]), detail);
+        assert_eq!(refused(&[pkg_info(), changed(prefixed.clone(), 257, &[0; 8])]), detail);
+        let ustar = changed(prefixed, 257, b"ustar\x0000");
+        assert_eq!(inspected(&[pkg_info(), ustar.clone()]), Err(several("zope.interface-5.0", "evil")));
+        assert!(inspected(&[ustar]).is_ok());
+    }
+
+    #[test]
+    fn pax_keys_that_only_some_readers_know_are_refused() {
+        for key in [
+            "GNU.sparse.name",
+            "GNU.sparse.size",
+            "GNU.sparse.realsize",
+            "GNU.sparse.major",
+            "GNU.sparse.map",
+            "SCHILY.realsize",
+            "hdrcharset",
+            "size",
+        ] {
+            assert_eq!(
+                refused(&[pax(EntryType::XHeader, key, "1"), pkg_info()]),
+                "a pax header overrides the size, the name or the charset of an entry"
+            );
+            assert_eq!(
+                refused(&[pax(EntryType::XGlobalHeader, key, "1"), pkg_info()]),
+                "a global pax header names every entry"
+            );
+        }
+        assert!(inspected(&[pax(EntryType::XHeader, "mtime", "1.5"), pkg_info()]).is_ok());
+    }
+
+    #[test]
+    fn a_pax_record_that_readers_cut_in_different_ways_is_refused() {
+        for content in
+            ["+9 a=b\n", "8 a=b\nc\n", "5 =b\n", "\n10 path=b\n", "6 a=b", "5 a=b\n", "6  a=b\n", "6 aab\n"]
+        {
+            for kind in [EntryType::XHeader, EntryType::XGlobalHeader] {
+                let detail = refused(&[raw(kind, "pax", "", content), pkg_info()]);
+                assert_eq!(detail, "a pax header has a malformed record", "{content:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_fills_the_block_of_an_extended_header_is_zero() {
+        for (kind, content, more, what) in [
+            (EntryType::XHeader, "6 a=b\n", "15 path=../evil\n", "pax header"),
+            (EntryType::XGlobalHeader, "6 a=b\n", "15 path=../evil\n", "pax header"),
+            (EntryType::GNULongName, "fine", "/evil", "long name"),
+        ] {
+            let mut entry = raw(kind, "x", "", content);
+            let at = 512 + content.len();
+            entry[at..at + more.len()].copy_from_slice(more.as_bytes());
+            assert_eq!(
+                refused(&[entry, pkg_info()]),
+                format!("after the {what} the block is not filled with zeros")
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_name_in_an_extended_header_is_refused() {
+        for entry in [
+            pax(EntryType::XHeader, "path", ""),
+            pax(EntryType::XHeader, "linkpath", ""),
+            raw(EntryType::GNULongLink, "x", "", "\0"),
+        ] {
+            assert_eq!(refused(&[entry, pkg_info()]), "an extended header has an empty name");
+        }
+        let dangling = pax(EntryType::XHeader, "path", "x");
+        assert_eq!(refused(&[pkg_info(), dangling]), "an extended header has no entry");
+    }
+
+    #[test]
+    fn numbers_that_end_the_archive_for_some_readers_are_refused() {
+        let detail = "a header has a number that is not octal";
+        let size_at = 124;
+        for size in [&b"\x80\0\0\0\0\0\0\0\0\0\0\0"[..], b"+0000000000\0", b"-0000000000\0", b"0000000000x\0"]
+        {
+            assert_eq!(refused(&[pkg_info(), changed(file("a", ""), size_at, size)]), detail);
+        }
+        for at in [100, 108, 116, 136, 329, 337] {
+            assert_eq!(refused(&[pkg_info(), changed(file("a", ""), at, b"zzzz")]), detail);
+        }
+        assert!(inspected(&[pkg_info(), changed(file("a", ""), 136, b"\xff\xff\xff\xff")]).is_ok());
+        let mut wrong = file("a", "");
+        wrong[0] = b'b';
+        assert_eq!(refused(&[pkg_info(), wrong]), "the checksum of a header is wrong");
+    }
+
+    #[test]
+    fn content_of_what_is_no_file_is_refused() {
+        let hidden: String = String::from_utf8(file("top/PKG-INFO", "")).unwrap();
+        for (kind, name) in [
+            (EntryType::Directory, "top/"),
+            (EntryType::Symlink, "top"),
+            (EntryType::Link, "top"),
+            (EntryType::new(0), "top/"),
+            (EntryType::Regular, "top/"),
+        ] {
+            let entry = raw(kind, name, "target", &hidden);
+            assert_eq!(refused(&[pkg_info(), entry]), format!("{name:?} is no file, and has content"));
+        }
+        let pax = pax(EntryType::XHeader, "path", "top");
+        let entry = raw(EntryType::new(0), "top/", "", &hidden);
+        assert_eq!(refused(&[pkg_info(), pax, entry]), "\"top\" is no file, and has content");
+    }
+
+    #[test]
+    fn a_file_written_through_a_hard_link_is_refused() {
+        let link = raw(EntryType::Link, "zope.interface-5.0/x", "zope.interface-5.0/PKG-INFO", "");
+        let entry = "zope.interface-5.0/x".to_owned();
+        assert_eq!(
+            inspected(&[pkg_info(), link, file(&entry, "evil")]),
+            Err(ArchiveError::UnsafeLink { entry: entry.clone(), target: entry })
+        );
+    }
+
+    #[test]
+    fn a_pkg_info_that_only_some_systems_find_is_refused() {
+        for entry in ["top\\PKG-INFO", "a\\top/PKG-INFO"] {
+            let error = ArchiveError::UnsafeName { entry: entry.to_owned() };
+            assert_eq!(inspected(&[file(entry, PKG_INFO_TEXT)]), Err(error));
+        }
+        assert_eq!(inspected(&[file("top/pkg-info", PKG_INFO_TEXT)]), Err(no_pkg_info()));
+        assert!(inspected(&[pkg_info(), file("zope.interface-5.0/dev\\x2d.service", "")]).is_ok());
+    }
+
+    #[test]
+    fn nothing_follows_the_end_of_the_tar_or_of_the_gzip() {
+        let limits = ArchiveLimits::default();
+        let (end, evil) = (vec![0; 512], file("top/PKG-INFO", "evil"));
+        assert_eq!(refused(&[pkg_info(), end.clone(), evil.clone()]), "the tar goes on after its end");
+        assert_eq!(refused(&[pkg_info(), end.clone(), end, evil]), "the tar goes on after its end");
+
+        let whole = tar_gz(&[pkg_info()]);
+        let unreadable = || Err(unreadable(&"bytes follow the gzip stream"));
+        for more in [gzip(&[0; 512]), gzip(b""), vec![0], b"x".to_vec()] {
+            assert_eq!(inspect_with(&[whole.clone(), more].concat(), &limits), unreadable());
+        }
+        let members = [gzip(&pkg_info()), gzip(&file("evil", ""))].concat();
+        assert_eq!(inspect_with(&members, &limits), unreadable());
     }
 
     #[test]
