@@ -31,7 +31,7 @@ pub enum SelectError {
     },
 }
 
-/// All files of the newest version that fits. Yanked files count only for a requirement that pins one version
+/// All files of the newest version that fits, of those offered: none in a quarantine (PEP 792). Yanked files count only for a requirement that pins one version
 /// (PEP 592), pre-releases only where nothing else fits or the requirement names one (PEP 440).
 pub fn files_of<'a>(
     page: &'a ProjectPage,
@@ -44,7 +44,7 @@ pub fn files_of<'a>(
     let fits = |file: &&PageFile| {
         wanted.contains(file.filename.version()) && (pinned || matches!(file.yanked, Yanked::No))
     };
-    let fitting: Vec<_> = page.files().iter().filter(fits).collect();
+    let fitting: Vec<_> = page.offered().iter().filter(fits).collect();
     let names_pre = wanted.iter().any(|specifier| specifier.version().any_prerelease());
     let versions = || fitting.iter().map(|file| file.filename.version());
     let stable = versions().filter(|version| names_pre || !version.any_prerelease()).max();
@@ -70,7 +70,7 @@ pub fn universal<'a>(page: &ProjectPage, files: &[&'a PageFile]) -> Result<&'a P
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FileUrl, ProjectName, Sha256Hex};
+    use super::super::{FileUrl, ProjectName, Sha256Hex, Status, StatusMarker};
     use super::*;
     use std::str::FromStr;
 
@@ -114,6 +114,14 @@ mod tests {
         assert_eq!(chosen(&page, "==3.0").as_deref(), Ok("demo-3.0.tar.gz"));
         assert_eq!(chosen(&page, ">=4.0rc1").as_deref(), Ok("demo-4.0rc1.tar.gz"));
         assert!(matches!(chosen(&page, ">9"), Err(SelectError::NoVersion { .. })));
+    }
+
+    #[test]
+    fn a_quarantine_leaves_nothing_to_choose() {
+        let mut page = page(&["demo-1.0.tar.gz"]);
+        page.status = Some(Status { marker: StatusMarker::Quarantined, reason: None });
+        assert!(matches!(chosen(&page, ""), Err(SelectError::NoVersion { .. })));
+        assert!(matches!(chosen(&page, "==1.0"), Err(SelectError::NoVersion { .. })));
     }
 
     #[test]

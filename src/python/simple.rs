@@ -213,7 +213,7 @@ impl ProjectPage {
     }
 
     /// The files clients are shown: none if the project is quarantined (PEP 792).
-    fn offered(&self) -> &[PageFile] {
+    pub fn offered(&self) -> &[PageFile] {
         if self.is_quarantined() { &[] } else { &self.files }
     }
 
