@@ -8,7 +8,7 @@
 //! The name is the first thing an attacker chooses, so the alphabet is an allow-list: what is no letter,
 //! digit or one of `.`, `_`, `-`, `+`, `!` is refused before anything is split.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use pep440_rs::Version;
 
@@ -133,6 +133,30 @@ impl DistributionFilename {
     pub fn as_str(&self) -> &str {
         &self.written
     }
+
+    /// Whether installers, or file systems that ignore case, take one for the other: the same project, version,
+    /// build and tags, or format, in whatever spelling.
+    pub(super) fn is_taken_for(&self, other: &Self) -> bool {
+        let same_release = self.project == other.project && self.version == other.version;
+        self.written.eq_ignore_ascii_case(&other.written)
+            || same_release && self.kind.normalised() == other.kind.normalised()
+    }
+}
+
+impl Kind {
+    /// The kind with tags in lower case and in order, and without leading zeros in the build number, which is how
+    /// installers compare them.
+    fn normalised(&self) -> Self {
+        match self {
+            Self::Wheel { build, python, abi, platform } => Self::Wheel {
+                build: build.as_ref().map(|build| normalised_build(build)),
+                python: normalised_tags(python),
+                abi: normalised_tags(abi),
+                platform: normalised_tags(platform),
+            },
+            Self::Sdist(format) => Self::Sdist(*format),
+        }
+    }
 }
 
 /// Parses the file name of a wheel or of a source distribution.
@@ -170,6 +194,19 @@ impl fmt::Display for DistributionFilename {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.written)
     }
+}
+
+fn normalised_tags(tags: &str) -> String {
+    let tags = tags.to_ascii_lowercase();
+    let tags: BTreeSet<&str> = tags.split('.').collect();
+    tags.into_iter().collect::<Vec<_>>().join(".")
+}
+
+/// A number without leading zeros, and what follows it; a build tag starts with a digit.
+fn normalised_build(build: &str) -> String {
+    let trimmed = build.trim_start_matches('0');
+    let zero = if trimmed.starts_with(|c: char| c.is_ascii_digit()) { "" } else { "0" };
+    format!("{zero}{}", trimmed.to_ascii_lowercase())
 }
 
 fn check_alphabet(filename: &str) -> Result<(), FilenameError> {

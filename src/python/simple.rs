@@ -7,7 +7,8 @@
 //!
 //! Rules:
 //! 1. A page lists each file once, sorted by version and then by file name; equal pages give equal bytes.
-//! 2. A file name, once published, stands for one content: another digest is a [`Insertion::Conflict`].
+//! 2. A file name, once published, stands for one content: another digest is a [`Insertion::Conflict`]. So is
+//!    another spelling of the same project, version, build and tags, between which an installer would choose.
 //! 3. A quarantined project offers no file (PEP 792). Its JSON keeps them under a private key (PEP 700 reserves
 //!    those with a leading underscore), so that the page can be restored from itself.
 //! 4. What is read back is what was written: unknown keys, files of another project, wrong `versions` and
@@ -113,8 +114,9 @@ pub enum Insertion {
     Inserted,
     /// A file of this name and digest was there before; it stays as it was.
     Same,
-    /// A file of this name, or one that differs in case alone, was there before with another content. Nothing
-    /// was changed.
+    /// A file of this name with another content, or another file that installers take for the same (a name
+    /// that differs in case alone; the same version, build and tags in another spelling) was there before.
+    /// Nothing was changed.
     Conflict {
         /// The name published before.
         filename: DistributionFilename,
@@ -130,8 +132,8 @@ pub enum Insertion {
 
 /// The page of a project.
 ///
-/// Invariants: all files are of the project, no two names are equal when case is ignored, and they are sorted
-/// by version and then by name.
+/// Invariants: all files are of the project, no two are taken for the same by installers, and they are sorted by
+/// version and then by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProjectPage {
     name: ProjectName,
@@ -176,7 +178,7 @@ impl ProjectPage {
         if *file.filename.project() != self.name {
             return Insertion::OtherProject { found: file.filename.project().clone() };
         }
-        let alike = |other: &&PageFile| other.filename.as_str().eq_ignore_ascii_case(file.filename.as_str());
+        let alike = |other: &&PageFile| other.filename.is_taken_for(&file.filename);
         match self.files.iter().find(alike) {
             Some(known) if known.filename == file.filename && known.sha256 == file.sha256 => Insertion::Same,
             Some(known) => {
@@ -268,7 +270,7 @@ mod tests {
             "foo-1.0a1.tar.gz",
             "foo-1.0-py3-none-any.whl",
             "foo-1.0.tar.gz",
-            "foo-1.0.0.tar.gz",
+            "foo-1.0.0.zip",
             "foo-1.0+cpu-py3-none-any.whl",
             "foo-1.9.tar.gz",
             "foo-1.10.tar.gz",
@@ -299,6 +301,38 @@ mod tests {
             Insertion::OtherProject { found: "bar".parse().unwrap() }
         );
         assert_eq!(page, before);
+    }
+
+    #[test]
+    fn a_file_that_installers_take_for_another_is_a_conflict() {
+        for (published, alike) in [
+            ("foo-1.0-py3-none-any.whl", "FOO-1.0-py3-none-any.whl"),
+            ("foo-1.0-py3-none-any.whl", "foo-1.0.0-py3-none-any.whl"),
+            ("foo-1.0-py3-none-any.whl", "foo-1.0-PY3-none-any.whl"),
+            ("foo-1.0-py2.py3-none-any.whl", "foo-1.0-py3.py2-none-any.whl"),
+            ("foo-1.0-1-py3-none-any.whl", "foo-1.0-01-py3-none-any.whl"),
+            ("foo-1.0.tar.gz", "foo-1.0.0.tar.gz"),
+            ("foo-1.0.post1.tar.gz", "foo-1.0post1.tar.gz"),
+        ] {
+            let mut page = page(&[published]);
+            let conflict = Insertion::Conflict {
+                filename: published.parse().unwrap(),
+                sha256: "a".repeat(64).parse().unwrap(),
+            };
+            assert_eq!(page.insert(file(alike, "b")), conflict, "{alike}");
+        }
+        let mut long = ProjectPage::new("foo-bar".parse().unwrap(), 1);
+        assert_eq!(long.insert(file("foo_bar-1.0-py3-none-any.whl", "a")), Insertion::Inserted);
+        assert!(matches!(long.insert(file("foo.bar-1.0-py3-none-any.whl", "b")), Insertion::Conflict { .. }));
+        page(&[
+            "foo-1.0.tar.gz",
+            "foo-1.0.zip",
+            "foo-1.0-py3-none-any.whl",
+            "foo-1.0-py2.py3-none-any.whl",
+            "foo-1.0-1-py3-none-any.whl",
+            "foo-1.0-1a-py3-none-any.whl",
+            "foo-1.0+cpu-py3-none-any.whl",
+        ]);
     }
 
     #[test]
