@@ -633,9 +633,10 @@ async fn remember_online(
     let state = repository.state().await?;
     let mut uris = repository.settings().keys.online.clone();
     for uri in to {
-        let uri = absolute(&KeyUri::from_str(uri)?)?;
-        if !uris.contains(&uri) {
-            uris.push(uri);
+        let uri = KeyUri::from_str(uri)?;
+        let text = absolute(&uri)?;
+        if !matches!(uri, KeyUri::Public(_)) && !uris.contains(&text) {
+            uris.push(text);
         }
     }
     let mut kept = Vec::new();
