@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -299,10 +300,10 @@ fn may_speak(edge: &Edge, target: &TargetPath) -> bool {
 
 fn edges(chain: &[(RoleName, Verified<Targets>)], checked: &mut Checked) -> Vec<Edge> {
     let Some((role, metadata)) = chain.last() else { return Vec::new() };
-    let mut edges = Vec::new();
+    let (mut edges, shared) = (Vec::new(), Arc::from(chain));
     for name in metadata.delegations.iter().flat_map(Delegations::names) {
         match name {
-            Ok(name) => edges.push(Edge::new(chain.to_vec(), name)),
+            Ok(name) => edges.push(Edge::new(Arc::clone(&shared), name)),
             Err(error) => checked.problem(role.as_str(), &error),
         }
     }

@@ -10,6 +10,7 @@
 //!   answer, cannot tell is not.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::metadata::{TargetFile, Targets};
 use super::path::{RoleName, TargetPath};
@@ -19,14 +20,15 @@ use super::trusted::{TrustError, Trusted};
 /// A delegation that the search has reached: a role, and the chain of roles that led to it.
 #[derive(Debug, Clone)]
 pub struct Edge {
-    chain: Vec<(RoleName, Verified<Targets>)>,
+    /// Shared by all that one delegator leads to.
+    chain: Arc<[(RoleName, Verified<Targets>)]>,
     delegator: RoleName,
     role: RoleName,
 }
 
 impl Edge {
     /// From a verified delegator to one of its roles, without a search: for checks that visit everything.
-    pub fn new(chain: Vec<(RoleName, Verified<Targets>)>, role: RoleName) -> Self {
+    pub fn new(chain: Arc<[(RoleName, Verified<Targets>)]>, role: RoleName) -> Self {
         let delegator = chain.last().map_or_else(RoleName::targets, |(name, _)| name.clone());
         Self { chain, delegator, role }
     }
@@ -95,7 +97,8 @@ impl Search {
     pub fn step(&mut self, trusted: &Trusted) -> Result<Step, TrustError> {
         if !self.started {
             self.started = true;
-            if let Some(found) = self.visit(vec![(RoleName::targets(), trusted.targets().clone())])? {
+            let top = vec![(RoleName::targets(), trusted.targets().clone())];
+            if let Some(found) = self.visit(top, trusted.limits().visited_roles)? {
                 return Ok(found);
             }
         }
@@ -112,9 +115,9 @@ impl Search {
                 return Ok(Step::Need(edge));
             };
             self.visited.insert(edge.pair());
-            let mut chain = edge.chain;
+            let mut chain = edge.chain.to_vec();
             chain.push((edge.role, metadata.clone()));
-            if let Some(found) = self.visit(chain)? {
+            if let Some(found) = self.visit(chain, limit)? {
                 return Ok(found);
             }
         }
@@ -122,7 +125,11 @@ impl Search {
     }
 
     /// Looks into the last role of `chain`, and notes whom it delegates the path to.
-    fn visit(&mut self, chain: Vec<(RoleName, Verified<Targets>)>) -> Result<Option<Step>, TrustError> {
+    fn visit(
+        &mut self,
+        chain: Vec<(RoleName, Verified<Targets>)>,
+        limit: usize,
+    ) -> Result<Option<Step>, TrustError> {
         let Some((_, metadata)) = chain.last() else { return Ok(None) };
         if let Some(target) = metadata.targets.get(self.path.as_str()) {
             let found = Found { path: self.path.clone(), target: target.clone(), chain };
@@ -134,7 +141,11 @@ impl Search {
             matched.truncate(end + 1);
             self.stack.clear();
         }
-        self.stack.extend(matched.into_iter().rev().map(|matched| Edge::new(chain.clone(), matched.role)));
+        // More than may be visited are not even noted.
+        matched.truncate(limit.saturating_add(1));
+        let chain: Arc<[_]> = chain.into();
+        self.stack
+            .extend(matched.into_iter().rev().map(|matched| Edge::new(Arc::clone(&chain), matched.role)));
         Ok(None)
     }
 }
