@@ -49,9 +49,14 @@ pub struct Checked {
 }
 
 impl Checked {
-    fn refused(&mut self, subject: &str, error: &TrustError) {
-        let expired = matches!(error, TrustError::Expired { .. });
-        self.problems.push(Problem { subject: subject.to_owned(), what: error.to_string(), expired });
+    fn broken(&mut self, subject: &str, error: &RepositoryError) {
+        let expired = matches!(error, RepositoryError::Trust(TrustError::Expired { .. }));
+        let what = match error {
+            RepositoryError::Trust(error) => error.to_string(),
+            RepositoryError::Missing(file) => format!("{file} is missing"),
+            other => other.to_string(),
+        };
+        self.problems.push(Problem { subject: subject.to_owned(), what, expired });
     }
 
     fn problem(&mut self, subject: impl Into<String>, what: &impl ToString) {
@@ -69,25 +74,24 @@ impl Repository {
         let mut checked = Checked::default();
         let mut trusted = match self.top_level(now, &mut checked).await {
             Ok(trusted) => trusted,
-            Err(RepositoryError::Trust(error)) => {
-                checked.refused("top-level metadata", &error);
-                return Ok(checked);
-            }
-            Err(error @ RepositoryError::Missing(_)) => {
-                checked.problem("top-level metadata", &error);
+            Err(error @ (RepositoryError::Trust(_) | RepositoryError::Missing(_))) => {
+                checked.broken("top-level metadata", &error);
                 return Ok(checked);
             }
             Err(error) => return Err(error),
         };
         let mut names: BTreeSet<String> =
             ["root", "timestamp", "snapshot", "targets"].map(ToOwned::to_owned).into();
-        let roles = self.all_roles(&mut trusted, &mut names, &mut checked, progress).await?;
+        let (roles, complete) = self.all_roles(&mut trusted, &mut names, &mut checked, progress).await?;
         let total = u64::try_from(roles.len()).unwrap_or(u64::MAX);
         for (done, (edge, metadata)) in (1..).zip(&roles) {
             for (name, file) in &metadata.targets {
                 self.check_target(name, file, edge, &mut checked).await?;
             }
             progress.at("checking files", done, total);
+        }
+        if !complete {
+            return Ok(checked);
         }
         for name in trusted.snapshot().meta.keys() {
             let stem = name.strip_suffix(".json").unwrap_or(name);
@@ -122,14 +126,16 @@ impl Repository {
         Ok(targets.accept(bytes)?)
     }
 
-    /// Every delegated role that verifies, depth first; in `names` also those that do not.
+    /// Every delegated role that verifies, depth first; in `names` also those that do not. And whether all roles that
+    /// may delegate do: if not, nobody knows which names belong to a role.
     async fn all_roles(
         &self,
         trusted: &mut Trusted,
         names: &mut BTreeSet<String>,
         checked: &mut Checked,
         progress: &dyn Progress,
-    ) -> Result<Vec<(Edge, Verified<Targets>)>, RepositoryError> {
+    ) -> Result<(Vec<(Edge, Verified<Targets>)>, bool), RepositoryError> {
+        let mut complete = true;
         let mut stack = edges(&[(RoleName::targets(), trusted.targets().clone())], checked);
         let mut roles = Vec::new();
         let total = u64::try_from(trusted.snapshot().meta.len()).unwrap_or(u64::MAX);
@@ -146,15 +152,15 @@ impl Repository {
                     stack.extend(edges(&chain, checked));
                     roles.push((edge, metadata));
                 }
-                Err(RepositoryError::Trust(error)) => checked.refused(edge.role().as_str(), &error),
-                Err(RepositoryError::Missing(file)) => {
-                    checked.problem(edge.role().as_str(), &format!("{file} is missing"));
+                Err(error @ (RepositoryError::Trust(_) | RepositoryError::Missing(_))) => {
+                    complete &= edge.chain().len() > 1;
+                    checked.broken(edge.role().as_str(), &error);
                 }
                 Err(error) => return Err(error),
             }
             progress.at("checking roles", checked.roles, total);
         }
-        Ok(roles)
+        Ok((roles, complete))
     }
 
     async fn one_role(
