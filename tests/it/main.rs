@@ -1,6 +1,7 @@
 //! The one integration binary: what is tested is the library's public face and the built program.
 
 mod architecture;
+mod bad_input;
 mod behaviour;
 mod client;
 mod concurrency;
@@ -9,4 +10,5 @@ mod golden;
 mod keys;
 mod readme;
 mod scene;
+mod shell;
 mod simulator;
