@@ -241,7 +241,7 @@ A signing key is named by a URI:
 Passphrases are asked for on the terminal, or taken from WHEELSEAL_PASSPHRASE.
 Supported are Ed25519, ECDSA P-256 and P-384, and RSA from 2,048 bits (RSASSA-PSS).";
 
-const ENVIRONMENT: &str = "\
+pub(super) const ENVIRONMENT: &str = "\
 WHEELSEAL_REPO         folder of the repository (--repo)
 WHEELSEAL_TRUST        name of the trust (--trust)
 WHEELSEAL_KEYS         URIs of the online keys, instead of those in wheelseal.toml; separated by spaces

@@ -174,3 +174,28 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
 fn tree() -> clap::Command {
     Cli::command()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_variable_of_a_flag_is_in_the_help_topic() {
+        let mut commands = vec![Cli::command()];
+        let mut variables = 0;
+        while let Some(command) = commands.pop() {
+            for name in command.get_arguments().filter_map(clap::Arg::get_env) {
+                let name = name.to_string_lossy();
+                assert!(look::ENVIRONMENT.contains(&format!("{name} ")), "help environment does not tell of {name}");
+                variables += 1;
+            }
+            commands.extend(command.get_subcommands().cloned());
+        }
+        assert!(variables >= 5);
+    }
+}
