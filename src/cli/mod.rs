@@ -191,7 +191,10 @@ mod tests {
         while let Some(command) = commands.pop() {
             for name in command.get_arguments().filter_map(clap::Arg::get_env) {
                 let name = name.to_string_lossy();
-                assert!(look::ENVIRONMENT.contains(&format!("{name} ")), "help environment does not tell of {name}");
+                assert!(
+                    look::ENVIRONMENT.contains(&format!("{name} ")),
+                    "help environment does not tell of {name}"
+                );
                 variables += 1;
             }
             commands.extend(command.get_subcommands().cloned());

@@ -1,5 +1,12 @@
 //! Bad input to the built program: the exit code, what the error says, and a repository that is as it was, byte by byte.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "input that cannot be set up is a test that cannot run, and one that is skipped says so"
+)]
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -39,14 +46,20 @@ fn a_wheel_with_metadata_of_another_version_is_refused() {
 
 #[test]
 fn a_zip_bomb_is_refused() {
-    let metadata = [b"Metadata-Version: 2.1\nName: gamma\nVersion: 1.0\n\n".as_slice(), &vec![b' '; 64 << 20]].concat();
+    let metadata =
+        [b"Metadata-Version: 2.1\nName: gamma\nVersion: 1.0\n\n".as_slice(), &vec![b' '; 64 << 20]].concat();
     let bytes = archive([
         ("gamma-1.0.dist-info/METADATA", metadata.as_slice()),
         ("gamma-1.0.dist-info/WHEEL", b"Wheel-Version: 1.0\n"),
         ("gamma-1.0.dist-info/RECORD", b""),
     ]);
     assert!(bytes.len() < 1 << 20, "it is a bomb");
-    add_refused("gamma-1.0-py3-none-any.whl", &bytes, 3, &["gamma-1.0.dist-info/METADATA", "more than", "bytes"]);
+    add_refused(
+        "gamma-1.0-py3-none-any.whl",
+        &bytes,
+        3,
+        &["gamma-1.0.dist-info/METADATA", "more than", "bytes"],
+    );
 }
 
 #[test]
@@ -129,7 +142,7 @@ fn an_unreadable_file_is_refused() {
     fs::create_dir(&folder).unwrap();
     let path = folder.join("gamma-1.0-py3-none-any.whl");
     fs::write(&path, wheel_bytes("gamma", "1.0", "x")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::File::open(&path).is_err() {
         home.refuses(&[&ADD[..], &[&shown(&path)]].concat(), 1, &["opening", "Permission denied"]);
         return;
@@ -159,10 +172,18 @@ fn what_is_no_repository_is_refused_by_every_command() {
     for command in commands(&wheel) {
         let at = |folder| [&[command[0], "--repo", folder], &command[1..]].concat();
         // `key` and `role` have a second word before their flags.
-        let at = |folder| if ["key", "role"].contains(&command[0]) {
-            [&command[..2], &["--repo", folder], &command[2..]].concat()
-        } else { at(folder) };
-        home.refuses(&at("empty"), 2, &["wheelseal.toml does not exist", "hint: make one with: wheelseal init"]);
+        let at = |folder| {
+            if ["key", "role"].contains(&command[0]) {
+                [&command[..2], &["--repo", folder], &command[2..]].concat()
+            } else {
+                at(folder)
+            }
+        };
+        home.refuses(
+            &at("empty"),
+            2,
+            &["wheelseal.toml does not exist", "hint: make one with: wheelseal init"],
+        );
         home.refuses(&at("nowhere"), 1, &["cannot open folder nowhere", "No such file"]);
         home.refuses(&at("file"), 1, &["cannot open folder file", "ot a directory"]);
     }
@@ -265,11 +286,15 @@ fn damaged(damage: impl Fn(&[u8]) -> Vec<u8>) {
             assert!(about_state && ran.stderr.contains("error: "), "{path}, {line:?}: {ran:?}");
             assert!(files_below(&home.work()) == before, "{path}, {line:?} changed the repository");
         }
-        let current = !["repo/metadata/1.snapshot.json", "repo/metadata/2.snapshot.json"].contains(&path.as_str());
+        let current =
+            !["repo/metadata/1.snapshot.json", "repo/metadata/2.snapshot.json"].contains(&path.as_str());
         let superseded = path.contains("bins-") && superseded(path, &golden);
         fs::write(home.work().join(path), damage(&golden[path])).unwrap();
         let check = home.run(&["check", "--repo", "repo"]);
-        assert!(check.code != 0 || !current || superseded || path.ends_with("/root.json"), "{path}: {check:?}");
+        assert!(
+            check.code != 0 || !current || superseded || path.ends_with("/root.json"),
+            "{path}: {check:?}"
+        );
         restore(&home, &golden);
     }
 }
@@ -320,7 +345,10 @@ fn a_wrong_key_is_refused_with_the_keys_that_would_do() {
     let mut home = Home::with_repository();
     home.set("WHEELSEAL_KEYS", &format!("file:{}", shown(&example("online-2"))));
     let wheel = home.wheel("gamma", "1.0");
-    let texts = ["timestamp needs 1 signature(s), the keys at hand can make 0", "hint: give them with --key URI; accepted are the keys 02523b31"];
+    let texts = [
+        "timestamp needs 1 signature(s), the keys at hand can make 0",
+        "hint: give them with --key URI; accepted are the keys 02523b31",
+    ];
     home.refuses(&[&ADD[..], &[&wheel]].concat(), 6, &texts);
     home.refuses(&["yank", "--repo", "repo", "alpha-1.0-py3-none-any.whl"], 6, &texts);
     home.refuses(&["remove", "--repo", "repo", "alpha-1.0-py3-none-any.whl"], 6, &texts);
@@ -333,7 +361,11 @@ fn an_encrypted_key_without_terminal_and_variable_names_the_variable() {
     let key = format!("file:{}", shown(&example("encrypted")));
     let wheel = home.wheel("gamma", "1.0");
     let add = [&ADD[..], &["--key", &key, &wheel]].concat();
-    home.refuses(&add, 1, &["needs a passphrase: WHEELSEAL_PASSPHRASE is not set and there is no terminal", "hint: set"]);
+    home.refuses(
+        &add,
+        1,
+        &["needs a passphrase: WHEELSEAL_PASSPHRASE is not set and there is no terminal", "hint: set"],
+    );
     home.set("WHEELSEAL_PASSPHRASE", "not the one");
     home.refuses(&add, 1, &["wrong passphrase for file:"]);
     home.set("WHEELSEAL_PASSPHRASE", "worthless");
@@ -374,7 +406,11 @@ fn keys_that_cannot_be_opened_are_refused() {
 fn a_key_is_never_overwritten() {
     let home = Home::new();
     fs::write(home.work().join("root.pem"), "precious").unwrap();
-    home.refuses(&["key", "gen", "root.pem", "--no-passphrase"], 2, &["root.pem exists; a key is never overwritten"]);
+    home.refuses(
+        &["key", "gen", "root.pem", "--no-passphrase"],
+        2,
+        &["root.pem exists; a key is never overwritten"],
+    );
     home.run(&["key", "gen", "new.pem", "--no-passphrase"]).fine();
     home.refuses(&["key", "gen", "new.pem", "--no-passphrase"], 2, &["new.pem exists"]);
 }
@@ -384,11 +420,20 @@ fn a_key_is_never_overwritten() {
 #[test]
 fn wrong_usage_is_told_and_changes_nothing() {
     let home = Home::with_repository();
-    let repo = |words: &[&'static str]| -> Vec<&str> { [&words[..1], &["--repo", "repo"], &words[1..]].concat() };
+    let repo =
+        |words: &[&'static str]| -> Vec<&str> { [&words[..1], &["--repo", "repo"], &words[1..]].concat() };
     home.refuses(&repo(&["remove", "nosuch-1.0.tar.gz"]), 2, &["nosuch-1.0.tar.gz is not published"]);
     home.refuses(&repo(&["yank", "notes.txt"]), 2, &["notes.txt", "expected"]);
-    home.refuses(&repo(&["yank", "--reason", "two\nlines", "alpha-1.0-py3-none-any.whl"]), 2, &["--reason: "]);
-    home.refuses(&repo(&["inspect", "nosuch"]), 2, &["\"nosuch\" is neither a file nor a role of the repository"]);
+    home.refuses(
+        &repo(&["yank", "--reason", "two\nlines", "alpha-1.0-py3-none-any.whl"]),
+        2,
+        &["--reason: "],
+    );
+    home.refuses(
+        &repo(&["inspect", "nosuch"]),
+        2,
+        &["\"nosuch\" is neither a file nor a role of the repository"],
+    );
     home.refuses(&repo(&["diff", "1", "99"]), 2, &["there is no snapshot 99"]);
     home.refuses(&["help", "nosuch"], 2, &["no command or topic \"nosuch\""]);
     for words in [&["gc", "--keep", "0"][..], &["bump", "--watch", "0"], &["add"], &["nosuch"], &[]] {
@@ -410,7 +455,11 @@ fn plans_for_a_new_repository_that_make_no_sense_are_refused_and_leave_nothing()
     }
     let home = Home::new();
     let key = shown(&example("root-1"));
-    home.refuses(&["init", "--repo", "repo", "--root-key", &key, "--online-key", &key], 2, &["root is an offline role, but its key bdab7eb2 is online"]);
+    home.refuses(
+        &["init", "--repo", "repo", "--root-key", &key, "--online-key", &key],
+        2,
+        &["root is an offline role, but its key bdab7eb2 is online"],
+    );
     let public_only = ["init", "--repo", "repo", "--root-key", "pub:nowhere.pub", "--online-key", &key];
     home.refuses(&public_only, 1, &["nowhere.pub"]);
 }

@@ -3,8 +3,10 @@
 mod architecture;
 mod bad_input;
 mod behaviour;
+mod cli;
 mod client;
 mod concurrency;
+mod end_to_end;
 mod faults;
 mod golden;
 mod keys;

@@ -1,6 +1,10 @@
 //! The built program as someone at a shell uses it: in a home of its own, with no terminal and a clean environment.
 
-#![expect(clippy::unwrap_used, reason = "a program that does not start is a test that cannot run")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a program that does not start is a test that cannot run"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -102,7 +106,8 @@ impl Home {
     pub(crate) fn init(&self, more: &[&str]) -> Ran {
         let keys = ["root-1", "targets-1", "online"].map(|name| example(name).display().to_string());
         let [root, targets, online] = &keys;
-        let init = ["init", "--repo", "repo", "--root-key", root, "--targets-key", targets, "--online-key", online];
+        let init =
+            ["init", "--repo", "repo", "--root-key", root, "--targets-key", targets, "--online-key", online];
         self.run(&[&init, more].concat())
     }
 
