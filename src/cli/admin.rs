@@ -369,7 +369,7 @@ impl Bump {
         })?;
         match bumped.due.len() {
             0 => Ok(()),
-            failed => Err(SomeFailed { what: "roles are due without their keys", failed, code: 6 }.into()),
+            due => Err(SomeFailed { text: format!("due, but not signed: {due} role(s)"), code: 6 }.into()),
         }
     }
 }
@@ -396,7 +396,7 @@ impl Status {
         })?;
         match status.roles.iter().chain(&status.first_bin).filter(|role| role.expired).count() {
             0 => Ok(()),
-            failed => Err(SomeFailed { what: "roles have expired", failed, code: 4 }.into()),
+            expired => Err(SomeFailed { text: format!("expired: {expired} role(s)"), code: 4 }.into()),
         }
     }
 }
@@ -464,7 +464,7 @@ impl Check {
         if !checked.problems.is_empty() {
             let failed = checked.problems.len();
             let code = if checked.problems.iter().all(|problem| problem.expired) { 4 } else { 3 };
-            return Err(SomeFailed { what: "problems found", failed, code }.into());
+            return Err(SomeFailed { text: format!("{failed} problem(s) found"), code }.into());
         }
         match self.with {
             None => Ok(()),

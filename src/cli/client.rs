@@ -310,7 +310,7 @@ impl Verify {
         let failed = verdicts.iter().filter(|verdict| !verdict.ok).count();
         match failed {
             0 => Ok(()),
-            _ => Err(SomeFailed { failed, what: "files are not what was signed", code }.into()),
+            _ => Err(SomeFailed { text: format!("{failed} of {} failed", verdicts.len()), code }.into()),
         }
     }
 

@@ -38,10 +38,9 @@ pub(super) const TABLE: [(u8, &str); 10] = [
 
 /// A command that did all it was asked, and found something wrong; it has said what.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{failed} {what}")]
+#[error("{text}")]
 pub(super) struct SomeFailed {
-    pub(super) failed: usize,
-    pub(super) what: &'static str,
+    pub(super) text: String,
     pub(super) code: u8,
 }
 

@@ -20,7 +20,7 @@ use crate::tuf::path::RoleName;
 /// Names the keys of a command.
 #[derive(Debug, Clone, Args)]
 pub(super) struct KeyArgs {
-    /// A signing key: <file:PATH>, env:NAME, tough:PATH; may be repeated
+    /// A signing key: `file:PATH`, `env:NAME`, `tough:PATH`; may be repeated
     #[arg(long = "key", value_name = "URI")]
     keys: Vec<String>,
     /// Online keys, instead of those in wheelseal.toml; separated by spaces
@@ -108,7 +108,7 @@ enum Kind {
 
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// <file:PATH>, pub:PATH, env:NAME, tough:PATH
+    /// `file:PATH`, `pub:PATH`, `env:NAME`, `tough:PATH`
     uri: String,
 }
 

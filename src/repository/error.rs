@@ -147,7 +147,9 @@ impl RepositoryError {
             Self::WentBack { file, .. } => {
                 Some(format!("if you put back a backup on purpose, delete {file}; else somebody did"))
             }
-            Self::NoSnapshot(_) => Some("`wheelseal gc` keeps the newest ones alone".into()),
+            Self::NoSnapshot(_) => {
+                Some("`wheelseal gc` removes old ones; `wheelseal status` tells the current one".into())
+            }
             Self::Busy(_) => Some("run the command again; nothing was lost".into()),
             Self::Missing(_) => {
                 Some("restore the file from a mirror or backup, then run: wheelseal check".into())

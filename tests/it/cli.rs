@@ -286,7 +286,7 @@ fn online_keys_come_from_the_variable_instead_of_the_settings() {
     let text = fs::read_to_string(&settings).unwrap();
     fs::write(&settings, text.replace("worthless-online.pem", "gone.pem")).unwrap();
     let wheel = home.wheel("gamma", "1.0");
-    home.run(&["add", "--repo", "repo", &wheel]).refused(1, &["gone.pem"]);
+    home.run(&["add", "--repo", "repo", &wheel]).refused(6, &["gone.pem", "timestamp needs 1 signature(s)"]);
     let pem = fs::read_to_string(example("online")).unwrap();
     home.set("ONLINE_PEM", &pem);
     home.set("WHEELSEAL_KEYS", &format!("file:{} env:ONLINE_PEM", shown(&example("online-2"))));
