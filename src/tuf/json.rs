@@ -220,6 +220,11 @@ fn write(value: &Json<'_>, out: &mut String, escape: fn(&str, &mut String)) {
 
 fn escape_canonical(text: &str, out: &mut String) {
     out.push('"');
+    if !text.bytes().any(|b| matches!(b, b'"' | b'\\')) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     for part in text.split_inclusive(['"', '\\']) {
         match part.strip_suffix(['"', '\\']) {
             Some(plain) => {
@@ -235,6 +240,11 @@ fn escape_canonical(text: &str, out: &mut String) {
 
 fn escape_text(text: &str, out: &mut String) {
     out.push('"');
+    if !text.bytes().any(|b| matches!(b, b'"' | b'\\' | 0..b' ')) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),

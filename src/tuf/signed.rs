@@ -184,7 +184,7 @@ impl<T: Role> Signed<T> {
 
     /// Checks the signatures against what the delegator says, and reads the content they cover.
     pub fn verify(self, authority: &Authority<'_>) -> Result<Verified<T>, VerifyError> {
-        let envelope = Envelope::read(authority.role, &self.bytes)?;
+        let mut envelope = Envelope::read(authority.role, &self.bytes)?;
         let signers = envelope.check(authority)?;
         let content = envelope.content(authority.role)?;
         Ok(Verified(Arc::new(Inner { content, signers, bytes: self.bytes.clone() })))
@@ -194,7 +194,7 @@ impl<T: Role> Signed<T> {
     /// signatures. The content stays closed.
     pub fn signed_by(&self, authority: &Authority<'_>) -> Result<Vec<KeyId>, VerifyError> {
         let envelope = Envelope::read(authority.role, &self.bytes)?;
-        Ok(signers(authority, &envelope.signatures, &envelope.signed.canonical()))
+        Ok(signers(authority, &envelope.signatures, &envelope.canonical))
     }
 }
 
@@ -210,7 +210,7 @@ impl Signed<Root> {
     }
 
     fn verify_with(self, old: Option<&Root>) -> Result<Verified<Root>, VerifyError> {
-        let envelope = Envelope::read(TopLevel::Root.name(), &self.bytes)?;
+        let mut envelope = Envelope::read(TopLevel::Root.name(), &self.bytes)?;
         if let Some(old) = old {
             envelope.check(&old.authority(TopLevel::Root))?;
         }
@@ -223,6 +223,8 @@ impl Signed<Root> {
 /// The two parts of a metadata file (section 4.2.1).
 struct Envelope<'a> {
     signatures: BTreeMap<KeyId, Option<Vec<u8>>>,
+    /// What the signatures cover: the canonical form of `signed`.
+    canonical: Vec<u8>,
     signed: Json<'a>,
 }
 
@@ -243,11 +245,11 @@ impl<'a> Envelope<'a> {
                 return Err(VerifyError::RepeatedSignature { role: role.to_owned(), keyid });
             }
         }
-        Ok(Self { signatures, signed })
+        Ok(Self { signatures, canonical: signed.canonical(), signed })
     }
 
     fn check(&self, authority: &Authority<'_>) -> Result<Vec<KeyId>, VerifyError> {
-        let signers = signers(authority, &self.signatures, &self.signed.canonical());
+        let signers = signers(authority, &self.signatures, &self.canonical);
         if u64::try_from(signers.len()).unwrap_or(u64::MAX) >= authority.threshold {
             return Ok(signers);
         }
@@ -259,8 +261,9 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    fn content<T: Role>(&self, role: &str) -> Result<T, VerifyError> {
-        T::from_json(self.signed.clone())
+    /// Reads the content, once: the tree is used up.
+    fn content<T: Role>(&mut self, role: &str) -> Result<T, VerifyError> {
+        T::from_json(std::mem::replace(&mut self.signed, Json::Null))
             .map_err(|error| VerifyError::Malformed { role: role.to_owned(), error })
     }
 }
