@@ -72,7 +72,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn open(&self, path: &StorePath) -> Result<Option<Pin<Box<dyn AsyncRead + Send>>>, StoreError>;
 
     /// Writes a new object. Of several writers exactly one succeeds; the others get [`StoreError::Exists`], which
-    /// says nothing about whether the bytes there are the same.
+    /// says nothing about whether the bytes there are the same. The object that exists is dated anew: somebody is about
+    /// to refer to it, so it must not look old enough to be collected.
     async fn create(&self, path: &StorePath, content: Content<'_>) -> Result<(), StoreError>;
 
     /// Replaces the object if its tag is still `expected` (`None`: if there is no object) and returns the new tag;
@@ -141,7 +142,8 @@ pub struct Entry {
     pub path: StorePath,
     /// Its length in bytes.
     pub len: u64,
-    /// By the store's clock, a time not before the object was written here, a copy included.
+    /// By the store's clock, a time not before the object was written here, a copy included, or last found there by a
+    /// `create` that was refused.
     pub modified: SystemTime,
 }
 

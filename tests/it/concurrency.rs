@@ -197,6 +197,27 @@ async fn gc_with_grace_removes_nothing_of_a_publication_under_way() {
     scene.assert_sound("after the publication").await;
 }
 
+/// What was removed long ago lies there still, unreferenced and old; then it is published again.
+#[tokio::test(flavor = "multi_thread")]
+async fn gc_with_grace_removes_nothing_that_is_about_to_be_published_again() {
+    let scene = Scene::new().await;
+    scene.publish(&[scene.add("alpha", "1.0", "the same")]).await.unwrap();
+    scene.publish(&[Edit::Remove(wheel_name("alpha", "1.0"))]).await.unwrap();
+    let files = scene.files().into_keys().map(|name| scene.root().join(name));
+    for path in files {
+        let file = std::fs::File::options().append(true).open(path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    }
+    let again = vec![scene.add("alpha", "1.0", "the same")];
+    let (publication, go_on) = paused(&scene, "metadata/timestamp.json", again).await;
+    let retention = Retention { snapshots: 1, grace: Duration::from_hours(100 * 365 * 24) };
+    let collected = scene.open().await.gc(retention, false, now(), &Unwatched).await.unwrap();
+    assert!(!collected.removed.is_empty(), "what nobody asks for goes");
+    go_on();
+    publication.await.unwrap().unwrap();
+    scene.assert_sound("after gc and the publication").await;
+}
+
 /// Publishers that read the old root must not commit with the old key once the new root is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publisher_with_the_old_key_does_not_undo_a_rotation() {

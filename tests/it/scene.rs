@@ -104,13 +104,13 @@ impl Scene {
         scene
     }
 
-    /// The same files in another folder.
+    /// The same files in another folder: by hard links, for no file of a store is ever written again.
     pub(crate) fn copy(&self) -> Self {
         let copy = Self::empty();
-        for (name, bytes) in self.files() {
-            let to = copy.root().join(name);
+        for name in self.files().into_keys() {
+            let to = copy.root().join(&name);
             fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::write(to, bytes).unwrap();
+            fs::hard_link(self.root().join(name), to).unwrap();
         }
         copy
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use super::files::{FILE_MODE, files_below, is_absent, link, make_folder, refuse_link, stage, sync_folder};
+use super::files::{FILE_MODE, date_anew, files_below, is_absent, link, make_folder, refuse_link, stage, sync_folder};
 use crate::crypto::sha256;
 use crate::store::path::{LOCK_NAME, TEMP_PREFIX};
 use crate::store::{Entry, Object, StoreError, StorePath, Tag};
@@ -78,6 +78,10 @@ impl Disk {
         // An object that exists may be another writer's, renamed but not yet durable.
         if matches!(created, Ok(()) | Err(StoreError::Exists { .. })) {
             sync_folder(&folder)?;
+        }
+        if matches!(created, Err(StoreError::Exists { .. })) {
+            // Another owner's file keeps its date: nothing that a writer without the right to it can do.
+            drop(File::open(&place).and_then(|found| date_anew(&found, &folder)));
         }
         created
     }

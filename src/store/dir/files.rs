@@ -49,10 +49,14 @@ pub(super) fn stage(
 /// Gives the original a second name. It is dated anew first, by the file system's clock, so that a copy just made
 /// never looks old enough to be collected.
 pub(super) fn link(original: &File, from: &Path, place: &Path, folder: &Path) -> io::Result<()> {
-    let now =
-        tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(folder)?.as_file().metadata()?.modified()?;
-    original.set_modified(now)?;
+    date_anew(original, folder)?;
     fs::hard_link(from, place)
+}
+
+/// Dates a file as of now, by the clock of the file system that `folder` is on.
+pub(super) fn date_anew(file: &File, folder: &Path) -> io::Result<()> {
+    let probe = tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(folder)?;
+    file.set_modified(probe.as_file().metadata()?.modified()?)
 }
 
 pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
