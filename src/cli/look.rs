@@ -75,9 +75,15 @@ impl Inspect {
     }
 }
 
-/// Foreign text: control characters are shown, not sent to the terminal.
 fn plain(value: &Json<'_>) -> String {
-    value.as_str().map_or_else(|| value.to_text(), |text| text.escape_debug().to_string())
+    value.as_str().map_or_else(|| printable(&value.to_text()), printable)
+}
+
+/// Nobody has vouched for what is shown: a terminal must not take any of it for a command.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
 }
 
 fn summary(value: &Json<'_>) -> String {
@@ -86,7 +92,7 @@ fn summary(value: &Json<'_>) -> String {
             let names: Vec<_> = pairs
                 .iter()
                 .take(6)
-                .map(|(name, _)| name.chars().take(40).collect::<String>().escape_debug().to_string())
+                .map(|(name, _)| printable(name).chars().take(40).collect::<String>())
                 .collect();
             let more = if pairs.len() > names.len() { ", …" } else { "" };
             format!("{} entries: {}{more}", pairs.len(), names.join(", "))

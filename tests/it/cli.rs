@@ -253,6 +253,18 @@ fn help_knows_commands_of_commands() {
     assert!(long.contains("--threshold <N>") && short.contains("--threshold <N>"));
 }
 
+/// A metadata file from anywhere must not speak to the terminal.
+#[test]
+fn inspect_shows_control_characters_and_does_not_print_them() {
+    let home = Home::new();
+    let text = r#"{"signed":{"_type":"\u001b[2Jroot","keys":{"\u001b]0;title\u0007":1}},"signatures":[{"keyid":"\u009b31m"}]}"#;
+    fs::write(home.work().join("file.json"), text).unwrap();
+    let shown = home.run(&["inspect", "file.json", "--color", "always"]).fine();
+    let data = shown.split_once('\n').unwrap().1;
+    assert!(!data.contains(|c: char| c.is_control() && c != '\n'), "{data:?}");
+    assert!(data.contains("\\u{1b}[2Jroot") && data.contains("\\u{9b}31m"), "{data:?}");
+}
+
 // Variables.
 
 #[test]

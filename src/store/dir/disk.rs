@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use super::files::{FILE_MODE, date_anew, files_below, is_absent, link, make_folder, refuse_link, stage, sync_folder};
+use super::files::{
+    FILE_MODE, date_anew, files_below, is_absent, link, make_folder, refuse_link, stage, sync_folder,
+};
 use crate::crypto::sha256;
 use crate::store::path::{LOCK_NAME, TEMP_PREFIX};
 use crate::store::{Entry, Object, StoreError, StorePath, Tag};
