@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::source::Sink;
 use crate::crypto::{Digests, Hasher};
 use crate::tuf::lookup::Found;
-use crate::tuf::metadata::TargetFile;
+use crate::tuf::metadata::{Mismatch, TargetFile};
 
 /// Bytes read from a file at once.
 const CHUNK: usize = 128 * 1024;
@@ -29,19 +29,15 @@ pub enum FileError {
         /// What was signed.
         expected: u64,
     },
-    /// Not what was signed.
-    #[error("{path} has {algorithm} {found}, signed is {expected}")]
+    /// Not what was signed, or only hashes of unknown algorithms were signed.
+    #[error("{path} is not the file that was signed: {mismatch}")]
     WrongHash {
         /// The target path.
         path: String,
-        /// Which hash.
-        algorithm: &'static str,
-        /// What is there, in hexadecimal.
-        found: String,
-        /// What was signed, in hexadecimal.
-        expected: String,
+        /// How it differs.
+        mismatch: Mismatch,
     },
-    /// All hashes are of algorithms that cannot be checked.
+    /// No signed hash can name the file on the server.
     #[error("{path} is signed with hashes of unknown algorithms only")]
     NoKnownHash {
         /// The target path.
@@ -135,7 +131,7 @@ pub(super) fn verify(found: &Found, path: &Path) -> Result<VerifiedFile, FileErr
     }
     let mut file = File::open(path).map_err(|error| FileError::io("opening", path, &error))?;
     right_length(found, about.len())?;
-    let mut hasher = hasher(found);
+    let mut hasher = found.target.hashes.hasher();
     let mut buffer = vec![0; CHUNK];
     loop {
         let count = file.read(&mut buffer).map_err(|error| FileError::io("reading", path, &error))?;
@@ -151,14 +147,9 @@ pub(super) fn verify(found: &Found, path: &Path) -> Result<VerifiedFile, FileErr
 /// Checks bytes in memory and hands them back.
 pub(super) fn check(found: &Found, bytes: Vec<u8>) -> Result<Vec<u8>, FileError> {
     right_length(found, u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
-    let mut hasher = hasher(found);
-    hasher.update(&bytes);
-    right_hashes(found, &hasher.finish())?;
+    let path = found.path.to_string();
+    found.target.hashes.check_bytes(&bytes).map_err(|mismatch| FileError::WrongHash { path, mismatch })?;
     Ok(bytes)
-}
-
-fn hasher(found: &Found) -> Hasher {
-    Hasher::new(found.target.hashes.sha512.is_some())
 }
 
 fn right_length(found: &Found, length: u64) -> Result<(), FileError> {
@@ -169,26 +160,9 @@ fn right_length(found: &Found, length: u64) -> Result<(), FileError> {
     Err(FileError::WrongLength { path: found.path.to_string(), found: length, expected })
 }
 
-/// Every listed hash of a known algorithm must agree, and one must be known.
 fn right_hashes(found: &Found, digests: &Digests) -> Result<(), FileError> {
-    let hashes = &found.target.hashes;
     let path = found.path.to_string();
-    if !hashes.checkable() {
-        return Err(FileError::NoKnownHash { path });
-    }
-    if let Some(expected) = hashes.sha256
-        && expected != digests.sha256
-    {
-        let (found, expected) = (hex::encode(digests.sha256), hex::encode(expected));
-        return Err(FileError::WrongHash { path, algorithm: "SHA-256", found, expected });
-    }
-    if let (Some(expected), Some(seen)) = (&hashes.sha512, &digests.sha512)
-        && **expected != *seen
-    {
-        let (found, expected) = (hex::encode(seen), hex::encode(expected.as_slice()));
-        return Err(FileError::WrongHash { path, algorithm: "SHA-512", found, expected });
-    }
-    Ok(())
+    found.target.hashes.check(digests).map_err(|mismatch| FileError::WrongHash { path, mismatch })
 }
 
 /// A download under way: out of the user's sight until it is whole and checked.
@@ -202,7 +176,7 @@ pub(super) struct Spool<'a> {
 impl<'a> Spool<'a> {
     pub(super) fn new(found: &'a Found, dir: &Path) -> Result<Self, FileError> {
         let file = NamedTempFile::new_in(dir).map_err(|error| FileError::io("spooling to", dir, &error))?;
-        Ok(Self { found, file, hasher: hasher(found), length: 0 })
+        Ok(Self { found, file, hasher: found.target.hashes.hasher(), length: 0 })
     }
 
     /// Checks what came and moves it to `to`, replacing what is there.
@@ -239,7 +213,7 @@ impl Sink for Spool<'_> {
     fn restart(&mut self) -> std::io::Result<()> {
         self.file.as_file_mut().set_len(0)?;
         std::io::Seek::rewind(self.file.as_file_mut())?;
-        self.hasher = hasher(self.found);
+        self.hasher = self.found.target.hashes.hasher();
         self.length = 0;
         Ok(())
     }

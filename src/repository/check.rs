@@ -217,17 +217,8 @@ impl Repository {
         if length != file.length {
             return Ok(Err(format!("has {length} bytes, signed are {}", file.length)));
         }
-        if file.hashes.sha256.is_some_and(|expected| expected != digests.sha256) {
-            return Ok(Err(format!(
-                "has SHA-256 {}, which is not the one signed",
-                hex::encode(digests.sha256)
-            )));
-        }
-        let same = match (&file.hashes.sha512, &digests.sha512) {
-            (Some(expected), Some(found)) => **expected == *found,
-            _ => true,
-        };
-        Ok(if same { Ok(()) } else { Err("has another SHA-512 than the one signed".to_owned()) })
+        let same = file.hashes.check(&digests);
+        Ok(same.map_err(|mismatch| format!("is not the file that was signed: {mismatch}")))
     }
 
     /// SHA-256 and length of a stored file.

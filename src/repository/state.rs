@@ -3,7 +3,6 @@
 
 use super::layout;
 use super::{MAX_METADATA, RepositoryError};
-use crate::crypto::sha256;
 use crate::store::{Store, Tag};
 use crate::tuf::metadata::{MetaFile, Role, Root, Snapshot, Targets, Timestamp, TopLevel, Version};
 use crate::tuf::path::RoleName;
@@ -143,9 +142,9 @@ pub(super) async fn read<T: Role>(
     let at = layout::versioned(&role, entry.version)?;
     let object = store.get(&at, MAX_METADATA).await?;
     let bytes = object.ok_or_else(|| RepositoryError::Missing(at.to_string()))?.bytes;
-    let listed = entry.hashes.as_ref().and_then(|hashes| hashes.sha256);
-    if listed.is_some_and(|listed| listed != sha256(&bytes)) {
-        return Err(TrustError::WrongHash { role, algorithm: "SHA-256" }.into());
+    if let Some(hashes) = &entry.hashes {
+        let wrong = |mismatch| TrustError::WrongHash { role: role.clone(), mismatch };
+        hashes.check_bytes(&bytes).map_err(wrong)?;
     }
     let metadata: Verified<T> = by_any(&bytes, authorities)?;
     let (found, expected) = (metadata.common().version, entry.version);

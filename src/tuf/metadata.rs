@@ -7,12 +7,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use thiserror::Error;
 
 pub use super::delegations::{DelegatedRole, DelegatedRoles, Delegations, PathSet, SuccinctRoles};
 pub use super::fields::Extra;
 use super::fields::{Fields, ParseError, object};
 use super::json::{Json, format_time, parse_time};
 use super::key::{Key, KeyId, RoleKeys, keys_from_json, keys_to_json};
+use crate::crypto::{Digests, Hasher};
 
 /// What this project writes as `spec_version`.
 pub const SPEC_VERSION: &str = "1.0.34";
@@ -93,6 +95,24 @@ pub(super) mod sealed {
     }
 }
 
+/// How a file's hashes differ from those listed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Mismatch {
+    /// No algorithm that is listed can be checked.
+    #[error("only hashes of unknown algorithms are listed")]
+    Unknown,
+    /// A hash is another.
+    #[error("{algorithm} is {found}, listed is {expected}")]
+    Other {
+        /// Its algorithm.
+        algorithm: &'static str,
+        /// What is listed, in hexadecimal.
+        expected: String,
+        /// What the file has.
+        found: String,
+    },
+}
+
 /// The hashes of a file, by algorithm. At least one is listed; those of unknown algorithms are kept, not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hashes {
@@ -117,9 +137,34 @@ impl Hashes {
             .or_else(|| self.sha512.as_ref().map(|digest| hex::encode(digest.as_slice())))
     }
 
-    /// Whether any hash can be checked here.
-    pub fn checkable(&self) -> bool {
-        self.sha256.is_some() || self.sha512.is_some()
+    /// A hasher for what these hashes need.
+    pub fn hasher(&self) -> Hasher {
+        Hasher::new(self.sha512.is_some())
+    }
+
+    /// Compares with bytes in memory, as [`Self::check`] does.
+    pub fn check_bytes(&self, bytes: &[u8]) -> Result<(), Mismatch> {
+        let mut hasher = self.hasher();
+        hasher.update(bytes);
+        self.check(&hasher.finish())
+    }
+
+    /// Compares with what a [`Self::hasher`] saw: every listed hash of a known algorithm must agree, and one must be
+    /// known.
+    pub fn check(&self, seen: &Digests) -> Result<(), Mismatch> {
+        let sha256 = self.sha256.map(|expected| ("SHA-256", expected.to_vec(), seen.sha256.to_vec()));
+        let sha512 = self.sha512.as_ref().zip(seen.sha512);
+        let sha512 = sha512.map(|(expected, found)| ("SHA-512", expected.to_vec(), found.to_vec()));
+        if sha256.is_none() && sha512.is_none() {
+            return Err(Mismatch::Unknown);
+        }
+        match sha256.into_iter().chain(sha512).find(|(_, expected, found)| expected != found) {
+            None => Ok(()),
+            Some((algorithm, expected, found)) => {
+                let (expected, found) = (hex::encode(expected), hex::encode(found));
+                Err(Mismatch::Other { algorithm, expected, found })
+            }
+        }
     }
 
     fn from_json(json: Json<'_>) -> Result<Self, ParseError> {

@@ -25,10 +25,9 @@ use thiserror::Error;
 
 use super::json::format_time;
 use super::lookup::Edge;
-use super::metadata::{Hashes, MetaFile, Role, Root, Snapshot, Targets, Timestamp, TopLevel, Version};
+use super::metadata::{MetaFile, Mismatch, Role, Root, Snapshot, Targets, Timestamp, TopLevel, Version};
 use super::path::{NameError, RoleName};
 use super::signed::{Signed, Verified, VerifyError};
-use crate::crypto::{sha256, sha512};
 
 /// What a client accepts at most. Lengths in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,12 +114,12 @@ pub enum TrustError {
         expected: u64,
     },
     /// Not the hash that was announced, or only hashes of unknown algorithms were.
-    #[error("the {algorithm} of {role} is not the one announced")]
+    #[error("{role} is not the file that was announced: {mismatch}")]
     WrongHash {
         /// The role.
         role: String,
-        /// Which hash.
-        algorithm: &'static str,
+        /// How it differs.
+        mismatch: Mismatch,
     },
     /// The snapshot does not list the role, so it is not fetched.
     #[error("role {role} is not in the snapshot")]
@@ -576,18 +575,5 @@ fn as_announced(role: &str, entry: &MetaFile, bytes: &[u8]) -> Result<(), TrustE
         return Err(TrustError::WrongLength { role: role.to_owned(), found, expected });
     }
     let Some(hashes) = &entry.hashes else { return Ok(()) };
-    match wrong_hash(hashes, bytes) {
-        Some(algorithm) => Err(TrustError::WrongHash { role: role.to_owned(), algorithm }),
-        None => Ok(()),
-    }
-}
-
-fn wrong_hash(hashes: &Hashes, bytes: &[u8]) -> Option<&'static str> {
-    if !hashes.checkable() {
-        return Some("hash (of an unknown algorithm)");
-    }
-    if hashes.sha256.is_some_and(|expected| expected != sha256(bytes)) {
-        return Some("SHA-256");
-    }
-    hashes.sha512.as_ref().is_some_and(|expected| **expected != sha512(bytes)).then_some("SHA-512")
+    hashes.check_bytes(bytes).map_err(|mismatch| TrustError::WrongHash { role: role.to_owned(), mismatch })
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use wheelseal::client::{ClientError, FetchError, FileError};
 use wheelseal::crypto::{sha256, sha512};
 use wheelseal::tuf::json::Json;
-use wheelseal::tuf::metadata::{Extra, Hashes};
+use wheelseal::tuf::metadata::{Extra, Hashes, Mismatch};
 use wheelseal::tuf::path::TargetPath;
 
 use crate::simulator::{Answer, Repo, User, not_signed};
@@ -113,12 +113,9 @@ fn a_new_version_goes_to_the_same_name() {
 #[test]
 fn a_failed_download_leaves_the_previous_file_and_an_empty_spool() {
     let hash = |bytes: &[u8]| hex::encode(sha256(bytes));
-    let wrong_hash = FileError::WrongHash {
-        path: "file".into(),
-        algorithm: "SHA-256",
-        found: hash(b"c0ntent"),
-        expected: hash(CONTENT),
-    };
+    let (algorithm, found, expected) = ("SHA-256", hash(b"c0ntent"), hash(CONTENT));
+    let mismatch = Mismatch::Other { algorithm, expected, found };
+    let wrong_hash = FileError::WrongHash { path: "file".into(), mismatch };
     let location = format!("{}.file", hash(CONTENT));
     let short = FileError::WrongLength { path: "file".into(), found: 4, expected: 7 };
     let long = FetchError::TooLarge { url: location.clone(), max: 7 };
@@ -163,7 +160,9 @@ fn every_listed_hash_of_a_known_algorithm_must_agree() {
         let (_repo, user) = with_file("file", hashes);
         let error = user.download("file").unwrap_err();
         assert!(
-            matches!(&error, ClientError::File(FileError::WrongHash { algorithm: wrong, .. }) if *wrong == algorithm),
+            matches!(&error, ClientError::File(FileError::WrongHash {
+                mismatch: Mismatch::Other { algorithm: wrong, .. }, ..
+            }) if *wrong == algorithm),
             "{error}"
         );
         assert_eq!(user.downloaded(), []);

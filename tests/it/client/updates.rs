@@ -4,7 +4,7 @@ use chrono::Days;
 use wheelseal::client::ClientError;
 use wheelseal::crypto::{sha256, sha512};
 use wheelseal::tuf::json::Json;
-use wheelseal::tuf::metadata::{Extra, Hashes, MetaFile, TopLevel};
+use wheelseal::tuf::metadata::{Extra, Hashes, MetaFile, Mismatch, TopLevel};
 use wheelseal::tuf::trusted::TrustError;
 
 use crate::simulator::{Repo, User, absent, expired, expires, length, now, rollback, trust, wrong_version};
@@ -207,7 +207,15 @@ fn announced(edit: impl Fn(&mut MetaFile)) -> (Repo, User) {
 #[test]
 fn announced_lengths_and_hashes_must_agree() {
     let role = || "targets".to_owned();
-    let hash = |algorithm| TrustError::WrongHash { role: role(), algorithm };
+    let bytes = announced(|_| {}).0.server.bytes("1.targets.json");
+    let other = |algorithm, expected: &[u8], found: &[u8]| {
+        let (expected, found) = (hex::encode(expected), hex::encode(found));
+        trust(TrustError::WrongHash {
+            role: role(),
+            mismatch: Mismatch::Other { algorithm, expected, found },
+        })
+    };
+    let unknown = trust(TrustError::WrongHash { role: role(), mismatch: Mismatch::Unknown });
     let length = length(&announced(|_| {}).0.server.bytes("1.targets.json"));
     let too_long = wheelseal::client::FetchError::TooLarge { url: "1.targets.json".into(), max: length - 1 };
     let cases: [(fn(&mut MetaFile), Option<ClientError>); 6] = [
@@ -217,17 +225,20 @@ fn announced_lengths_and_hashes_must_agree() {
             |entry| entry.length = entry.length.map(|length| length + 1),
             Some(trust(TrustError::WrongLength { role: role(), found: length, expected: length + 1 })),
         ),
-        (|entry| entry.hashes.as_mut().unwrap().sha256 = Some([0; 32]), Some(trust(hash("SHA-256")))),
+        (
+            |entry| entry.hashes.as_mut().unwrap().sha256 = Some([0; 32]),
+            Some(other("SHA-256", &[0; 32], &sha256(&bytes))),
+        ),
         (
             |entry| entry.hashes.as_mut().unwrap().sha512 = Some(Box::new([0; 64])),
-            Some(trust(hash("SHA-512"))),
+            Some(other("SHA-512", &[0; 64], &sha512(&bytes))),
         ),
         (
             |entry| {
                 let other = vec![("md9".into(), Json::str("00"))];
                 entry.hashes = Some(Hashes { sha256: None, sha512: None, other });
             },
-            Some(trust(hash("hash (of an unknown algorithm)"))),
+            Some(unknown),
         ),
     ];
     for (edit, error) in cases {
@@ -246,8 +257,10 @@ fn announced_lengths_and_hashes_must_agree() {
 fn a_snapshot_that_is_not_the_announced_one_is_refused_before_it_is_read() {
     let (repo, user) = announced(|_| {});
     repo.server.edit("1.snapshot.json", |text| text.replace("\"version\":1", "\"version\":9"));
-    let error = TrustError::WrongHash { role: "snapshot".into(), algorithm: "SHA-256" };
-    assert_eq!(user.refresh(), Err(trust(error)));
+    let (expected, found) = (repo.timestamp.snapshot.hashes.unwrap(), repo.server.bytes("1.snapshot.json"));
+    let (expected, found) = (hex::encode(expected.sha256.unwrap()), hex::encode(sha256(&found)));
+    let mismatch = Mismatch::Other { algorithm: "SHA-256", expected, found };
+    assert_eq!(user.refresh(), Err(trust(TrustError::WrongHash { role: "snapshot".into(), mismatch })));
     assert_eq!(user.cached(), "root 1, timestamp 1");
 }
 

@@ -1,0 +1,9 @@
+//! What repository admins type: making a repository and its keys, publishing, looking after it.
+
+mod publish;
+mod roles;
+mod upkeep;
+
+pub(super) use publish::{Add, Remove, Yank};
+pub(super) use roles::{Init, Role};
+pub(super) use upkeep::{Bump, Check, Diff, Gc, Status};

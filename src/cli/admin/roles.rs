@@ -1,0 +1,262 @@
+//! `init` and `role rotate`: who signs what.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::cli::exit::Usage;
+use crate::cli::keys::{KeyArgs, absolute, anchor, open_repository};
+use crate::cli::output::{GOOD, styled};
+use crate::cli::{Context, RepoArg};
+use crate::keys::{self, Ask, KeyUri};
+use crate::repository::{BinStyle, Expiry, Keyring, Plan, Profile, Repository, RolePlan};
+use crate::store::DirStore;
+use crate::tuf::metadata::TopLevel;
+
+/// Make a new, signed repository.
+///
+/// Offline keys (root, targets, bins) and online keys must differ. Keys that only others hold are given as
+/// pub:PATH; enough private keys must be at hand to reach each threshold.
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    #[command(flatten)]
+    repo: RepoArg,
+    /// A root key, offline; may be repeated
+    #[arg(long = "root-key", value_name = "URI", required = true)]
+    root: Vec<String>,
+    /// How many root keys must sign
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    root_threshold: u64,
+    /// A key of top-level targets, offline; may be repeated; without it the root keys serve
+    #[arg(long = "targets-key", value_name = "URI")]
+    targets: Vec<String>,
+    /// How many targets keys must sign
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    targets_threshold: u64,
+    /// A key of bins and claimed, offline; may be repeated; without it the targets keys serve
+    #[arg(long = "bins-key", value_name = "URI")]
+    bins_keys: Vec<String>,
+    /// How many bins keys must sign
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    bins_threshold: u64,
+    /// An online key, of timestamp, snapshot and each bin; may be repeated
+    #[arg(long = "online-key", value_name = "URI", required = true)]
+    online: Vec<String>,
+    /// How many online keys must sign
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    online_threshold: u64,
+    /// Expiry dates: `pypi` as in PEP 458 (a day online, a year offline), `default` for admins without a daemon
+    #[arg(long, value_enum, default_value = "default")]
+    profile: ProfileArg,
+    /// Hashed bins: a power of two
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    bins: u32,
+    /// How bins are delegated to: `succinct` (TAP 15) is small, `prefixes` is read by every TUF client
+    #[arg(long, value_enum, default_value = "succinct")]
+    bin_style: BinStyleArg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ProfileArg {
+    Default,
+    Pypi,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum BinStyleArg {
+    Succinct,
+    Prefixes,
+}
+
+impl Init {
+    pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let mut keyring = Keyring::default();
+        let root = role_plan(&self.root, self.root_threshold, &mut keyring).await?;
+        let targets = if self.targets.is_empty() {
+            RolePlan { keys: root.keys.clone(), threshold: self.root_threshold }
+        } else {
+            role_plan(&self.targets, self.targets_threshold, &mut keyring).await?
+        };
+        let bins = if self.bins_keys.is_empty() {
+            targets.clone()
+        } else {
+            role_plan(&self.bins_keys, self.bins_threshold, &mut keyring).await?
+        };
+        let online = role_plan(&self.online, self.online_threshold, &mut keyring).await?;
+        let uris = self.online.iter().map(|uri| KeyUri::from_str(uri));
+        let uris = uris.collect::<Result<Vec<_>, _>>()?;
+        // A public key signs nothing: only the others are opened by later commands.
+        let uris = uris.iter().filter(|uri| !matches!(uri, KeyUri::Public(_))).map(absolute);
+        let plan = Plan {
+            root,
+            targets,
+            bins,
+            online,
+            bin_count: self.bins,
+            bin_style: match self.bin_style {
+                BinStyleArg::Succinct => BinStyle::Succinct,
+                BinStyleArg::Prefixes => BinStyle::Prefixes,
+            },
+            expiry: self.expiry(),
+            online_uris: uris.collect::<anyhow::Result<_>>()?,
+        };
+        let store = Arc::new(DirStore::create(&self.repo.repo).await?);
+        self.refuse_served_keys()?;
+        anchor(&self.repo)?.forget()?;
+        Repository::init(store, &plan, &keyring, context.now, &context.out.progress()).await?;
+        open_repository(&self.repo).await?.state().await?;
+        let root = self.repo.repo.join("metadata/1.root.json");
+        let value = serde_json::json!({"bins": self.bins, "root": root});
+        context.out.result(&value, || {
+            let (made, folder) = (styled(GOOD, "made"), self.repo.repo.display());
+            context.out.line(format_args!("{made} a repository with {} bins in {folder}", self.bins));
+            context.out.line(format_args!("give clients {} over a channel they trust", root.display()));
+        })
+    }
+
+    /// The folder is served to everyone: no private key may lie in it.
+    fn refuse_served_keys(&self) -> anyhow::Result<()> {
+        let folder = std::fs::canonicalize(&self.repo.repo)?;
+        for uri in [&self.root, &self.targets, &self.bins_keys, &self.online].into_iter().flatten() {
+            if let KeyUri::File(path) = KeyUri::from_str(uri)?
+                && std::fs::canonicalize(&path)?.starts_with(&folder)
+            {
+                return Err(Usage(format!(
+                    "{uri} lies in the repository's folder, which is served to everyone"
+                ))
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    fn expiry(&self) -> Expiry {
+        match self.profile {
+            ProfileArg::Default => Profile::Default.expiry(),
+            ProfileArg::Pypi => Profile::Pypi.expiry(),
+        }
+    }
+}
+
+/// Opens the keys of a role; private ones join the keyring.
+async fn role_plan(uris: &[String], threshold: u64, keyring: &mut Keyring) -> anyhow::Result<RolePlan> {
+    let mut keys = Vec::new();
+    for uri in uris {
+        let uri = KeyUri::from_str(uri)?;
+        if matches!(uri, KeyUri::Public(_)) {
+            keys.push(keys::open_public(&uri, &Ask).await?);
+        } else {
+            let signer = keys::open(&uri, &Ask).await?;
+            keys.push(signer.key().clone());
+            keyring.add(signer);
+        }
+    }
+    Ok(RolePlan { keys, threshold })
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Role {
+    /// Give a top-level role new keys
+    Rotate(Rotate),
+}
+
+/// Give a top-level role new keys. Needs enough root keys; with the role's old keys at hand, no client notices.
+#[derive(Debug, Args)]
+pub(crate) struct Rotate {
+    #[command(flatten)]
+    repo: RepoArg,
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// The role
+    #[arg(value_enum)]
+    role: RoleArg,
+    /// A key that it has from now on; may be repeated
+    #[arg(long = "to", value_name = "URI", required = true)]
+    to: Vec<String>,
+    /// How many must sign from now on; as many as now, if not said
+    #[arg(long, value_name = "N")]
+    threshold: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RoleArg {
+    Root,
+    Timestamp,
+    Snapshot,
+    Targets,
+}
+
+impl Role {
+    pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let Self::Rotate(command) = self;
+        let mut repository = open_repository(&command.repo).await?;
+        let mut keyring = command.keys.open(&repository, &context.out).await?;
+        let role = match command.role {
+            RoleArg::Root => TopLevel::Root,
+            RoleArg::Timestamp => TopLevel::Timestamp,
+            RoleArg::Snapshot => TopLevel::Snapshot,
+            RoleArg::Targets => TopLevel::Targets,
+        };
+        let threshold = match command.threshold {
+            Some(threshold) => threshold,
+            None => repository.state().await?.root.authority(role).threshold(),
+        };
+        let plan = role_plan(&command.to, threshold, &mut keyring).await?;
+        let version = repository.rotate(&keyring, role, &plan, context.now).await?;
+        let value = serde_json::json!({"role": role.name(), "root": version, "threshold": threshold});
+        context.out.result(&value, || {
+            context.out.line(format_args!(
+                "{} {} in root {version}",
+                styled(GOOD, "new keys for"),
+                role.name()
+            ));
+        })?;
+        if matches!(role, TopLevel::Timestamp | TopLevel::Snapshot) {
+            remember_online(&mut repository, &command.to, context).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds the new online keys to the settings, and takes out those that sign nothing any more.
+async fn remember_online(
+    repository: &mut Repository,
+    to: &[String],
+    context: &Context,
+) -> anyhow::Result<()> {
+    let state = repository.state().await?;
+    let mut uris = repository.settings().keys.online.clone();
+    for uri in to {
+        let uri = KeyUri::from_str(uri)?;
+        let text = absolute(&uri)?;
+        if !matches!(uri, KeyUri::Public(_)) && !uris.contains(&text) {
+            uris.push(text);
+        }
+    }
+    let mut kept = Vec::new();
+    for uri in uris {
+        let key = match keys::open_public(&KeyUri::from_str(&uri)?, &Ask).await {
+            Ok(key) => key,
+            Err(error) => {
+                context
+                    .out
+                    .note(format_args!("{uri} stays in wheelseal.toml, though it does not open: {error}"));
+                kept.push(uri);
+                continue;
+            }
+        };
+        let online = [TopLevel::Timestamp, TopLevel::Snapshot].map(|role| state.root.authority(role));
+        let signs = online
+            .iter()
+            .flat_map(crate::tuf::signed::Authority::keys)
+            .any(|(_, known)| known.public() == key.public());
+        let bins = state.bins.delegations.iter().flat_map(|delegations| delegations.keys.values());
+        if signs || bins.into_iter().any(|known| known.public() == key.public()) {
+            kept.push(uri);
+        } else {
+            context.out.note(format_args!("{uri} signs nothing any more; it is no longer in wheelseal.toml"));
+        }
+    }
+    Ok(repository.set_online_keys(kept).await?)
+}

@@ -1,0 +1,267 @@
+//! `bump`, `status`, `check`, `gc` and `diff`: looking after a repository.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::exit::SomeFailed;
+use crate::cli::keys::{KeyArgs, open_repository};
+use crate::cli::output::{BAD, GOOD, STRONG, styled, until};
+use crate::cli::{Context, RepoArg};
+use crate::repository::{Change, Repair, Repository, Retention, RoleStatus};
+
+/// Sign anew what has less than half of its life left.
+#[derive(Debug, Args)]
+pub(crate) struct Bump {
+    #[command(flatten)]
+    repo: RepoArg,
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// Sign everything anew that the keys at hand can sign
+    #[arg(long)]
+    all: bool,
+    /// Keep running and look again every so often, in minutes
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..))]
+    watch: Option<u64>,
+}
+
+impl Bump {
+    pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let mut now = context.now;
+        loop {
+            let done = self.once(context, now).await;
+            let Some(minutes) = self.watch else { return done };
+            if let Err(error) = done {
+                // A watcher outlives a full disk or a busy store; it tells, and tries again.
+                context.out.failure(&error);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(minutes.saturating_mul(60))) => {}
+                _ = tokio::signal::ctrl_c() => return Ok(()),
+            }
+            now = (context.clock)();
+        }
+    }
+
+    async fn once(&self, context: &Context, now: chrono::DateTime<chrono::Utc>) -> anyhow::Result<()> {
+        let repository = open_repository(&self.repo).await?;
+        let keyring = self.keys.open(&repository, &context.out).await?;
+        let bumped = repository.bump(&keyring, self.all, now, &context.out.progress()).await?;
+        let due: Vec<_> = bumped
+            .due
+            .iter()
+            .map(|due| serde_json::json!({"role": due.role, "expires": due.expires}))
+            .collect();
+        let value = serde_json::json!({"signed": bumped.signed, "bins": bumped.bins, "due": due, "next": bumped.next});
+        context.out.result(&value, || {
+            if bumped.signed.is_empty() {
+                context.out.line("nothing is due");
+            }
+            if bumped.bins > 0 {
+                context.out.line(format_args!("{} {} bins", styled(GOOD, "signed"), bumped.bins));
+            }
+            for role in &bumped.signed {
+                context.out.line(format_args!("{} {role}", styled(GOOD, "signed")));
+            }
+            for due in &bumped.due {
+                let left = until(due.expires, now);
+                context.out.note(format_args!(
+                    "{} {} expires in {left}; its keys are not here",
+                    styled(BAD, "due"),
+                    due.role
+                ));
+            }
+        })?;
+        match bumped.due.len() {
+            0 => Ok(()),
+            due => Err(SomeFailed { text: format!("due, but not signed: {due} role(s)"), code: 6 }.into()),
+        }
+    }
+}
+
+/// Versions, expiry, thresholds, who has signed.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    repo: RepoArg,
+}
+
+impl Status {
+    pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let repository = open_repository(&self.repo).await?;
+        let status = repository.status(context.now, &context.out.progress()).await?;
+        context.out.result(&status, || {
+            let header = ["ROLE", "VERSION", "EXPIRES IN", "SIGNED", "BY"];
+            let mut rows = vec![header.map(ToOwned::to_owned).to_vec()];
+            rows.extend(status.roles.iter().map(|role| row(role, role.role.clone(), context)));
+            let bins = status.first_bin.iter();
+            rows.extend(bins.map(|bin| row(bin, format!("{} bins (first to expire)", status.bins), context)));
+            context.out.table(&rows);
+            context.out.line(format_args!("{} projects, {} target files", status.projects, status.targets));
+        })?;
+        match status.roles.iter().chain(&status.first_bin).filter(|role| role.expired).count() {
+            0 => Ok(()),
+            expired => Err(SomeFailed { text: format!("expired: {expired} role(s)"), code: 4 }.into()),
+        }
+    }
+}
+
+fn row(role: &RoleStatus, name: String, context: &Context) -> Vec<String> {
+    let signers: Vec<String> = role.signed_by.iter().map(|id| id.chars().take(8).collect()).collect();
+    vec![
+        name,
+        role.version.to_string(),
+        until(role.expires, context.now),
+        format!("{} (needs {} of {})", signers.len(), role.threshold, role.keys.len()),
+        signers.join(" "),
+    ]
+}
+
+/// Verify the whole repository as a client would: every role, every file.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    repo: RepoArg,
+    /// First make what plain pip reads (copies under plain names, pages) what was signed
+    #[arg(long)]
+    repair_plain: bool,
+    /// A second, independent verifier as well
+    #[arg(long, value_enum)]
+    with: Option<Verifier>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Verifier {
+    /// The Rust client of the Bottlerocket project
+    Tough,
+}
+
+impl Check {
+    pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let repository = open_repository(&self.repo).await?;
+        if self.repair_plain {
+            for repaired in repository.check_plain(Repair::Yes, &context.out.progress()).await? {
+                context.out.note(format_args!("{} {}", styled(GOOD, "repaired"), repaired.subject));
+            }
+        }
+        let checked = repository.check(context.now, &context.out.progress()).await?;
+        context.out.result(&checked, || {
+            for problem in &checked.problems {
+                context.out.line(format_args!(
+                    "{} {}: {}",
+                    styled(BAD, "bad"),
+                    problem.subject,
+                    problem.what
+                ));
+            }
+            let (roles, targets, bytes) = (checked.roles, checked.targets, checked.bytes);
+            let verdict = if checked.problems.is_empty() { styled(GOOD, "ok") } else { styled(BAD, "bad") };
+            context
+                .out
+                .line(format_args!("{verdict} {roles} roles, {targets} files, {bytes} bytes verified"));
+            if checked.unreferenced > 0 {
+                let count = checked.unreferenced;
+                context
+                    .out
+                    .note(format_args!("{count} superseded metadata files; `wheelseal gc` removes old ones"));
+            }
+        })?;
+        if !checked.problems.is_empty() {
+            let failed = checked.problems.len();
+            let code = if checked.problems.iter().all(|problem| problem.expired) { 4 } else { 3 };
+            return Err(SomeFailed { text: format!("{failed} problem(s) found"), code }.into());
+        }
+        match self.with {
+            None => Ok(()),
+            Some(Verifier::Tough) => second(&repository, context).await,
+        }
+    }
+}
+
+#[cfg(feature = "tough-keys")]
+async fn second(repository: &Repository, context: &Context) -> anyhow::Result<()> {
+    let targets = repository.check_with_tough(&context.out.progress()).await?;
+    context.out.note(format_args!("{} tough agrees on {targets} files", styled(GOOD, "ok")));
+    Ok(())
+}
+
+#[cfg(not(feature = "tough-keys"))]
+async fn second(_: &Repository, _: &Context) -> anyhow::Result<()> {
+    std::future::ready(Err(crate::cli::exit::Usage(
+        "this wheelseal was built without the feature tough-keys".to_owned(),
+    )
+    .into()))
+    .await
+}
+
+/// Remove files that no recent snapshot refers to.
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    #[command(flatten)]
+    repo: RepoArg,
+    /// Snapshots to keep, the current one included
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    keep: u32,
+    /// Never remove what is younger than this many hours
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    grace: u64,
+    /// Tell what would be removed, remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Gc {
+    pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let repository = open_repository(&self.repo).await?;
+        let retention = Retention {
+            snapshots: usize::try_from(self.keep).unwrap_or(usize::MAX),
+            grace: Duration::from_secs(self.grace.saturating_mul(3600)),
+        };
+        let collected = repository.gc(retention, self.dry_run, context.now, &context.out.progress()).await?;
+        context.out.result(&collected, || {
+            let verb = if self.dry_run { "would remove" } else { "removed" };
+            for path in &collected.removed {
+                context.out.line(format_args!("{verb} {path}"));
+            }
+            let (count, bytes, young) = (collected.removed.len(), collected.bytes, collected.young);
+            context.out.note(format_args!("{verb} {count} files, {bytes} bytes; {young} are too young"));
+        })
+    }
+}
+
+/// What changed between two snapshots that are still there.
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    #[command(flatten)]
+    repo: RepoArg,
+    /// The older snapshot; without it the one before the newer
+    from: Option<u64>,
+    /// The newer snapshot; without it the current one
+    to: Option<u64>,
+}
+
+impl Diff {
+    pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let repository = open_repository(&self.repo).await?;
+        let to = match self.to {
+            Some(to) => to,
+            None => repository.state().await?.snapshot.common.version,
+        };
+        let from = self.from.unwrap_or(to.saturating_sub(1));
+        let difference = repository.diff(from, to).await?;
+        context.out.result(&difference, || {
+            context.out.line(styled(STRONG, format_args!("snapshot {from} → {to}")));
+            for (path, change) in &difference.targets {
+                let mark = match change {
+                    Change::Added => styled(GOOD, "+"),
+                    Change::Removed => styled(BAD, "-"),
+                    Change::Changed => styled(STRONG, "~"),
+                };
+                context.out.line(format_args!("{mark} {path}"));
+            }
+            for (role, before, after) in &difference.roles {
+                context.out.note(format_args!("{role}: version {before} → {after}"));
+            }
+        })
+    }
+}
