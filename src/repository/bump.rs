@@ -11,14 +11,11 @@ use super::init::bin_names;
 use super::keyring::Keyring;
 use super::settings::Expiry;
 use super::state::{self, BINS, CLAIMED, RECENTLY_CLAIMED, State};
-use super::{Progress, Repository, RepositoryError, days_after};
+use super::{MAX_ATTEMPTS, Progress, Repository, RepositoryError, days_after};
 use crate::store::StoreError;
 use crate::tuf::metadata::{Common, Targets, TopLevel};
 use crate::tuf::path::RoleName;
 use crate::tuf::signed::{Authority, Verified};
-
-/// Attempts at a commit that other publishers overtake.
-const MAX_ATTEMPTS: u32 = 100;
 
 /// A role that is due, but whose keys are not at hand.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::crypto::Hasher;
 use crate::store::{Entry, StorePath};
 use crate::tuf::lookup::Edge;
 use crate::tuf::metadata::{Delegations, TargetFile, Targets};
-use crate::tuf::path::{RoleName, TargetPath};
+use crate::tuf::path::{RoleName, TargetPath, percent_quote};
 use crate::tuf::signed::Verified;
 use crate::tuf::trusted::{Limits, Request, RootChain, TrustError, Trusted};
 
@@ -93,10 +93,9 @@ impl Repository {
         if !complete {
             return Ok(checked);
         }
-        for name in trusted.snapshot().meta.keys() {
-            let stem = name.strip_suffix(".json").unwrap_or(name);
-            if !names.contains(&crate::tuf::path::percent_quote(stem, b"")) {
-                checked.problem(name, &"is in the snapshot, but no role delegates to it");
+        for (role, _) in trusted.snapshot().roles() {
+            if !names.contains(&percent_quote(role, b"")) {
+                checked.problem(role, &"is in the snapshot, but no role delegates to it");
             }
         }
         self.check_names(&names, &trusted, &mut checked).await?;
@@ -319,10 +318,7 @@ fn current(trusted: &Trusted, stem: &str) -> Option<u64> {
     if stem == "snapshot" {
         return Some(trusted.snapshot().common.version);
     }
-    let meta = &trusted.snapshot().meta;
-    let quoted =
-        |name: &str| crate::tuf::path::percent_quote(name.strip_suffix(".json").unwrap_or(name), b"");
-    let direct = meta.get(&format!("{stem}.json"));
-    let entry = direct.or_else(|| meta.iter().find(|(name, _)| quoted(name) == stem).map(|(_, file)| file));
-    entry.map(|file| file.version)
+    let snapshot = trusted.snapshot();
+    let quoted = || snapshot.roles().find(|(role, _)| percent_quote(role, b"") == stem).map(|(_, file)| file);
+    snapshot.role(stem).or_else(quoted).map(|file| file.version)
 }

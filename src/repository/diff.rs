@@ -1,6 +1,6 @@
 //! What changed between two snapshots, target by target.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -41,14 +41,13 @@ impl Repository {
         let state = self.state().await?;
         let (old, new) = (self.snapshot(&state, from).await?, self.snapshot(&state, to).await?);
         let mut difference = Difference { from, to, roles: Vec::new(), targets: Vec::new() };
-        let names: std::collections::BTreeSet<_> = old.meta.keys().chain(new.meta.keys()).collect();
-        for name in names {
-            let (before, after) = (old.meta.get(name), new.meta.get(name));
+        let names: BTreeSet<&str> = old.roles().chain(new.roles()).map(|(role, _)| role).collect();
+        for role in names {
+            let (before, after) = (old.role(role), new.role(role));
             let version = |file: Option<&MetaFile>| file.map_or(0, |file| file.version);
             if version(before) == version(after) {
                 continue;
             }
-            let role = name.strip_suffix(".json").unwrap_or(name);
             difference.roles.push((role.to_owned(), version(before), version(after)));
             let before = self.listed(&state, role, before).await?;
             let after = self.listed(&state, role, after).await?;

@@ -60,6 +60,9 @@ use crate::store::{Store, StorePath};
 /// Bytes of any one metadata file that is read back, at most.
 pub const MAX_METADATA: u64 = 64 * 1024 * 1024;
 
+/// Attempts at a change that others overtake, at most: each lost one means that somebody else's went through.
+const MAX_ATTEMPTS: u32 = 100;
+
 /// How far long work has come. Called often; cheap implementations only.
 pub trait Progress: Sync {
     /// `done` of `total` steps of `what` are done.

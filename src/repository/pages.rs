@@ -7,14 +7,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::state::State;
-use super::{MAX_METADATA, Repository, RepositoryError, layout, path};
+use super::{MAX_ATTEMPTS, MAX_METADATA, Repository, RepositoryError, layout, path};
 use crate::crypto::random;
 use crate::python::{ProjectName, ProjectPage, index_html, index_json};
 use crate::store::{Content, Object, StoreError, StorePath};
 use crate::tuf::metadata::Version;
-
-/// Attempts at a page that others write at the same time.
-const MAX_ATTEMPTS: u32 = 100;
 
 /// Pages that a commit changes.
 #[derive(Debug, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 use super::commit::{Listing, NewRole, Transaction};
 use super::keyring::Keyring;
 use super::state::{BINS, State};
-use super::{Progress, Repository, RepositoryError, Unwatched, days_after, layout};
+use super::{MAX_ATTEMPTS, Progress, Repository, RepositoryError, Unwatched, days_after, layout};
 use crate::crypto::{Hasher, sha256};
 use crate::python::{
     ArchiveLimits, DistributionFilename, FileUrl, FreeText, Insertion, Kind, PageFile, ProjectName,
@@ -23,8 +23,6 @@ use crate::tuf::metadata::{DelegatedRoles, Extra, Hashes, TargetFile, Targets, T
 use crate::tuf::path::{RoleName, TargetPath, percent_quote};
 use crate::tuf::signed::Draft;
 
-/// Attempts at a commit that other publishers overtake.
-const MAX_ATTEMPTS: u32 = 100;
 /// Bytes copied at once.
 const CHUNK: usize = 256 * 1024;
 

@@ -14,14 +14,11 @@ use super::commit::{Listing, NewRole, Transaction};
 use super::init::RolePlan;
 use super::keyring::Keyring;
 use super::state::{BINS, State};
-use super::{Repository, RepositoryError, days_after, layout};
+use super::{MAX_ATTEMPTS, Repository, RepositoryError, days_after, layout};
 use crate::store::{Content, StoreError};
 use crate::tuf::metadata::{Root, TopLevel, Version};
 use crate::tuf::path::RoleName;
 use crate::tuf::signed::Draft;
-
-/// Attempts at replacing the root under its fixed name.
-const MAX_ATTEMPTS: u32 = 100;
 
 impl Repository {
     /// Gives `role` the keys of `plan`. Needs the old and, for root itself, the new root keys. Returns the new root's

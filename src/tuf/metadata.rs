@@ -382,6 +382,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// All entries by role name. An entry that does not end in `.json` is no role's (METAPATH, section 4.4).
+    pub fn roles(&self) -> impl Iterator<Item = (&str, &MetaFile)> {
+        self.meta.iter().filter_map(|(name, file)| Some((name.strip_suffix(".json")?, file)))
+    }
+
     /// What is said of a role, if anything.
     pub fn role(&self, role: &str) -> Option<&MetaFile> {
         self.meta.get(&format!("{role}.json"))

@@ -88,10 +88,10 @@ pub enum TrustError {
         trusted: Version,
     },
     /// A role that the trusted snapshot lists is gone from the new one.
-    #[error("{file:?} is gone from the new snapshot; the trusted one lists it")]
+    #[error("role {role} is gone from the new snapshot; the trusted one lists it")]
     Removed {
-        /// Its entry in snapshot.
-        file: String,
+        /// The role.
+        role: String,
     },
     /// Not the version that was asked for.
     #[error("{role} has version {found}, expected {expected}")]
@@ -360,11 +360,9 @@ impl AwaitSnapshot {
         let new: Verified<Snapshot> =
             Signed::new(bytes).verify(&self.context.root.authority(TopLevel::Snapshot))?;
         exact_version("snapshot", new.common.version, entry.version)?;
-        for (file, old) in self.local.iter().flat_map(|local| &local.meta) {
-            let Some(now) = new.meta.get(file) else {
-                return Err(TrustError::Removed { file: file.clone() });
-            };
-            no_rollback(file.strip_suffix(".json").unwrap_or(file), now.version, old.version)?;
+        for (role, old) in self.local.iter().flat_map(|local| local.roles()) {
+            let Some(now) = new.role(role) else { return Err(TrustError::Removed { role: role.to_owned() }) };
+            no_rollback(role, now.version, old.version)?;
         }
         self.context.in_date("snapshot", &*new)?;
         Ok(self.next(new, true))

@@ -83,7 +83,7 @@ fn an_entry_never_disappears_from_snapshot_nor_falls() {
     repo.release();
     for expired_locally in [false, true] {
         for (entry, error) in
-            [(None, trust(TrustError::Removed { file: "A.json".into() })), (Some(4), rollback("A", 4, 5))]
+            [(None, trust(TrustError::Removed { role: "A".into() })), (Some(4), rollback("A", 4, 5))]
         {
             repo.snapshot.meta.insert("A.json".into(), MetaFile::version(5));
             repo.snapshot.common.expires = now() + Days::new(1);
