@@ -129,7 +129,7 @@ pub fn main(clock: fn() -> DateTime<Utc>) -> ExitCode {
     let out = Out::new(cli.json, cli.color, !cli.no_progress);
     let conformance = matches!(cli.command, Command::Conformance(_));
     let context = Context { out, now: clock(), clock };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return context.out.failure(&error.into()),
     };

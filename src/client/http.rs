@@ -3,10 +3,11 @@
 //! Retried, with growing pauses: connection faults and answers of 500 and more. Not retried: everything else, above
 //! all what looks like an attack (too much, too slow). Redirects are followed, but never from https to http.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, LOCATION};
 use reqwest::{Response, StatusCode, Url, redirect};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -51,7 +52,9 @@ impl Default for Timing {
 /// Connections to servers, kept alive and shared. Uses the proxy variables of the environment.
 #[derive(Debug, Clone)]
 pub struct Http {
-    client: reqwest::Client,
+    plain: reqwest::Client,
+    /// Made at the first https URL: reading the system's roots costs as much as a whole update.
+    secure: Arc<OnceLock<reqwest::Client>>,
     timing: Timing,
 }
 
@@ -75,14 +78,22 @@ impl Http {
     pub fn new(timing: Timing) -> Result<Self, FetchError> {
         // Another part of the program may have installed the same provider before; then that one stays.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("wheelseal/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(timing.connect)
-            .redirect(redirect::Policy::custom(follow))
-            .build();
-        let client =
-            client.map_err(|error| FetchError::Network { url: String::new(), reason: text(&error) })?;
-        Ok(Self { client, timing })
+        let plain = if secure_proxy() { builder(timing) } else { builder(timing).tls_certs_only([]) };
+        let plain = plain.build().map_err(|error| unbuilt(&error))?;
+        Ok(Self { plain, secure: Arc::default(), timing })
+    }
+
+    /// The connections for a URL.
+    fn client(&self, url: &str) -> Result<&reqwest::Client, FetchError> {
+        if !url.starts_with("https:") {
+            return Ok(&self.plain);
+        }
+        if self.secure.get().is_none() {
+            let client = builder(self.timing).build().map_err(|error| unbuilt(&error))?;
+            // Another task may have been faster; then its client stays.
+            drop(self.secure.set(client));
+        }
+        Ok(self.secure.get().unwrap_or(&self.plain))
     }
 
     /// Metadata below `base`: names are quoted already, compressed answers are welcome.
@@ -109,12 +120,33 @@ impl Http {
     }
 }
 
+fn builder(timing: Timing) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("wheelseal/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(timing.connect)
+        .redirect(redirect::Policy::custom(follow))
+}
+
+fn unbuilt(error: &reqwest::Error) -> FetchError {
+    FetchError::Network { url: String::new(), reason: text(error) }
+}
+
+/// Whether plain http may go through a proxy that is spoken to by TLS.
+fn secure_proxy() -> bool {
+    ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+        .iter()
+        .any(|name| std::env::var(name).is_ok_and(|proxy| proxy.starts_with("https:")))
+}
+
+/// Redirects within one kind of connection; from http to https, [`HttpSource::head`] changes over.
 fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
     let was_secure = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
     if attempt.previous().len() > MAX_REDIRECTS {
         attempt.error("too many redirects")
     } else if was_secure && attempt.url().scheme() != "https" {
         attempt.error("a redirect from https to http")
+    } else if !was_secure && attempt.url().scheme() == "https" {
+        attempt.stop()
     } else {
         attempt.follow()
     }
@@ -187,11 +219,20 @@ impl HttpSource {
     }
 
     async fn head(&self, url: &str) -> Result<Response, Failed> {
+        let response = self.send(url).await?;
+        match secure_location(&response) {
+            Some(secure) => self.send(&secure).await,
+            None => Ok(response),
+        }
+    }
+
+    async fn send(&self, url: &str) -> Result<Response, Failed> {
         let encodings = match self.kind {
             Kind::Metadata => ACCEPTED,
             Kind::Targets => "identity",
         };
-        let request = self.http.client.get(url).header(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
+        let client = self.http.client(url).map_err(Failed::ForGood)?;
+        let request = client.get(url).header(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
         let network = |reason| FetchError::Network { url: url.to_owned(), reason };
         match timeout(self.http.timing.head, request.send()).await {
             Ok(Ok(response)) => Ok(response),
@@ -264,6 +305,13 @@ impl Pace {
         *self = Self::start(self.timing);
         Ok(())
     }
+}
+
+/// Where a redirect to https leads.
+fn secure_location(response: &Response) -> Option<String> {
+    let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection())?;
+    let url = response.url().join(location.to_str().ok()?).ok()?;
+    (url.scheme() == "https").then(|| url.to_string())
 }
 
 fn content_encoding(response: &Response) -> Option<String> {
