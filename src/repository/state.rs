@@ -180,14 +180,29 @@ async fn newest_roots(
         Some(known) => known,
         None => Signed::<Root>::new(object.bytes).verify_initial()?,
     };
-    while let Some(newer) = root_at(store, root.common.version.saturating_add(1)).await? {
-        root = newer.verify_successor(&root)?;
+    loop {
+        let expected = root.common.version.saturating_add(1);
+        let Some(newer) = root_at(store, expected).await? else { break };
+        let newer = newer.verify_successor(&root)?;
+        // Under a number not its own, an old root would pass for the newest, again and again.
+        let found = newer.common.version;
+        if found != expected {
+            return Err(TrustError::WrongVersion { role: "root".to_owned(), found, expected }.into());
+        }
+        root = newer;
     }
     let before = root_at(store, root.common.version.saturating_sub(1)).await?;
     let before = before.and_then(|before| before.verify_initial().ok());
-    // Only a root that the newest one is a true successor of: the store could hold any.
-    let before = before.filter(|before| Signed::<Root>::new(root.bytes()).verify_successor(before).is_ok());
-    Ok([root].into_iter().chain(before).collect())
+    Ok([root.clone()].into_iter().chain(before.filter(|before| precedes(before, &root))).collect())
+}
+
+/// Whether a root is the one before the newest. The store could hold any, and one that is made up can list the newest
+/// one's keys and so have it for its successor; therefore the newest one's keys must have signed it too. They have,
+/// unless they are new themselves: then no other role's keys are.
+fn precedes(before: &Verified<Root>, newest: &Verified<Root>) -> bool {
+    before.common.version.saturating_add(1) == newest.common.version
+        && Signed::<Root>::new(before.bytes()).verify(&newest.authority(TopLevel::Root)).is_ok()
+        && Signed::<Root>::new(newest.bytes()).verify_successor(before).is_ok()
 }
 
 async fn root_at(store: &dyn Store, version: Version) -> Result<Option<Signed<Root>>, RepositoryError> {
