@@ -272,7 +272,11 @@ impl Repository {
             let Edit::Add(distribution) = edit else { continue };
             let target =
                 layout::distribution(distribution.filename.project(), distribution.filename.as_str())?;
-            let places = [layout::hashed(&target, &distribution.sha256)?, layout::plain(&target)?];
+            let mut places = vec![layout::hashed(&target, &distribution.sha256)?, layout::plain(&target)?];
+            if let Some(bytes) = &distribution.metadata {
+                let target = metadata_of(&target)?;
+                places.extend([layout::hashed(&target, &sha256(bytes))?, layout::plain(&target)?]);
+            }
             for place in places {
                 if self.store().open(&place).await?.is_none() {
                     self.write_files(std::slice::from_ref(edit), &Unwatched).await?;
