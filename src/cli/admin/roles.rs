@@ -103,8 +103,9 @@ impl Init {
         };
         let store = Arc::new(DirStore::create(&self.repo.repo).await?);
         self.refuse_served_keys()?;
-        anchor(&self.repo)?.forget()?;
         Repository::init(store, &plan, &keyring, context.now, &context.out.progress()).await?;
+        // Not before: an init over a repository is refused, and must not make this machine forget it.
+        anchor(&self.repo)?.forget()?;
         open_repository(&self.repo).await?.state().await?;
         let root = self.repo.repo.join("metadata/1.root.json");
         let value = serde_json::json!({"bins": self.bins, "root": root});
