@@ -22,11 +22,18 @@ pub struct Anchor {
 
 /// Its content.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Remembered {
+pub(super) struct Seen {
     /// The newest root seen, as it came.
     root: String,
     /// The highest timestamp version seen.
     timestamp: Version,
+}
+
+impl Seen {
+    /// The root to start from.
+    pub(super) fn root(&self) -> Result<Verified<Root>, RepositoryError> {
+        Ok(Signed::<Root>::new(self.root.as_bytes()).verify_initial()?)
+    }
 }
 
 impl Anchor {
@@ -43,26 +50,9 @@ impl Anchor {
         }
     }
 
-    /// The root to start from, if one was seen before.
-    pub(super) fn root(&self) -> Result<Option<Verified<Root>>, RepositoryError> {
-        let Some(remembered) = self.read()? else { return Ok(None) };
-        Ok(Some(Signed::<Root>::new(remembered.root.into_bytes()).verify_initial()?))
-    }
-
-    /// Refuses a state older than what was seen before, and remembers a newer one.
-    pub(super) fn check(&self, state: &State) -> Result<(), RepositoryError> {
-        let timestamp = state.timestamp.common.version;
-        let old = self.read()?;
-        if let Some(old) = old.as_ref().filter(|old| timestamp < old.timestamp) {
-            let (found, seen, file) = (timestamp, old.timestamp, self.file.display().to_string());
-            return Err(RepositoryError::WentBack { found, seen, file });
-        }
-        let root = String::from_utf8_lossy(state.root.bytes()).into_owned();
-        let new = Remembered { root, timestamp };
-        if old.as_ref() == Some(&new) { Ok(()) } else { self.write(&new) }
-    }
-
-    fn read(&self) -> Result<Option<Remembered>, RepositoryError> {
+    /// What was seen before. To be asked before the state is read: what others commit meanwhile, and remember here,
+    /// is no step back.
+    pub(super) fn seen(&self) -> Result<Option<Seen>, RepositoryError> {
         let bytes = match std::fs::read(&self.file) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -71,11 +61,27 @@ impl Anchor {
         serde_json::from_slice(&bytes).map(Some).map_err(|error| self.failed("reading", &error.into()))
     }
 
-    fn write(&self, remembered: &Remembered) -> Result<(), RepositoryError> {
+    /// Refuses a state older than what was `seen` before it was read, and remembers a newer one.
+    pub(super) fn check(&self, seen: Option<Seen>, state: &State) -> Result<(), RepositoryError> {
+        let timestamp = state.timestamp.common.version;
+        if let Some(old) = seen.filter(|old| timestamp < old.timestamp) {
+            let (found, seen, file) = (timestamp, old.timestamp, self.file.display().to_string());
+            return Err(RepositoryError::WentBack { found, seen, file });
+        }
+        let root = String::from_utf8_lossy(state.root.bytes()).into_owned();
+        let new = Seen { root, timestamp };
+        match self.seen()? {
+            // Another command was faster, and has seen something newer.
+            Some(other) if other == new || other.timestamp > timestamp => Ok(()),
+            _ => self.write(&new),
+        }
+    }
+
+    fn write(&self, seen: &Seen) -> Result<(), RepositoryError> {
         let folder = self.file.parent().unwrap_or(Path::new("."));
         let written = std::fs::create_dir_all(folder).and_then(|()| {
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(&serde_json::to_vec(remembered)?)?;
+            file.write_all(&serde_json::to_vec(seen)?)?;
             file.as_file().sync_data()?;
             file.persist(&self.file).map(drop).map_err(|refused| refused.error)
         });

@@ -55,6 +55,7 @@ pub use settings::{Expiry, Profile, Settings};
 pub use state::State;
 pub use status::{RoleStatus, Status};
 
+use self::anchor::Seen;
 use crate::store::{Store, StorePath};
 
 /// Bytes of any one metadata file that is read back, at most.
@@ -110,8 +111,10 @@ impl Repository {
     /// The signed state as it is now. Expiry is not checked: an admin must be able to repair what has expired.
     pub async fn state(&self) -> Result<State, RepositoryError> {
         let Some(anchor) = &self.anchor else { return State::load(&*self.store, None).await };
-        let state = State::load(&*self.store, anchor.root()?).await?;
-        anchor.check(&state)?;
+        let seen = anchor.seen()?;
+        let known = seen.as_ref().map(Seen::root).transpose()?;
+        let state = State::load(&*self.store, known).await?;
+        anchor.check(seen, &state)?;
         Ok(state)
     }
 }
