@@ -15,10 +15,9 @@ use wheelseal::store::{DirStore, StoreError};
 use wheelseal::tuf::json::parse;
 use wheelseal::tuf::metadata::{DelegatedRoles, PathSet, TargetFile, TopLevel};
 use wheelseal::tuf::path::{RoleName, TargetPath};
-use wheelseal::tuf::signed::Draft;
 
 use crate::scene::{
-    ALL_KEYS, ONLINE, Scene, View, bin_of, bins, days_later, keyring, now, plan, role, wheel_name,
+    ALL_KEYS, ONLINE, Scene, View, bin_of, bins, days_later, keyring, now, plan, role, signed, wheel_name,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -649,16 +648,10 @@ async fn check_finds_a_target_listed_by_a_role_that_may_not_speak_for_it() {
     let (wrong, other) = all.iter().find(|(other, _)| other != name).unwrap();
     let mut draft = other.draft();
     draft.content.targets.insert(path.clone(), file.clone());
-    let bytes = signed(&draft, "online").await;
+    let bytes = signed(&draft, &ONLINE).await;
     fs::write(scene.root().join(format!("metadata/{}.{wrong}.json", other.common.version)), bytes).unwrap();
     let found = problems(&scene.check().await);
     assert_eq!(found, [(path.clone(), format!("role {wrong} lists it, but may not speak for it"))]);
-}
-
-async fn signed(draft: &Draft<wheelseal::tuf::metadata::Targets>, key: &str) -> Vec<u8> {
-    let (payload, keyring) = (draft.payload(), keyring(&[key]).await);
-    let signer = keyring.signers().next().unwrap();
-    payload.assemble(&[(signer.key().id(), signer.sign(payload.to_sign()).await.unwrap())])
 }
 
 #[tokio::test]

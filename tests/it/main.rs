@@ -1,5 +1,6 @@
 //! The one integration binary: what is tested is the library's public face and the built program.
 
+mod anchor;
 mod architecture;
 mod bad_input;
 mod behaviour;
@@ -10,7 +11,9 @@ mod end_to_end;
 mod faults;
 mod golden;
 mod keys;
+mod program;
 mod readme;
 mod scene;
 mod shell;
 mod simulator;
+mod upkeep;

@@ -20,9 +20,9 @@ use wheelseal::repository::{
     Unwatched, read_distribution,
 };
 use wheelseal::store::{DirStore, Store};
-use wheelseal::tuf::metadata::Targets;
+use wheelseal::tuf::metadata::{Role, Targets};
 use wheelseal::tuf::path::{RoleName, TargetPath};
-use wheelseal::tuf::signed::Verified;
+use wheelseal::tuf::signed::{Draft, Verified};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
@@ -53,6 +53,16 @@ pub(crate) async fn keyring(names: &[&str]) -> Keyring {
         keyring.add(keys::open(&KeyUri::File(example(name)), &Ask).await.unwrap());
     }
     keyring
+}
+
+/// The file of a role, signed by these example keys whether it knows them or not.
+pub(crate) async fn signed<T: Role>(draft: &Draft<T>, names: &[&str]) -> Vec<u8> {
+    let (payload, keyring) = (draft.payload(), keyring(names).await);
+    let mut signatures = Vec::new();
+    for signer in keyring.signers() {
+        signatures.push((signer.key().id(), signer.sign(payload.to_sign()).await.unwrap()));
+    }
+    payload.assemble(&signatures)
 }
 
 /// A role of these example keys.

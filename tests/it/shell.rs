@@ -69,6 +69,11 @@ impl Home {
         self.folder.path().join("work")
     }
 
+    /// The folder of what the user's programs remember.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
     /// Sets a variable for all runs that follow.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.variables.push((name.to_owned(), value.to_owned()));

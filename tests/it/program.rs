@@ -1,0 +1,231 @@
+//! What the program promises to scripts around it: exit codes whoever reads, and files that say no more than they must.
+
+#![expect(clippy::unwrap_used, reason = "a program that does not start is a test that cannot run")]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::Arc;
+
+use wheelseal::crypto::sha256;
+use wheelseal::repository::{Plan, Repository, Unwatched};
+use wheelseal::store::DirStore;
+
+use crate::scene::{ALL_KEYS, example, keyring, plan};
+use crate::shell::{Home, shown};
+
+/// `repo` as it was made so many days ago; the program finds its online key.
+#[expect(clippy::disallowed_methods, reason = "the program under test reads the real clock")]
+fn made_days_ago(days: i64) -> Home {
+    let home = Home::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = Arc::new(DirStore::create(home.work().join("repo")).await.unwrap());
+        let then = chrono::Utc::now() - chrono::TimeDelta::days(days);
+        let online_uris = vec![format!("file:{}", shown(&example("online")))];
+        let plan = Plan { online_uris, ..plan().await };
+        Repository::init(store, &plan, &keyring(&ALL_KEYS).await, then, &Unwatched).await.unwrap();
+    });
+    home
+}
+
+/// A home whose user trusts its repository, with a file in it that nobody signed.
+fn trusting() -> Home {
+    let home = Home::with_repository();
+    home.run(&["trust", "add", "mine", "repo", "--root", "repo/metadata/1.root.json"]).fine();
+    fs::write(home.work().join("alpha-1.0-py3-none-any.whl"), "bad").unwrap();
+    home
+}
+
+// Who reads.
+
+#[test]
+fn output_that_cannot_be_written_keeps_a_refusals_code_and_makes_a_success_1() {
+    let home = trusting();
+    let full = ["sh", "-c", "exec \"$@\" > /dev/full", "sh"];
+    let run = |arguments: &[&str]| home.run_by(&full, arguments);
+    run(&["verify", "alpha-1.0-py3-none-any.whl"]).refused(3, &["1 of 1 failed"]);
+    run(&["status", "--repo", "nowhere"]).refused(2, &["nowhere"]);
+    for line in
+        [&["status", "--repo", "repo"][..], &["status", "--repo", "repo", "--json"], &["trust", "list"]]
+    {
+        run(line).refused(1, &["the output could not be written"]);
+    }
+    let wheel = home.wheel("gamma", "1.0");
+    run(&["add", "--repo", "repo", &wheel]).refused(1, &["the output could not be written"]);
+    let again = home.run(&["add", "--repo", "repo", &wheel]).fine();
+    assert!(again.contains("unchanged"), "it was published all the same: {again}");
+}
+
+/// The reader is gone before the program starts.
+#[test]
+fn a_closed_pipe_keeps_the_code() {
+    let home = trusting();
+    let script = "mkfifo gate; exec 3>&1; \
+        { read -r _ < gate; \"$@\"; echo $? >&3; } | { exec < /dev/null; echo go > gate; }; rm gate";
+    let closed = ["sh", "-c", script, "sh"];
+    let lines: [(&[&str], &str); 3] = [
+        (&["verify", "alpha-1.0-py3-none-any.whl"], "3\n"),
+        (&["status", "--repo", "repo"], "0\n"),
+        (&["status", "--repo", "nowhere"], "2\n"),
+    ];
+    for (line, code) in lines {
+        assert_eq!(home.run_by(&closed, line).stdout, code, "{line:?}");
+    }
+}
+
+// What time does.
+
+#[test]
+fn a_bump_that_leaves_an_offline_role_due_exits_with_6() {
+    let home = made_days_ago(200);
+    let bumped = home.run(&["bump", "--repo", "repo"]);
+    bumped.refused(6, &["due, but not signed: 4 role(s)", "root expires in", "its keys are not here"]);
+    assert!(bumped.stdout.contains("timestamp"), "what can be signed is: {}", bumped.stdout);
+    home.run(&["check", "--repo", "repo"]).fine();
+    let offline = ["root-1", "targets-1"].map(|name| shown(&example(name)));
+    home.run(&["bump", "--repo", "repo", "--key", &offline[0], "--key", &offline[1]]).fine();
+    home.run(&["bump", "--repo", "repo"]).fine();
+}
+
+#[test]
+fn a_bump_of_everything_exits_with_0_when_no_offline_role_is_due() {
+    let home = made_days_ago(1);
+    let bumped = home.run(&["bump", "--all", "--repo", "repo"]).fine();
+    assert!(bumped.contains("4 bins"), "{bumped}");
+}
+
+#[test]
+fn what_has_expired_is_told_by_the_code_of_status_and_check() {
+    let home = made_days_ago(8);
+    home.run(&["status", "--repo", "repo"]).refused(4, &["expired: 1 role(s)"]);
+    home.run(&["check", "--repo", "repo"]).refused(4, &["1 problem(s) found"]);
+    home.run(&["bump", "--repo", "repo"]).fine();
+    home.run(&["status", "--repo", "repo"]).fine();
+    home.run(&["check", "--repo", "repo"]).fine();
+    // Something else besides: the code of that.
+    let other = made_days_ago(31);
+    other.run(&["bump", "--repo", "repo"]).fine();
+    other.run(&["check", "--repo", "repo"]).fine();
+    fs::write(other.work().join("repo/metadata/9.intruder.json"), "{}").unwrap();
+    other.run(&["check", "--repo", "repo"]).refused(3, &["1 problem(s) found"]);
+}
+
+// Keys.
+
+#[test]
+fn a_rotation_keeps_the_threshold_if_none_is_said() {
+    let home = Home::new();
+    let ecdsa = shown(&example("ecdsa"));
+    home.init(&["--bins", "2", "--online-key", &ecdsa, "--online-threshold", "2"]).fine();
+    let (root, other) = (shown(&example("root-1")), shown(&example("online-2")));
+    let rotate = ["role", "rotate", "--repo", "repo", "--key", &root, "timestamp", "--to", &other];
+    home.refuses(&rotate, 2, &["timestamp has 1 key(s), so its threshold cannot be 2"]);
+    let threshold = || -> serde_json::Value {
+        let root = fs::read(home.work().join("repo/metadata/root.json")).unwrap();
+        let root: serde_json::Value = serde_json::from_slice(&root).unwrap();
+        root["signed"]["roles"]["timestamp"]["threshold"].clone()
+    };
+    home.run(&[&rotate[..], &["--to", &ecdsa]].concat()).fine();
+    assert_eq!(threshold(), 2);
+    home.run(&[&rotate[..], &["--to", &ecdsa, "--threshold", "1"]].concat()).fine();
+    assert_eq!(threshold(), 1);
+}
+
+#[test]
+fn an_init_refuses_a_key_in_the_folder_that_is_served() {
+    let home = Home::new();
+    let folder = home.work().join("repo");
+    fs::create_dir_all(folder.join("keys")).unwrap();
+    let key = folder.join("keys/online.pem");
+    fs::copy(example("ecdsa"), &key).unwrap();
+    fs::set_permissions(key, fs::Permissions::from_mode(0o600)).unwrap();
+    let texts = ["keys/online.pem lies in the repository's folder, which is served to everyone"];
+    for key in ["repo/keys/online.pem", "file:repo/../repo/keys/online.pem"] {
+        home.init(&["--online-key", key]).refused(2, &texts);
+    }
+    symlink("repo/keys", home.work().join("outside")).unwrap();
+    home.init(&["--online-key", "outside/online.pem"]).refused(2, &["which is served to everyone"]);
+    assert!(!folder.join("metadata").exists() && !folder.join("wheelseal.toml").exists());
+    fs::remove_dir_all(folder).unwrap();
+    home.init(&["--bins", "2"]).fine();
+}
+
+#[test]
+fn public_keys_are_not_remembered_as_online_keys() {
+    let home = Home::new();
+    for name in ["ecdsa", "online-2"] {
+        let pem = home.run(&["key", "export", &shown(&example(name))]).fine();
+        fs::write(home.work().join(format!("{name}.pub")), pem).unwrap();
+    }
+    home.init(&["--bins", "2", "--online-key", "pub:ecdsa.pub"]).fine();
+    let settings = || fs::read_to_string(home.work().join("repo/wheelseal.toml")).unwrap();
+    assert!(settings().contains("worthless-online.pem") && !settings().contains("pub"), "{}", settings());
+    home.publish("alpha", "1.0");
+    let (root, online) = (shown(&example("root-1")), shown(&example("online")));
+    let rotate = ["role", "rotate", "--repo", "repo", "--key", &root, "timestamp"];
+    home.run(&[&rotate[..], &["--to", &online, "--to", "pub:online-2.pub"]].concat()).fine();
+    assert!(settings().contains("worthless-online.pem") && !settings().contains("pub"), "{}", settings());
+    home.publish("alpha", "1.1");
+}
+
+#[test]
+fn a_variable_of_keys_that_is_empty_is_as_good_as_unset() {
+    let mut home = Home::with_repository();
+    for empty in ["", " ", "  "] {
+        home.set("WHEELSEAL_KEYS", empty);
+        home.run(&["bump", "--all", "--repo", "repo"]).fine();
+    }
+}
+
+// Trust.
+
+#[test]
+fn trust_add_says_what_is_trusted_from_now_on() {
+    let home = Home::with_repository();
+    let add = ["trust", "add", "mine", "repo", "--root", "repo/metadata/1.root.json"];
+    let said = home.run(&add).fine();
+    let hash = hex::encode(sha256(&fs::read(home.work().join("repo/metadata/1.root.json")).unwrap()));
+    assert!(said.contains(&format!("trusting mine from root 1 on, SHA-256 {hash}")), "{said}");
+    let key = home.run(&["key", "show", &shown(&example("root-1")), "--json"]).fine();
+    let key: serde_json::Value = serde_json::from_str(&key).unwrap();
+    assert!(said.contains("1 of these keys") && said.contains(key["id"].as_str().unwrap()), "{said}");
+    home.run(&["trust", "remove", "mine"]).fine();
+    let said = home.run(&[&add[..], &["--json"]].concat()).fine();
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["root_version"], &said["root_sha256"]), (&1.into(), &hash.into()));
+    assert_eq!(said["keys"], serde_json::json!([key["id"]]));
+}
+
+/// What the state folder holds under a name was left behind by a trust that is gone.
+#[test]
+fn a_trust_of_the_same_name_does_not_start_from_old_state() {
+    let home = Home::with_repository();
+    let trust = |repo: &str| {
+        home.run(&["trust", "add", "mine", repo, "--root", &format!("{repo}/metadata/1.root.json")]).fine();
+    };
+    trust("repo");
+    home.run(&["explain", "alpha-1.0-py3-none-any.whl"]).fine();
+    let left = home.state().join("wheelseal/mine");
+    assert!(left.join("metadata/root.json").is_file());
+    let key = |name: &str| shown(&example(name));
+    let (root, targets, online) = (key("root-2"), key("targets-2"), key("online-2"));
+    let keys = ["--root-key", &root, "--targets-key", &targets, "--online-key", &online];
+    home.run(&[&["init", "--repo", "other", "--bins", "2"][..], &keys].concat()).fine();
+    home.run(&["add", "--repo", "other", &home.wheel("delta", "1.0")]).fine();
+    fs::remove_dir_all(home.work().parent().unwrap().join("config/wheelseal/trust/mine")).unwrap();
+    trust("other");
+    assert!(!left.join("metadata").exists());
+    home.run(&["explain", "delta-1.0-py3-none-any.whl"]).fine();
+    home.run(&["trust", "remove", "mine"]).fine();
+    trust("repo");
+    home.run(&["explain", "alpha-1.0-py3-none-any.whl"]).fine();
+}
+
+#[test]
+fn explain_takes_a_local_file_for_its_name() {
+    let home = trusting();
+    let told = home.run(&["explain", &home.wheel("alpha", "1.0")]).fine();
+    assert!(told.starts_with("alpha/alpha-1.0-py3-none-any.whl is trusted because"), "{told}");
+    fs::write(home.work().join("notes.txt"), "x").unwrap();
+    home.run(&["explain", "notes.txt"]).refused(2, &["notes.txt"]);
+}
