@@ -207,6 +207,41 @@ fn a_role_name_of_a_megabyte_is_refused_and_not_repeated() {
     );
 }
 
+/// On some file systems its file would be the top-level role's.
+#[test]
+fn a_role_name_that_differs_from_a_top_level_one_in_case_alone_is_refused() {
+    for name in ["Root", "TIMESTAMP", "sNapshot", "Targets", "targets"] {
+        let reason = refused("2.targets.json", |text| {
+            text.replacen("\"name\":\"A\"", &format!("\"name\":\"{name}\""), 1)
+        })
+        .unwrap();
+        assert!(reason.ends_with("is refused: it belongs to a top-level role"), "{reason}");
+    }
+}
+
+/// They would speak to the terminal wherever the name is shown.
+#[test]
+fn names_of_roles_and_keys_with_control_characters_are_refused_and_not_repeated() {
+    for escape in ["\\u0000", "\\n", "\\u001b[2J", "\\u007f", "\\u009b31m"] {
+        let reasons = [
+            refused("2.targets.json", |text| {
+                text.replacen("\"name\":\"A\"", &format!("\"name\":\"A{escape}\""), 1)
+            }),
+            refused("2.targets.json", |text| {
+                text.replacen("\"keyids\":[", &format!("\"keyids\":[\"{escape}\","), 1)
+            }),
+            refused("2.targets.json", |text| {
+                text.replacen("\"keys\":{", &format!("\"keys\":{{\"{escape}\":{{}},"), 1)
+            }),
+        ];
+        for reason in reasons {
+            let reason = reason.unwrap();
+            assert!(reason.contains("control character"), "{escape}: {reason}");
+            assert!(!reason.contains(char::is_control), "{escape}: {reason:?}");
+        }
+    }
+}
+
 #[test]
 fn a_role_that_is_delegated_to_twice_by_one_delegator_is_refused() {
     let mut repo = Repo::new();

@@ -252,3 +252,20 @@ fn a_session_goes_on_with_what_it_trusts_while_the_repository_moves() {
     });
     assert_eq!(user.cached(), ALL);
 }
+
+#[test]
+fn a_refresh_removes_what_lay_in_the_spool_for_a_day_and_nothing_younger() {
+    let repo = repo();
+    let user = User::new(&repo);
+    let spool = user.metadata_dir().join(".spool");
+    std::fs::create_dir(&spool).unwrap();
+    for (name, hours) in [("old", 25), ("a minute too old", 24), ("young", 23)] {
+        let path = spool.join(name);
+        std::fs::write(&path, "unchecked").unwrap();
+        let then = user.now - chrono::TimeDelta::hours(hours) - chrono::TimeDelta::minutes(1);
+        std::fs::File::options().append(true).open(path).unwrap().set_modified(then.into()).unwrap();
+    }
+    user.refresh().unwrap();
+    let left: Vec<_> = std::fs::read_dir(&spool).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["young"]);
+}

@@ -1,8 +1,8 @@
 //! The search for the role that answers: order of requests, what is never asked, and by whom each role is vouched for.
 
 use wheelseal::client::ClientError;
-use wheelseal::tuf::metadata::{DelegatedRoles, Extra, PathSet, SuccinctRoles};
-use wheelseal::tuf::path::TargetPath;
+use wheelseal::tuf::metadata::{DelegatedRole, DelegatedRoles, Extra, PathSet, SuccinctRoles};
+use wheelseal::tuf::path::{RoleName, TargetPath};
 use wheelseal::tuf::trusted::TrustError;
 
 use crate::simulator::{Repo, User, absent, below, chain, key, key_of, not_signed, trust, wrong_version};
@@ -299,6 +299,30 @@ fn at_most_so_many_roles_are_visited() {
     repo.add_file("role32", "other", b"content");
     repo.release_role("role32");
     assert_eq!(user.find("other"), Err(trust(TrustError::TooManyRoles { limit: 32 })));
+}
+
+/// Only as many of them are noted as may be visited, and only those that come first.
+#[test]
+fn a_hundred_thousand_matching_delegations_cost_no_more_than_the_bound() {
+    let mut repo = Repo::new();
+    for number in 0..32 {
+        repo.delegate(T, &format!("role{number:02}"), &["*"]);
+    }
+    let DelegatedRoles::Listed(roles) = &mut repo.delegations(T).roles else { panic!("listed") };
+    let first = roles.first().unwrap().clone();
+    roles.extend((0..100_000).map(|number| DelegatedRole {
+        name: RoleName::delegated(format!("more{number}")).unwrap(),
+        ..first.clone()
+    }));
+    repo.release_role(T);
+    let mut user = User::new(&repo);
+    user.limits.targets = 100_000_000;
+    assert_eq!(user.find("file"), Err(trust(TrustError::TooManyRoles { limit: 32 })));
+    let visited: Vec<String> = (0..32).map(|number| format!("role{number:02}")).collect();
+    assert_eq!(asked(&repo), visited.join(" "));
+    repo.add_file("role31", "file", b"content");
+    repo.release_role("role31");
+    assert_eq!(user.find("file"), Ok("targets > role31".to_owned()));
 }
 
 /// C is reached through A, which lists the key that signed it, and through B, which lists key 7.

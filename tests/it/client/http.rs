@@ -476,3 +476,21 @@ fn a_retry_over_http_ends_in_a_whole_verified_file() {
     assert_eq!(wire.lines().len(), 7, "4 for metadata, 3 for the file");
     assert_eq!(std::fs::read_dir(dir.path().join("metadata/.spool")).unwrap().count(), 0);
 }
+
+/// A frame of one block, "hello", that asks for this window (RFC 8878, 3.1.1.1.2).
+fn zstd_frame(window: u8) -> Vec<u8> {
+    let (header, block) = ([0x28, 0xb5, 0x2f, 0xfd, 0, window], [5 << 3 | 1, 0, 0]);
+    [&header[..], &block, b"hello"].concat()
+}
+
+#[test]
+fn a_zstd_frame_that_asks_for_more_than_8_mib_of_window_is_refused() {
+    let eight_mib = 13 << 3;
+    assert_eq!(fetch(&encoded("zstd", zstd_frame(eight_mib))), Ok(b"hello".to_vec()));
+    for window in [eight_mib + 1, 14 << 3, 21 << 3, 0xff] {
+        let wire = encoded("zstd", zstd_frame(window));
+        let error = FetchError::Encoding { url: wire.url("/x.json"), encoding: "zstd".to_owned() };
+        assert_eq!(fetch(&wire), Err(error), "{window}");
+        assert_eq!(wire.lines().len(), 1);
+    }
+}
