@@ -8,7 +8,7 @@
 //!
 //! | room | what | may use |
 //! |---|---|---|
-//! | [`crypto`] | digests, signatures, keys; the only file that names the crypto crate | nothing |
+//! | [`crypto`] | digests, signatures, keys; the only file that signs or verifies | nothing |
 //! | [`tuf`] | The Update Framework (pure) | `crypto` |
 //! | [`python`] | names, archives, pages (pure) | nothing |
 //! | [`store`] | where files lie; one conditional write | `crypto` |

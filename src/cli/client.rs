@@ -24,6 +24,9 @@ use crate::tuf::trusted::{Limits, Trusted};
 /// Bytes of a project's page, at most: the largest real ones have some 20 MB.
 const MAX_PAGE: u64 = 64 * 1024 * 1024;
 
+/// Exit codes that say something about a file; the others say that it could not be judged.
+const JUDGEMENTS: [u8; 4] = [3, 4, 5, 6];
+
 /// Which trusted repository a command asks.
 #[derive(Debug, Clone, Args)]
 pub(super) struct TrustArg {
@@ -156,6 +159,9 @@ fn full(url: &str) -> anyhow::Result<String> {
     if url.contains("://") {
         return Ok(url.to_owned());
     }
+    if !Path::new(url).is_dir() {
+        return Err(Usage(format!("there is no folder {url}; a URL begins with https://")).into());
+    }
     Ok(std::path::absolute(url)?.display().to_string())
 }
 
@@ -265,6 +271,8 @@ struct Verdict {
     file: PathBuf,
     target: String,
     ok: bool,
+    /// Whether anything is known about it; a file that could not be judged is neither good nor bad.
+    judged: bool,
     reason: Option<String>,
 }
 
@@ -289,12 +297,9 @@ impl Verify {
                 code = client_code(error);
             }
             let reason = verified.as_ref().err().map(ToString::to_string);
-            verdicts.push(Verdict {
-                file: file.clone(),
-                target: target.to_string(),
-                ok: verified.is_ok(),
-                reason,
-            });
+            let judged = verified.as_ref().err().is_none_or(|error| JUDGEMENTS.contains(&client_code(error)));
+            let (target, ok) = (target.to_string(), verified.is_ok());
+            verdicts.push(Verdict { file: file.clone(), target, ok, judged, reason });
         }
         context.out.result(&verdicts, || {
             for verdict in &verdicts {
@@ -302,6 +307,9 @@ impl Verify {
                 match &verdict.reason {
                     None => {
                         context.out.line(format_args!("{} {file} is what was signed", styled(GOOD, "ok")));
+                    }
+                    Some(reason) if !verdict.judged => {
+                        context.out.line(format_args!("{} {file}: {reason}", styled(STRONG, "unknown")));
                     }
                     Some(reason) => context.out.line(format_args!("{} {file}: {reason}", styled(BAD, "BAD"))),
                 }
@@ -326,7 +334,7 @@ impl Verify {
     }
 }
 
-/// Why a file is trusted: which roles, keys, thresholds, versions and expiries.
+/// Why a file is trusted: which roles, keys, thresholds, versions and expiries. A local file is verified first.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     #[command(flatten)]
@@ -370,6 +378,9 @@ impl Explain {
         let client = self.trust.client()?;
         let mut session = self.trust.session(&client, context).await?;
         let found = session.find(&target).await?;
+        if name.is_some() {
+            session.verify(&found, file)?;
+        }
         let explained = explained(session.trusted(), &found)?;
         context.out.result(&explained, || {
             for line in drawn(&explained, context) {
@@ -424,16 +435,13 @@ fn link<T: Role>(metadata: &Verified<T>, authority: &Authority<'_>) -> Link {
 fn drawn(explained: &Explained, context: &Context) -> Vec<String> {
     let mut lines = vec![format!("{} is trusted because", styled(STRONG, &explained.target))];
     let text = |link: &Link| {
-        let keys: Vec<String> = link
-            .signed_by
-            .iter()
-            .map(|s| format!("{} {}", s.scheme, s.keyid.chars().take(8).collect::<String>()))
-            .collect();
+        let keys = link.signed_by.iter().map(|signer| signer.keyid.chars().take(8).collect::<String>());
+        let keys = keys.collect::<Vec<_>>();
         let left = until(link.expires, context.now);
         let (role, version, signed, keys_total) = (&link.role, link.version, link.signed_by.len(), link.keys);
         let signatures =
-            format!("{signed} of {keys_total} keys signed, {} needed: {}", link.threshold, keys.join(", "));
-        format!("{} v{version}, expires in {left}  {}", styled(STRONG, role), styled(FAINT, signatures))
+            format!("{signed}/{keys_total} signed, needs {}: {}", link.threshold, keys.join(" "));
+        format!("{} v{version}, {left} left  {}", styled(STRONG, role), styled(FAINT, signatures))
     };
     let mut depth = 0;
     for link in &explained.roles {
@@ -447,9 +455,9 @@ fn drawn(explained: &Explained, context: &Context) -> Vec<String> {
         };
         lines.push(format!("{prefix}{}", text(link)));
     }
-    let hash = explained.sha256.as_ref().map(|hash| format!("SHA-256 {hash}"));
+    let hash = explained.sha256.as_ref().map(|hash| format!("SHA-256\n{hash}"));
     let hash = hash.or_else(|| explained.sha512.as_ref().map(|hash| format!("SHA-512 {hash}")));
     let indent = "   ".repeat(depth);
-    lines.push(format!("{indent}└─ {} bytes, {}", explained.length, hash.unwrap_or_default()));
+    lines.push(format!("{indent}└─ {} bytes with {}", explained.length, hash.unwrap_or_default()));
     lines
 }

@@ -11,10 +11,10 @@ use crate::tuf::trusted::TrustError;
 pub(super) const OK: u8 = 0;
 pub(super) const OTHER: u8 = 1;
 pub(super) const USAGE: u8 = 2;
-const INTEGRITY: u8 = 3;
-const EXPIRED: u8 = 4;
+pub(super) const INTEGRITY: u8 = 3;
+pub(super) const EXPIRED: u8 = 4;
 const ROLLBACK: u8 = 5;
-const THRESHOLD: u8 = 6;
+pub(super) const THRESHOLD: u8 = 6;
 const NETWORK: u8 = 7;
 const BUSY: u8 = 8;
 const POLICY: u8 = 9;
@@ -30,8 +30,11 @@ pub(super) const TABLE: [(u8, &str); 10] = [
     ),
     (EXPIRED, "expired metadata: a freeze attack, or an admin who forgot to bump"),
     (ROLLBACK, "metadata older than what was trusted before"),
-    (THRESHOLD, "too few signatures for a role"),
-    (NETWORK, "the server or the way to it does not work, is too slow, or sends too much"),
+    (THRESHOLD, "too few signatures for a role, or too few keys at hand"),
+    (
+        NETWORK,
+        "the server or the way to it does not work, is too slow or sends too much, or a file that should be there is not",
+    ),
     (BUSY, "another process was faster or holds a lock: try again"),
     (POLICY, "a limit or policy forbids it"),
 ];
@@ -179,7 +182,7 @@ fn repository(error: &RepositoryError) -> u8 {
         RepositoryError::Archive { .. }
         | RepositoryError::SecondVerifier { .. }
         | RepositoryError::Missing(_) => INTEGRITY,
-        RepositoryError::Conflict { .. } => POLICY,
+        RepositoryError::Conflict { .. } | RepositoryError::TooLarge { .. } => POLICY,
         _ => OTHER,
     }
 }

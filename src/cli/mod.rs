@@ -1,12 +1,12 @@
-//! The command line: what was typed → a checked command → a call into the library. One file per person.
+//! The command line: what was typed → a checked command → a call into the library. One room per person.
 //!
 //! | file | who |
 //! |---|---|
-//! | `admin` | repository admins: `init key add remove yank bump status check gc diff role` |
+//! | `admin`, `keys` | repository admins: `init key add remove yank bump status check gc diff role` |
 //! | `client` | clients: `trust download verify explain` |
 //! | `look` | everyone: `inspect tree completion man help` |
 //! | `conformance` | the TUF conformance suite |
-//! | `demo` | whoever tries it for the first time |
+//! | `demo`, `samples` | whoever tries it for the first time |
 //! | `output`, `exit` | how results and errors reach people and programs |
 
 mod admin;

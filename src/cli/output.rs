@@ -138,7 +138,7 @@ impl Progress for Bar {
             let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} ({eta})");
             let bar = ProgressBar::new(total).with_message(what);
             if let Ok(style) = style {
-                bar.set_style(style);
+                bar.set_style(style.progress_chars("━╸ "));
             }
             *current = Some((what, bar));
         }

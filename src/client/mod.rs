@@ -108,10 +108,10 @@ impl Client {
         let timestamp = RootChain::start(self.cache.root()?, now, self.limits)?.finish()?;
         let timestamp = self.offer_timestamp(timestamp)?.offline()?;
         let Local::Current(targets) = self.offer_snapshot(timestamp)? else {
-            return Err(TrustError::NoLocal { role: "snapshot" }.into());
+            return Err(TrustError::NoLocal { role: "snapshot".to_owned() }.into());
         };
         let Local::Current(trusted) = self.offer_targets(targets)? else {
-            return Err(TrustError::NoLocal { role: "targets" }.into());
+            return Err(TrustError::NoLocal { role: "targets".to_owned() }.into());
         };
         Ok(Session { client: self, trusted, offline: true })
     }
@@ -260,7 +260,7 @@ impl Session<'_> {
 
     /// An offline session has no target files but those that are in place.
     fn online(&self) -> Result<(), TrustError> {
-        if self.offline { Err(TrustError::NoLocal { role: "target file" }) } else { Ok(()) }
+        if self.offline { Err(TrustError::NoLocal { role: "target file".to_owned() }) } else { Ok(()) }
     }
 
     async fn load(&mut self, edge: &Edge) -> Result<(), ClientError> {
@@ -277,7 +277,7 @@ impl Session<'_> {
             return Ok(());
         }
         if self.offline {
-            return Err(TrustError::NoLocal { role: "delegated role" }.into());
+            return Err(TrustError::NoLocal { role: edge.role().to_string() }.into());
         }
         let bytes = self.client.must_fetch(&request).await?;
         self.trusted.accept(edge, bytes.clone())?;

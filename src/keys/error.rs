@@ -154,7 +154,9 @@ impl KeyError {
             Self::UnknownScheme { .. } => {
                 Some("a file whose name has a colon is written with its scheme, as in file:odd:name.pem")
             }
-            Self::PublicOnly { .. } => Some("name the private key file"),
+            Self::PublicOnly { .. } => {
+                Some("name the private key file, or pub:PATH if it does not sign here")
+            }
             Self::Io { kind: io::ErrorKind::NotFound, .. } => {
                 Some("check the path: it is relative to the current folder")
             }
@@ -164,6 +166,9 @@ impl KeyError {
             }
             Self::NoVariable { .. } => Some("set it to the whole PEM text, line breaks included"),
             Self::NotPem { .. } => Some("if tuftool made the key, name it tough:PATH"),
+            Self::WrongBlock { uri: KeyUri::Public(_), .. } => {
+                Some("pub: wants the public half, which `wheelseal key gen` writes as PATH.pub")
+            }
             Self::WrongBlock { .. } | Self::Encryption { .. } => {
                 Some("rewrite the key with `openssl pkcs8 -topk8 -in OLD -out NEW`")
             }

@@ -20,6 +20,9 @@ pub trait Passphrase: Send + Sync {
     fn for_new(&self, uri: &KeyUri) -> Result<Zeroizing<String>, KeyError>;
 }
 
+/// Times that a new passphrase is asked for before giving up.
+const ATTEMPTS: u32 = 3;
+
 /// Takes [`VARIABLE`] or asks on the terminal, twice for a new key. Without either it fails rather than wait.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ask;
@@ -36,8 +39,17 @@ impl Passphrase for Ask {
         if let Some(passphrase) = from_variable() {
             return long_enough(passphrase);
         }
-        let first = long_enough(prompt(uri, &format!("New passphrase for {uri}: "))?)?;
-        same(first, &prompt(uri, "The same again: ")?)
+        let text = format!("New passphrase for {uri} ({MIN_CHARACTERS} characters or more): ");
+        let mut last = KeyError::PassphrasesDiffer;
+        for _ in 0..ATTEMPTS {
+            let first = long_enough(prompt(uri, &text)?);
+            let both = first.and_then(|first| same(first, &prompt(uri, "The same again: ")?));
+            match both {
+                Err(error @ (KeyError::ShortPassphrase { .. } | KeyError::PassphrasesDiffer)) => last = error,
+                done => return done,
+            }
+        }
+        Err(last)
     }
 }
 

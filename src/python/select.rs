@@ -9,8 +9,16 @@ use super::simple::{PageFile, ProjectPage, Yanked};
 /// Why a requirement names no file.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SelectError {
+    /// All that would fit is yanked.
+    #[error("all versions of {project} that fit are yanked: {}; pin one to get it all the same", .yanked.join(", "))]
+    Yanked {
+        /// The project.
+        project: String,
+        /// The versions.
+        yanked: Vec<String>,
+    },
     /// No published version fits.
-    #[error("no version of {project} fits {wanted:?}; published are {}", .published.join(", "))]
+    #[error("no version of {project} fits the requirement {wanted:?}; published are {}", .published.join(", "))]
     NoVersion {
         /// The project.
         project: String,
@@ -31,8 +39,9 @@ pub enum SelectError {
     },
 }
 
-/// All files of the newest version that fits, of those offered: none in a quarantine (PEP 792). Yanked files count only for a requirement that pins one version
-/// (PEP 592), pre-releases only where nothing else fits or the requirement names one (PEP 440).
+/// All files of the newest version that fits, of those offered: none in a quarantine (PEP 792). Yanked files count
+/// only for a requirement that pins one version (PEP 592), pre-releases only where nothing else fits or the
+/// requirement names one (PEP 440).
 pub fn files_of<'a>(
     page: &'a ProjectPage,
     wanted: &VersionSpecifiers,
@@ -41,9 +50,8 @@ pub fn files_of<'a>(
         use pep440_rs::Operator::{Equal, ExactEqual};
         matches!(specifier.operator(), Equal | ExactEqual)
     });
-    let fits = |file: &&PageFile| {
-        wanted.contains(file.filename.version()) && (pinned || matches!(file.yanked, Yanked::No))
-    };
+    let wanted_by = |file: &PageFile| wanted.contains(file.filename.version());
+    let fits = |file: &&PageFile| wanted_by(file) && (pinned || matches!(file.yanked, Yanked::No));
     let fitting: Vec<_> = page.offered().iter().filter(fits).collect();
     let names_pre = wanted.iter().any(|specifier| specifier.version().any_prerelease());
     let versions = || fitting.iter().map(|file| file.filename.version());
@@ -51,6 +59,16 @@ pub fn files_of<'a>(
     let newest: Option<&Version> = stable.or_else(|| versions().max());
     let Some(newest) = newest else {
         let (project, wanted) = (page.name().to_string(), wanted.to_string());
+        let yanked = page
+            .offered()
+            .iter()
+            .filter(|file| wanted_by(file))
+            .map(|file| file.filename.version().to_string());
+        let mut yanked: Vec<_> = yanked.collect();
+        yanked.dedup();
+        if !yanked.is_empty() {
+            return Err(SelectError::Yanked { project, yanked });
+        }
         return Err(SelectError::NoVersion { project, wanted, published: page.versions() });
     };
     Ok(fitting.iter().copied().filter(|file| file.filename.version() == newest).collect())

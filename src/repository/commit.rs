@@ -171,10 +171,7 @@ pub(super) fn refuse_too_large(role: &str, bytes: &[u8]) -> Result<(), Repositor
     if found <= max {
         return Ok(());
     }
-    let message = format!(
-        "{role} would have {found} bytes, clients take {max}: use more bins, or --bin-style succinct"
-    );
-    Err(RepositoryError::Plan(message))
+    Err(RepositoryError::TooLarge { role: role.to_owned(), found, max })
 }
 
 /// What snapshot or timestamp say of a file: version, length, hash.

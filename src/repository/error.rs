@@ -32,7 +32,7 @@ pub enum RepositoryError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// There is no repository here.
-    #[error("{0} does not exist: this is no wheelseal repository")]
+    #[error("{0} does not exist: there is no wheelseal repository")]
     NoRepository(String),
     /// There is one already, whole or damaged, or something of the same name.
     #[error("{0} exists: this is a repository already, or no empty folder")]
@@ -68,6 +68,16 @@ pub enum RepositoryError {
     /// A snapshot that is not in the store any more, or never was.
     #[error("there is no snapshot {0} in the repository")]
     NoSnapshot(u64),
+    /// Metadata that clients would not take.
+    #[error("{role} would have {found} bytes, clients take {max}")]
+    TooLarge {
+        /// The role.
+        role: String,
+        /// Its length in bytes.
+        found: u64,
+        /// What clients take.
+        max: u64,
+    },
     /// A plan that makes no sense.
     #[error("{0}")]
     Plan(String),
@@ -137,7 +147,10 @@ impl RepositoryError {
         match self {
             Self::Store(error) => error.hint().map(Into::into),
             Self::Key(error) => error.hint().map(Into::into),
-            Self::NoRepository(_) => Some("make one with: wheelseal init --help".into()),
+            Self::NoRepository(_) => Some(
+                "say which folder with --repo DIR or WHEELSEAL_REPO, or make one: wheelseal init --help"
+                    .into(),
+            ),
             Self::KeysMissing { accepted, .. } => {
                 Some(format!("give them with --key URI; accepted are the keys {}", accepted.join(", ")))
             }
@@ -150,6 +163,7 @@ impl RepositoryError {
             Self::NoSnapshot(_) => {
                 Some("`wheelseal gc` removes old ones; `wheelseal status` tells the current one".into())
             }
+            Self::TooLarge { .. } => Some("use more bins, or --bin-style succinct".into()),
             Self::Busy(_) => Some("run the command again; nothing was lost".into()),
             Self::Missing(_) => {
                 Some("restore the file from a mirror or backup, then run: wheelseal check".into())

@@ -12,6 +12,7 @@ use crate::crypto::random;
 use crate::python::{ProjectName, ProjectPage, index_html, index_json};
 use crate::store::{Content, Object, StoreError, StorePath};
 use crate::tuf::metadata::Version;
+use crate::tuf::trusted::TrustError;
 
 /// Pages that a commit changes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -142,9 +143,8 @@ impl Repository {
         };
         let object = self.store.get(&at, MAX_METADATA).await?;
         let bytes = object.ok_or_else(|| RepositoryError::Missing(at.to_string()))?.bytes;
-        if file.hashes.sha256 != Some(crate::crypto::sha256(&bytes)) {
-            return Err(RepositoryError::Plan(format!("{at} is not what was signed")));
-        }
+        let wrong = |mismatch| TrustError::WrongHash { role: target.to_string(), mismatch };
+        file.hashes.check_bytes(&bytes).map_err(wrong)?;
         let page = ProjectPage::from_json(&bytes);
         page.map(Some).map_err(|error| RepositoryError::Page { project: project.to_string(), error })
     }

@@ -407,7 +407,15 @@ fn apply(page: &mut ProjectPage, edit: &Edit, now: DateTime<Utc>) -> Result<bool
     if !matches!(edit, Edit::Add(_)) && page.file(filename).is_none() {
         return Err(RepositoryError::NotPublished(filename.to_owned()));
     }
+    let status = page.status.as_ref().map(|status| status.marker);
     match edit {
+        Edit::Add(_) if status.is_some_and(|status| !status.allows_uploads()) => {
+            let status = status.map_or("", |status| status.as_str());
+            Err(RepositoryError::Plan(format!(
+                "{} is {status}: it takes no new files (PEP 792)",
+                page.name()
+            )))
+        }
         Edit::Add(distribution) => match page.insert(page_file(distribution, now)?) {
             Insertion::Inserted => Ok(true),
             Insertion::Same => Ok(false),

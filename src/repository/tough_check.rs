@@ -34,9 +34,8 @@ impl Repository {
         if let Some(DelegatedRoles::Succinct(_)) =
             bins.delegations.as_ref().map(|delegations| &delegations.roles)
         {
-            return Err(failed(
-                "it cannot read succinct_roles (TAP 15); it can read: init --bin-style prefixes",
-            ));
+            let reason = "tough cannot read succinct_roles (TAP 15); it can read: init --bin-style prefixes";
+            return Err(RepositoryError::Plan(reason.to_owned()));
         }
         let at = layout::versioned("root", 1)?;
         let root = self.store.get(&at, MAX_METADATA).await?;

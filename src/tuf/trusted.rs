@@ -156,7 +156,7 @@ pub enum TrustError {
     #[error("no trusted {role} on this machine")]
     NoLocal {
         /// The role.
-        role: &'static str,
+        role: String,
     },
     /// A delegation names a role that cannot be used.
     #[error(transparent)]
@@ -300,7 +300,7 @@ impl AwaitTimestamp {
 
     /// Goes on with the local timestamp, without a network.
     pub fn offline(self) -> Result<AwaitSnapshot, TrustError> {
-        let local = self.local.ok_or(TrustError::NoLocal { role: "timestamp" })?;
+        let local = self.local.ok_or(TrustError::NoLocal { role: "timestamp".to_owned() })?;
         next_timestamp(self.context, local, false)
     }
 }

@@ -179,11 +179,7 @@ fn what_is_no_repository_is_refused_by_every_command() {
                 at(folder)
             }
         };
-        home.refuses(
-            &at("empty"),
-            2,
-            &["wheelseal.toml does not exist", "hint: make one with: wheelseal init"],
-        );
+        home.refuses(&at("empty"), 2, &["wheelseal.toml does not exist", "or make one: wheelseal init"]);
         home.refuses(&at("nowhere"), 2, &["nowhere does not exist", "hint: "]);
         home.refuses(&at("file"), 2, &["file does not exist", "hint: "]);
     }

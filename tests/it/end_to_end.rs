@@ -281,3 +281,21 @@ fn a_root_from_elsewhere_is_refused_when_trust_is_added() {
     home.run(&["trust", "add", "mine", &server.url, "--root", "repo/metadata/1.root.json"])
         .refused(2, &["mine"]);
 }
+
+#[test]
+fn explain_verifies_a_local_file_first() {
+    let (home, _server) = served();
+    let file = home.work().join(WHEEL);
+    fs::write(&file, "forged").unwrap();
+    home.run(&["explain", &shown(&file)]).refused(3, &["has 6 bytes, signed are"]);
+    fs::copy(home.wheel("alpha", "1.0"), &file).unwrap();
+    assert!(home.run(&["explain", &shown(&file)]).fine().contains("is trusted because"));
+}
+
+#[test]
+fn a_yanked_version_is_named_when_nothing_else_fits() {
+    let (home, _server) = served();
+    home.run(&["yank", "--repo", "repo", "alpha-1.0-py3-none-any.whl"]).fine();
+    home.run(&["download", "alpha<1.5"]).refused(1, &["alpha that fit are yanked: 1.0"]);
+    home.run(&["download", "alpha==1.0", "--to", "got"]).fine();
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::exit::SomeFailed;
+use crate::cli::exit::{self, SomeFailed};
 use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::output::{BAD, GOOD, STRONG, styled, until};
 use crate::cli::{Context, RepoArg};
@@ -18,7 +18,7 @@ pub(crate) struct Bump {
     #[command(flatten)]
     keys: KeyArgs,
     /// Sign everything anew that the keys at hand can sign
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watch")]
     all: bool,
     /// Keep running and look again every so often, in minutes
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..))]
@@ -74,7 +74,10 @@ impl Bump {
         })?;
         match bumped.due.len() {
             0 => Ok(()),
-            due => Err(SomeFailed { text: format!("due, but not signed: {due} role(s)"), code: 6 }.into()),
+            due => {
+                Err(SomeFailed { text: format!("due, but not signed: {due} role(s)"), code: exit::THRESHOLD }
+                    .into())
+            }
         }
     }
 }
@@ -101,7 +104,9 @@ impl Status {
         })?;
         match status.roles.iter().chain(&status.first_bin).filter(|role| role.expired).count() {
             0 => Ok(()),
-            expired => Err(SomeFailed { text: format!("expired: {expired} role(s)"), code: 4 }.into()),
+            expired => {
+                Err(SomeFailed { text: format!("expired: {expired} role(s)"), code: exit::EXPIRED }.into())
+            }
         }
     }
 }
@@ -168,7 +173,11 @@ impl Check {
         })?;
         if !checked.problems.is_empty() {
             let failed = checked.problems.len();
-            let code = if checked.problems.iter().all(|problem| problem.expired) { 4 } else { 3 };
+            let code = if checked.problems.iter().all(|problem| problem.expired) {
+                exit::EXPIRED
+            } else {
+                exit::INTEGRITY
+            };
             return Err(SomeFailed { text: format!("{failed} problem(s) found"), code }.into());
         }
         match self.with {
@@ -260,7 +269,7 @@ impl Diff {
                 context.out.line(format_args!("{mark} {path}"));
             }
             for (role, before, after) in &difference.roles {
-                context.out.note(format_args!("{role}: version {before} → {after}"));
+                context.out.line(format_args!("{role}: version {before} → {after}"));
             }
         })
     }

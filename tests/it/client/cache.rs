@@ -84,7 +84,7 @@ fn offline_serves_what_is_kept_and_asks_for_nothing() {
     user.find("file").unwrap();
     repo.server.requests();
     assert_eq!(offline(&user, "file"), Ok("targets > A".to_owned()));
-    assert_eq!(offline(&user, "b"), Err(trust(TrustError::NoLocal { role: "delegated role" })));
+    assert_eq!(offline(&user, "b"), Err(trust(TrustError::NoLocal { role: "B".into() })));
     assert_eq!(repo.server.requests(), Vec::<String>::new());
 }
 
@@ -100,7 +100,7 @@ fn offline_accepts_a_file_that_is_there_and_fetches_none() {
         let client = user.client();
         let mut session = client.offline(now()).await.unwrap();
         let found = session.find(&path).await.unwrap();
-        let error = trust(TrustError::NoLocal { role: "target file" });
+        let error = trust(TrustError::NoLocal { role: "target file".into() });
         assert_eq!(session.download(&found, &to).await, Err(error.clone()));
         assert_eq!(session.read(&found, 100).await, Err(error));
         std::fs::write(&to, b"content").unwrap();
@@ -116,7 +116,7 @@ fn offline_needs_each_role() {
         let user = User::new(&repo);
         user.find("file").unwrap();
         std::fs::remove_file(user.metadata_dir().join(format!("{role}.json"))).unwrap();
-        assert_eq!(offline(&user, "file"), Err(trust(TrustError::NoLocal { role })));
+        assert_eq!(offline(&user, "file"), Err(trust(TrustError::NoLocal { role: role.into() })));
     }
     let user = User::new(&repo);
     std::fs::remove_dir_all(user.metadata_dir()).unwrap();
@@ -143,9 +143,9 @@ fn offline_trusts_nothing_that_has_expired() {
         let error = match role {
             "root" => expired("root", 1, soon, soon),
             "timestamp" => expired("timestamp", 2, soon, soon),
-            "snapshot" => trust(TrustError::NoLocal { role: "snapshot" }),
-            "targets" => trust(TrustError::NoLocal { role: "targets" }),
-            _ => trust(TrustError::NoLocal { role: "delegated role" }),
+            "snapshot" => trust(TrustError::NoLocal { role: "snapshot".into() }),
+            "targets" => trust(TrustError::NoLocal { role: "targets".into() }),
+            _ => trust(TrustError::NoLocal { role: "A".into() }),
         };
         assert_eq!(offline(&user, "file"), Err(error), "{role}");
         assert!(soon < expires());
