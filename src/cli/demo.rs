@@ -33,6 +33,8 @@ const ONLINE: &str = include_str!("../../keys-example/worthless-online.pem");
 /// The attacker's own key: good, but nobody's.
 const STRANGER: &str = include_str!("../../keys-example/worthless-online-2.pem");
 
+/// Hexadecimal digits of a digest that are shown.
+const DIGITS: usize = 8;
 /// The target that is downloaded and attacked.
 const TARGET: &str = "seal/seal-1.0-py3-none-any.whl";
 
@@ -248,7 +250,13 @@ impl Stage {
         if let Ok(mut lies) = self.lies.lock() {
             lies.clear();
         }
-        verdict(context, BAD, "refused", &error.to_string());
+        // Whole digests would not fit a line, and the first digits tell them apart.
+        let text = error.to_string();
+        let words = text.split(' ').map(|word| match word.get(..DIGITS) {
+            Some(start) if word.trim_end_matches(',').len() == 64 => format!("{start}…"),
+            _ => word.to_owned(),
+        });
+        verdict(context, BAD, "refused", &words.collect::<Vec<_>>().join(" "));
     }
 }
 
