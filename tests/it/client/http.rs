@@ -378,6 +378,15 @@ fn a_redirect_loop_ends() {
 }
 
 #[test]
+fn a_redirect_from_http_to_https_goes_on_by_tls() {
+    // Nobody listens there: that it was tried, under its https URL, is what can be seen without a certificate.
+    let wire = Wire::start(|_| reply("302 Found", "Location: https://127.0.0.1:1/x.json\r\n", b""));
+    let Err(FetchError::Network { url, reason }) = fetch(&wire) else { panic!("it was not tried") };
+    assert_eq!(url, "https://127.0.0.1:1/x.json", "{reason}");
+    assert!(wire.lines().iter().all(|line| line == "GET /x.json HTTP/1.1"), "{:?}", wire.lines());
+}
+
+#[test]
 fn a_redirect_to_something_that_is_not_http_is_refused() {
     for to in ["file:///etc/passwd", "ftp://127.0.0.1/", "data:,x"] {
         let wire = Wire::start(move |_| reply("302 Found", &format!("Location: {to}\r\n"), b""));
