@@ -1,4 +1,5 @@
-//! Digests, signature verification and signing keys: the only file that names the crypto crate (ring).
+//! Digests, signature verification and signing keys: the only file that signs, verifies or hashes (with ring).
+//! TLS is rustls's business, which `client/http.rs` tells to use ring too.
 //!
 //! Nothing here knows about roles or metadata. A [`PublicKey`] is the bare key, so that the same key under two
 //! key ids or two encodings compares equal; the [`Scheme`] says how a signature by it is checked.

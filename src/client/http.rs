@@ -53,7 +53,7 @@ impl Default for Timing {
 #[derive(Debug, Clone)]
 pub struct Http {
     plain: reqwest::Client,
-    /// Made at the first https URL: reading the system's roots costs as much as a whole update.
+    /// Made at the first https URL: reading the system's roots costs milliseconds in each update.
     secure: Arc<OnceLock<reqwest::Client>>,
     timing: Timing,
 }

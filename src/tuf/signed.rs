@@ -189,13 +189,6 @@ impl<T: Role> Signed<T> {
         let content = envelope.content(authority.role)?;
         Ok(Verified(Arc::new(Inner { content, signers, bytes: self.bytes.clone() })))
     }
-
-    /// Which keys of the role have signed, whether they reach the threshold or not: for authors who collect
-    /// signatures. The content stays closed.
-    pub fn signed_by(&self, authority: &Authority<'_>) -> Result<Vec<KeyId>, VerifyError> {
-        let envelope = Envelope::read(authority.role, &self.bytes)?;
-        Ok(signers(authority, &envelope.signatures, &envelope.canonical))
-    }
 }
 
 impl Signed<Root> {
