@@ -40,6 +40,8 @@ pub(super) enum Listing {
 #[derive(Debug)]
 pub(super) struct Transaction<'a> {
     pub(super) roles: Vec<NewRole<'a>>,
+    /// Roles whose new files are durable in the store already: names without `.json`, and what snapshot says of them.
+    pub(super) written: Vec<(String, MetaFile)>,
     /// Whether snapshot is made anew even if no role changed.
     pub(super) snapshot: bool,
     /// The root under which timestamp and snapshot must verify, after the one they verify under now.
@@ -51,7 +53,7 @@ pub(super) struct Transaction<'a> {
 impl Transaction<'_> {
     /// Nothing but a new timestamp.
     pub(super) fn empty() -> Self {
-        Self { roles: Vec::new(), snapshot: false, successor: None, pages: Vec::new() }
+        Self { roles: Vec::new(), written: Vec::new(), snapshot: false, successor: None, pages: Vec::new() }
     }
 }
 
@@ -79,8 +81,11 @@ impl Repository {
         }
         let mut timestamp = state.timestamp.draft();
         let mut snapshot_version = state.snapshot.common.version;
-        if transaction.snapshot || !transaction.roles.is_empty() {
+        if transaction.snapshot || !transaction.roles.is_empty() || !transaction.written.is_empty() {
             let mut draft = self.next_snapshot(state, now);
+            for (name, entry) in transaction.written {
+                draft.content.meta.insert(format!("{name}.json"), entry);
+            }
             for role in transaction.roles {
                 let name = role.authorities.first().map_or("", Authority::role).to_owned();
                 let entry = self.write_role(keys, role).await?;

@@ -76,9 +76,38 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// to refer to it, so it must not look old enough to be collected.
     async fn create(&self, path: &StorePath, content: Content<'_>) -> Result<(), StoreError>;
 
+    /// Writes many new objects, in any order but copies last, with one outcome each in the order given. All that
+    /// succeeded are durable when it returns: backends that can, make them durable together.
+    async fn create_all(&self, objects: &[(StorePath, Content<'_>)]) -> Vec<Result<(), StoreError>> {
+        let mut outcomes = vec![Ok(()); objects.len()];
+        for copies in [false, true] {
+            for (outcome, (path, content)) in outcomes.iter_mut().zip(objects) {
+                if matches!(content, Content::Copy(_)) == copies {
+                    *outcome = self.create(path, *content).await;
+                }
+            }
+        }
+        outcomes
+    }
+
     /// Replaces the object if its tag is still `expected` (`None`: if there is no object) and returns the new tag;
     /// otherwise [`StoreError::Conflict`], and nothing is changed.
     async fn swap(&self, path: &StorePath, bytes: &[u8], expected: Option<&Tag>) -> Result<Tag, StoreError>;
+
+    /// Many swaps, one outcome each in the order given; each happens or not on its own. No object is named twice.
+    async fn swap_all(&self, swaps: &[Swap<'_>]) -> Vec<Result<Tag, StoreError>> {
+        let mut outcomes = Vec::with_capacity(swaps.len());
+        for swap in swaps {
+            outcomes.push(self.swap(swap.path, swap.bytes, swap.expected).await);
+        }
+        outcomes
+    }
+
+    /// Shows `visit` what [`Self::list`] would return, in any order, without holding all of it in memory. Ends with the
+    /// first error that `visit` returns.
+    async fn walk(&self, prefix: &str, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.list(prefix).await?.into_iter().try_for_each(visit)
+    }
 
     /// All objects below the folder `prefix`, at any depth, sorted by path; the empty prefix is the whole store.
     ///
@@ -95,6 +124,20 @@ pub trait Store: Send + Sync + fmt::Debug {
         let _ = before;
         Ok(0)
     }
+}
+
+/// What [`Store::walk`] calls with each object.
+pub type Visit<'a> = dyn FnMut(Entry) -> Result<(), StoreError> + Send + 'a;
+
+/// One of many swaps, see [`Store::swap`].
+#[derive(Clone, Copy, Debug)]
+pub struct Swap<'a> {
+    /// The object.
+    pub path: &'a StorePath,
+    /// Its new bytes.
+    pub bytes: &'a [u8],
+    /// The tag it must have; `None`: it must not exist.
+    pub expected: Option<&'a Tag>,
 }
 
 /// An object as read: its bytes, and the tag that a `swap` of it must name.

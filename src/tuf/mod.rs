@@ -6,6 +6,7 @@
 //! | `key` | public keys, key ids |
 //! | `metadata` | the four roles and delegations, as values |
 //! | `signed` | `Signed<T>` → `Verified<T>`, `Draft<T>` for authors, the one threshold count |
+//! | `held` | `Held<T>`: what an author works on |
 //! | `trusted` | the client workflow, one type per phase |
 //! | `lookup` | which delegated role answers for a target |
 //!
@@ -13,6 +14,7 @@
 //! ([`signed::Authority`]) turn that into a [`signed::Verified`], whose content can be read.
 
 pub mod delegations;
+pub mod held;
 pub mod json;
 pub mod key;
 pub mod lookup;
