@@ -1,16 +1,18 @@
 //! New files, then the one commit point.
 //!
-//! Order: target files, changed targets roles, snapshot, a note of the pages to refresh, and last the swap of
-//! `timestamp.json`. Everything before the swap has a name that nothing refers to yet. A version number that a crash
-//! or a slower publisher left taken is skipped: versions must grow, not be consecutive.
+//! Target files, changed targets roles, snapshot and a note of the pages to refresh are written and made durable
+//! together ([`Repository::stage`]); nothing refers to them yet. Last is the swap of `timestamp.json`. A version number
+//! that a crash or a slower publisher left taken is skipped: versions must grow, not be consecutive.
 
 use chrono::{DateTime, Utc};
 
 use super::keyring::Keyring;
+use super::pages::note;
 use super::state::State;
 use super::{Repository, RepositoryError, days_after, layout};
 use crate::crypto::sha256;
 use crate::store::{Content, StoreError, StorePath};
+use crate::tuf::held::Held;
 use crate::tuf::metadata::{Extra, Hashes, MetaFile, Role, Root, Snapshot, Targets, TopLevel, Version};
 use crate::tuf::signed::{Authority, Draft};
 use crate::tuf::trusted::Limits;
@@ -36,7 +38,7 @@ pub(super) enum Listing {
     Version,
 }
 
-/// What one commit changes beside target files.
+/// What one commit changes.
 #[derive(Debug)]
 pub(super) struct Transaction<'a> {
     pub(super) roles: Vec<NewRole<'a>>,
@@ -48,20 +50,61 @@ pub(super) struct Transaction<'a> {
     pub(super) successor: Option<&'a Root>,
     /// Projects whose unsigned pages change with this commit.
     pub(super) pages: Vec<String>,
+    /// Target files.
+    pub(super) files: Vec<(StorePath, Content<'a>)>,
 }
 
 impl Transaction<'_> {
     /// Nothing but a new timestamp.
     pub(super) fn empty() -> Self {
-        Self { roles: Vec::new(), written: Vec::new(), snapshot: false, successor: None, pages: Vec::new() }
+        Self {
+            roles: Vec::new(),
+            written: Vec::new(),
+            snapshot: false,
+            successor: None,
+            pages: Vec::new(),
+            files: Vec::new(),
+        }
     }
 }
 
-/// Versions after a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Committed {
-    pub(super) timestamp: Version,
-    pub(super) snapshot: Version,
+/// What is durable, and waits for the timestamp to name it.
+#[derive(Debug)]
+pub(super) struct Staged {
+    snapshot: Option<(Draft<Snapshot>, Vec<u8>)>,
+    /// Target files that were there already.
+    pub(super) found: Vec<StorePath>,
+    /// Notes of the pages to refresh.
+    pub(super) notes: Vec<StorePath>,
+}
+
+/// What a commit writes before its commit point.
+struct Stage<'a> {
+    keys: &'a Keyring,
+    /// Who must accept snapshot.
+    authorities: Vec<Authority<'a>>,
+    snapshot: Draft<Snapshot>,
+    roles: Vec<Pending<'a>>,
+    files: Vec<(StorePath, Content<'a>)>,
+    pages: Vec<String>,
+}
+
+/// A role with its signed file.
+struct Pending<'a> {
+    role: NewRole<'a>,
+    name: String,
+    at: StorePath,
+    bytes: Vec<u8>,
+    written: bool,
+}
+
+/// What an object is that was written among others.
+#[derive(Clone, Copy)]
+enum Kind {
+    File,
+    Role(usize),
+    Note,
+    Snapshot,
 }
 
 impl Repository {
@@ -73,37 +116,114 @@ impl Repository {
         state: &State,
         transaction: Transaction<'_>,
         now: DateTime<Utc>,
-    ) -> Result<Committed, RepositoryError> {
-        let roots: Vec<&Root> = [&*state.root].into_iter().chain(transaction.successor).collect();
-        let authorities = |role| roots.iter().map(|root| root.authority(role)).collect::<Vec<_>>();
-        if let Some(newest) = roots.last() {
-            keys.require(&newest.authority(TopLevel::Timestamp))?;
+    ) -> Result<(), RepositoryError> {
+        let successor = transaction.successor;
+        let staged = self.stage(keys, state, transaction, now).await?;
+        self.swap_timestamp(keys, state, staged, successor, now).await.map(drop)
+    }
+
+    /// Signs and writes everything but the timestamp.
+    pub(super) async fn stage(
+        &self,
+        keys: &Keyring,
+        state: &State,
+        transaction: Transaction<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Staged, RepositoryError> {
+        let authorities = authorities(state, transaction.successor, TopLevel::Snapshot);
+        if let Some(newest) = self::authorities(state, transaction.successor, TopLevel::Timestamp).last() {
+            keys.require(newest)?;
         }
+        let Transaction { roles, written, snapshot, pages, files, .. } = transaction;
+        let mut staged = Staged { snapshot: None, found: Vec::new(), notes: Vec::new() };
+        if !snapshot && roles.is_empty() && written.is_empty() {
+            return Ok(staged);
+        }
+        let mut draft = self.next_snapshot(state, now);
+        draft.content.meta.extend(written.into_iter().map(|(name, entry)| (format!("{name}.json"), entry)));
+        let mut pending = Vec::with_capacity(roles.len());
+        for role in roles {
+            let role = Pending::sign(keys, role).await?;
+            draft.content.meta.insert(format!("{}.json", role.name), role.entry());
+            pending.push(role);
+        }
+        let mut work = Stage { keys, authorities, snapshot: draft, roles: pending, files, pages };
+        for _ in 0..MAX_SKIPPED {
+            if let Some(bytes) = self.write_stage(&mut work, &mut staged).await? {
+                staged.snapshot = Some((work.snapshot, bytes));
+                return Ok(staged);
+            }
+            work.next_versions().await?;
+        }
+        Err(RepositoryError::Busy(MAX_SKIPPED))
+    }
+
+    /// Writes what is not written yet. Returns the snapshot's file, or nothing if some version was taken.
+    async fn write_stage(
+        &self,
+        stage: &mut Stage<'_>,
+        staged: &mut Staged,
+    ) -> Result<Option<Vec<u8>>, RepositoryError> {
+        let version = stage.snapshot.content.common.version;
+        let bytes = sign_for(stage.keys, &stage.snapshot, &stage.authorities).await?;
+        let note = note(&stage.pages, version)?;
+        let (mut kinds, mut objects) = (Vec::new(), Vec::new());
+        for file in std::mem::take(&mut stage.files) {
+            kinds.push(Kind::File);
+            objects.push(file);
+        }
+        for (at, role) in stage.roles.iter().enumerate().filter(|(_, role)| !role.written) {
+            kinds.push(Kind::Role(at));
+            objects.push((role.at.clone(), Content::Bytes(&role.bytes)));
+        }
+        if let Some((at, text)) = &note {
+            kinds.push(Kind::Note);
+            objects.push((at.clone(), Content::Bytes(text)));
+        }
+        kinds.push(Kind::Snapshot);
+        objects.push((layout::versioned("snapshot", version)?, Content::Bytes(&bytes)));
+        let outcomes = self.store.create_all(&objects).await;
+        drop(objects);
+        let mut taken = false;
+        for (kind, outcome) in kinds.into_iter().zip(outcomes) {
+            match (kind, outcome) {
+                (Kind::File, Err(StoreError::Exists { path })) => staged.found.push(path),
+                (Kind::Role(_) | Kind::Snapshot, Err(StoreError::Exists { .. })) => taken = true,
+                (_, Err(error)) => return Err(error.into()),
+                (Kind::Role(at), Ok(())) => stage.roles.iter_mut().skip(at).take(1).for_each(Pending::done),
+                (_, Ok(())) => {}
+            }
+        }
+        staged.notes.extend(note.map(|(at, _)| at));
+        Ok((!taken).then_some(bytes))
+    }
+
+    /// The commit point. Returns the new state, as long as the roles above the bins have not changed.
+    pub(super) async fn swap_timestamp(
+        &self,
+        keys: &Keyring,
+        state: &State,
+        staged: Staged,
+        successor: Option<&Root>,
+        now: DateTime<Utc>,
+    ) -> Result<State, RepositoryError> {
         let mut timestamp = state.timestamp.draft();
-        let mut snapshot_version = state.snapshot.common.version;
-        if transaction.snapshot || !transaction.roles.is_empty() || !transaction.written.is_empty() {
-            let mut draft = self.next_snapshot(state, now);
-            for (name, entry) in transaction.written {
-                draft.content.meta.insert(format!("{name}.json"), entry);
-            }
-            for role in transaction.roles {
-                let name = role.authorities.first().map_or("", Authority::role).to_owned();
-                let entry = self.write_role(keys, role).await?;
-                draft.content.meta.insert(format!("{name}.json"), entry);
-            }
-            let bytes = self.create_free(keys, &mut draft, &authorities(TopLevel::Snapshot)).await?;
-            snapshot_version = draft.content.common.version;
-            timestamp.content.snapshot = announce(snapshot_version, &bytes);
+        if let Some((snapshot, bytes)) = &staged.snapshot {
+            timestamp.content.snapshot = announce(snapshot.content.common.version, bytes);
         }
-        let note = self.note_pages(&transaction.pages, snapshot_version).await?;
         let common = timestamp.content.common_mut();
         common.version = common.version.saturating_add(1);
         common.expires = days_after(now, self.settings.expiry.timestamp);
-        let version = common.version;
-        let bytes = keys.sign_as_able(&timestamp.payload(), &authorities(TopLevel::Timestamp)).await?;
-        self.store.swap(&layout::timestamp()?, &bytes, Some(&state.tag)).await?;
-        self.finish_pages(note).await?;
-        Ok(Committed { timestamp: version, snapshot: snapshot_version })
+        let authorities = |role| authorities(state, successor, role);
+        let bytes = sign_for(keys, &timestamp, &authorities(TopLevel::Timestamp)).await?;
+        let tag = self.store.swap(&layout::timestamp()?, &bytes, Some(&state.tag)).await?;
+        let signers = |role| keys.signers_for(&authorities(role));
+        let timestamp = Held::signed(timestamp, bytes, signers(TopLevel::Timestamp));
+        let snapshot = staged.snapshot;
+        let snapshot = snapshot.map(|(draft, bytes)| Held::signed(draft, bytes, signers(TopLevel::Snapshot)));
+        let committed = state.after(timestamp, snapshot, tag);
+        self.anchor.as_ref().map_or(Ok(()), |anchor| anchor.check(None, &committed))?;
+        Ok(committed)
     }
 
     fn next_snapshot(&self, state: &State, now: DateTime<Utc>) -> Draft<Snapshot> {
@@ -113,54 +233,67 @@ impl Repository {
         common.expires = days_after(now, self.settings.expiry.snapshot);
         draft
     }
+}
 
-    async fn write_role(&self, keys: &Keyring, mut role: NewRole<'_>) -> Result<MetaFile, RepositoryError> {
-        let bytes = self.create_free(keys, &mut role.draft, &role.authorities).await?;
-        let version = role.draft.content.common.version;
-        Ok(match role.listing {
-            Listing::Hashed => announce(version, &bytes),
+impl Stage<'_> {
+    /// Signs snapshot and what was not written anew, under the next version.
+    async fn next_versions(&mut self) -> Result<(), RepositoryError> {
+        for role in self.roles.iter_mut().filter(|role| !role.written) {
+            role.next_version(self.keys).await?;
+            self.snapshot.content.meta.insert(format!("{}.json", role.name), role.entry());
+        }
+        let common = &mut self.snapshot.content.common;
+        common.version = common.version.saturating_add(1);
+        Ok(())
+    }
+}
+
+impl<'a> Pending<'a> {
+    async fn sign(keys: &Keyring, role: NewRole<'a>) -> Result<Self, RepositoryError> {
+        let name = role.authorities.first().map_or("", Authority::role).to_owned();
+        let bytes = sign_for(keys, &role.draft, &role.authorities).await?;
+        let at = layout::versioned(&name, role.draft.content.common.version)?;
+        Ok(Self { role, name, at, bytes, written: false })
+    }
+
+    async fn next_version(&mut self, keys: &Keyring) -> Result<(), RepositoryError> {
+        let common = &mut self.role.draft.content.common;
+        common.version = common.version.saturating_add(1);
+        self.at = layout::versioned(&self.name, common.version)?;
+        self.bytes = sign_for(keys, &self.role.draft, &self.role.authorities).await?;
+        Ok(())
+    }
+
+    fn done(&mut self) {
+        self.written = true;
+    }
+
+    fn entry(&self) -> MetaFile {
+        let version = self.role.draft.content.common.version;
+        match self.role.listing {
+            Listing::Hashed => announce(version, &self.bytes),
             Listing::Version => MetaFile::version(version),
-        })
-    }
-
-    /// Writes `draft` under the first free version from its own on.
-    pub(super) async fn create_free<T: Role>(
-        &self,
-        keys: &Keyring,
-        draft: &mut Draft<T>,
-        authorities: &[Authority<'_>],
-    ) -> Result<Vec<u8>, RepositoryError> {
-        let (Some(first), Some(newest)) = (authorities.first(), authorities.last()) else {
-            return Err(RepositoryError::Plan("a role that nobody delegates to".to_owned()));
-        };
-        keys.require(newest)?;
-        for _ in 0..MAX_SKIPPED {
-            let bytes = keys.sign_as_able(&draft.payload(), authorities).await?;
-            refuse_too_large(first.role(), &bytes)?;
-            let at = layout::versioned(first.role(), draft.content.common().version)?;
-            match self.store.create(&at, Content::Bytes(&bytes)).await {
-                Ok(()) => return Ok(bytes),
-                Err(StoreError::Exists { .. }) => {
-                    let common = draft.content.common_mut();
-                    common.version = common.version.saturating_add(1);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(RepositoryError::Busy(MAX_SKIPPED))
-    }
-
-    /// Writes a file that has its content in its name, or finds it there.
-    pub(super) async fn create_once(
-        &self,
-        at: &StorePath,
-        content: Content<'_>,
-    ) -> Result<(), RepositoryError> {
-        match self.store.create(at, content).await {
-            Ok(()) | Err(StoreError::Exists { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
         }
     }
+}
+
+/// What root says of a top-level role, and its successor if there is one.
+fn authorities<'a>(state: &'a State, successor: Option<&'a Root>, role: TopLevel) -> Vec<Authority<'a>> {
+    [&*state.root].into_iter().chain(successor).map(|root| root.authority(role)).collect()
+}
+
+/// A file signed by every key at hand that counts for any of `authorities`; the last must reach its threshold.
+async fn sign_for<T: Role>(
+    keys: &Keyring,
+    draft: &Draft<T>,
+    authorities: &[Authority<'_>],
+) -> Result<Vec<u8>, RepositoryError> {
+    let newest = authorities.last();
+    let newest = newest.ok_or_else(|| RepositoryError::Plan("a role that nobody delegates to".to_owned()))?;
+    keys.require(newest)?;
+    let bytes = keys.sign_as_able(&draft.payload(), authorities).await?;
+    refuse_too_large(newest.role(), &bytes)?;
+    Ok(bytes)
 }
 
 /// Refuses metadata that this project's own client would not take.

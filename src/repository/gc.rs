@@ -14,7 +14,8 @@ use serde::Serialize;
 use super::check::split_name;
 use super::state::State;
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout};
-use crate::store::{Entry, StorePath, Tag};
+use crate::store::{Entry, StorePath};
+use crate::tuf::held::Held;
 use crate::tuf::metadata::{Snapshot, Targets, TopLevel, Version};
 use crate::tuf::path::{RoleName, TargetPath};
 use crate::tuf::signed::{Signed, Verified};
@@ -94,11 +95,6 @@ impl Repository {
         Ok(collected)
     }
 
-    /// The tag of the current timestamp.
-    async fn tag(&self) -> Result<Option<Tag>, RepositoryError> {
-        Ok(self.store.get(&layout::timestamp()?, MAX_METADATA).await?.map(|object| object.tag))
-    }
-
     /// Marks a snapshot and everything it names.
     async fn mark(
         &self,
@@ -111,10 +107,10 @@ impl Repository {
         let Some(object) = self.store.get(&at, MAX_METADATA).await? else { return Ok(()) };
         marked.files.insert(at);
         // The current one was verified already, and while keys rotate perhaps not as the newest root says.
-        let snapshot: Result<Verified<Snapshot>, _> = if version == state.snapshot.common.version {
+        let snapshot: Result<Held<Snapshot>, _> = if version == state.snapshot.common.version {
             Ok(state.snapshot.clone())
         } else {
-            Signed::new(object.bytes).verify(&state.root.authority(TopLevel::Snapshot))
+            Signed::new(object.bytes).verify(&state.root.authority(TopLevel::Snapshot)).map(Held::from)
         };
         // An older snapshot may be signed with keys that were rotated away: clients cannot use it, so it marks nothing.
         let Ok(snapshot) = snapshot else { return Ok(()) };

@@ -74,6 +74,17 @@ impl Keyring {
         Ok(payload.assemble(&signatures))
     }
 
+    /// The ids of the keys at hand that count for any of `authorities`.
+    pub(super) fn signers_for(&self, authorities: &[Authority<'_>]) -> Vec<KeyId> {
+        let mut ids: Vec<KeyId> = Vec::new();
+        for (id, _) in authorities.iter().flat_map(|authority| self.usable(authority)) {
+            if !ids.contains(id) {
+                ids.push(id.clone());
+            }
+        }
+        ids
+    }
+
     /// Pairs of key id and signer that count for the role; each public key once.
     fn usable<'a>(&'a self, authority: &Authority<'a>) -> Vec<(&'a KeyId, &'a dyn Signer)> {
         let mut usable: Vec<(&KeyId, &dyn Signer)> = Vec::new();

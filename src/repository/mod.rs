@@ -8,7 +8,9 @@
 //! | `keyring` | the signing keys at hand, and which roles they can sign |
 //! | `state` | the signed state, read back and verified |
 //! | `commit` | new files, then the one commit point |
-//! | `init`, `publish`, `bump`, `rotate` | the changes |
+//! | `distribution`, `edit` | what is published, one file at a time |
+//! | `plan`, `publish`, `group` | many publications, one snapshot |
+//! | `init`, `bump`, `rotate` | the other changes |
 //! | `pages`, `plain` | the unsigned copies that plain pip reads |
 //! | `status`, `check`, `gc`, `diff` | looking after it |
 //!
@@ -22,13 +24,17 @@ mod bump;
 mod check;
 mod commit;
 mod diff;
+mod distribution;
+mod edit;
 mod error;
 mod gc;
+mod group;
 mod init;
 mod keyring;
 mod layout;
 mod pages;
 mod plain;
+mod plan;
 mod publish;
 mod rotate;
 mod settings;
@@ -45,24 +51,30 @@ pub use anchor::Anchor;
 pub use bump::{Bumped, Due};
 pub use check::{Checked, Problem};
 pub use diff::{Change, Difference};
+pub use distribution::{Distribution, read_distribution};
+pub use edit::Edit;
 pub use error::RepositoryError;
 pub use gc::{Collected, Retention};
+pub use group::Publisher;
 pub use init::{BinStyle, Plan, RolePlan};
 pub use keyring::Keyring;
 pub use plain::Repair;
-pub use publish::{Distribution, Edit, Published, read_distribution};
+pub use publish::Published;
 pub use settings::{Expiry, Profile, Settings};
 pub use state::State;
 pub use status::{RoleStatus, Status};
 
 use self::anchor::Seen;
-use crate::store::{Store, StorePath};
+use crate::store::{Store, StorePath, Tag};
 
 /// Bytes of any one metadata file that is read back, at most.
 pub const MAX_METADATA: u64 = 64 * 1024 * 1024;
 
 /// Attempts at a change that others overtake, at most: each lost one means that somebody else's went through.
 const MAX_ATTEMPTS: u32 = 100;
+
+/// Pause between two attempts, at most, in milliseconds.
+const MAX_PAUSE: u64 = 200;
 
 /// How far long work has come. Called often; cheap implementations only.
 pub trait Progress: Sync {
@@ -110,13 +122,37 @@ impl Repository {
 
     /// The signed state as it is now. Expiry is not checked: an admin must be able to repair what has expired.
     pub async fn state(&self) -> Result<State, RepositoryError> {
-        let Some(anchor) = &self.anchor else { return State::load(&*self.store, None).await };
+        self.state_after(None).await
+    }
+
+    /// The same, without reading again what `before` has of it.
+    async fn state_after(&self, before: Option<&State>) -> Result<State, RepositoryError> {
+        if let Some(before) = before
+            && self.tag().await?.as_ref() == Some(&before.tag)
+        {
+            return Ok(before.clone());
+        }
+        let Some(anchor) = &self.anchor else {
+            return State::load(&*self.store, before.map(|before| before.root.clone()), before).await;
+        };
         let seen = anchor.seen()?;
         let known = seen.as_ref().map(Seen::root).transpose()?;
-        let state = State::load(&*self.store, known).await?;
+        let state = State::load(&*self.store, known, before).await?;
         anchor.check(seen, &state)?;
         Ok(state)
     }
+
+    /// The tag of the current timestamp.
+    async fn tag(&self) -> Result<Option<Tag>, RepositoryError> {
+        Ok(self.store.get(&layout::timestamp()?, MAX_METADATA).await?.map(|object| object.tag))
+    }
+}
+
+/// Waits a little after a lost race, longer after many, and never all for the same time.
+async fn pause(attempt: u32) {
+    let random = crate::crypto::random::<1>().map_or(0, |[byte]| u64::from(byte));
+    let most = MAX_PAUSE.min(2_u64 << attempt.min(8));
+    tokio::time::sleep(std::time::Duration::from_millis(most * random / 255)).await;
 }
 
 /// The date `days` after `now`, in whole seconds.

@@ -6,12 +6,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::PlannedPage;
 use super::state::State;
 use super::{MAX_ATTEMPTS, MAX_METADATA, Repository, RepositoryError, layout, path};
 use crate::crypto::random;
 use crate::python::{ProjectName, ProjectPage, index_html, index_json};
-use crate::store::{Content, Object, StoreError, StorePath};
-use crate::tuf::metadata::Version;
+use crate::store::{Object, StoreError, StorePath, Swap};
+use crate::tuf::metadata::{TargetFile, Version};
+use crate::tuf::path::TargetPath;
 use crate::tuf::trusted::TrustError;
 
 /// Pages that a commit changes.
@@ -34,27 +36,66 @@ struct Listed {
 }
 
 impl Repository {
-    /// Writes down which pages are to be refreshed after the commit.
-    pub(super) async fn note_pages(
+    /// After a commit: writes the pages it changed, and removes its notes. If others committed meanwhile, what they
+    /// changed of the same pages is written instead.
+    pub(super) async fn show_pages(
         &self,
-        projects: &[String],
-        snapshot: Version,
-    ) -> Result<Option<StorePath>, RepositoryError> {
-        if projects.is_empty() {
-            return Ok(None);
+        state: &State,
+        pages: &[(PlannedPage, String)],
+        notes: &[StorePath],
+    ) -> Result<(), RepositoryError> {
+        for (planned, _) in self.write_pages(pages).await? {
+            self.write_page(&planned.page).await?;
         }
-        let at = path(format!("{}/{}.json", layout::PENDING_PAGES, hex::encode(random::<12>()?)))?;
-        let note = Note { snapshot, projects: projects.to_vec() };
-        let text = serde_json::to_vec(&note).map_err(|e| RepositoryError::Plan(e.to_string()))?;
-        self.store.create(&at, Content::Bytes(&text)).await?;
-        Ok(Some(at))
+        let emptied = |planned: &PlannedPage| planned.page.files().is_empty();
+        let moved: Vec<_> = pages.iter().map(|(planned, _)| planned).collect();
+        let moved = moved.into_iter().filter(|planned| emptied(planned) == planned.existed);
+        let listed: Vec<_> = moved.map(|planned| (planned.page.name().clone(), !emptied(planned))).collect();
+        self.list_projects(&listed).await?;
+        for (planned, _) in pages.iter().filter(|(planned, _)| emptied(planned)) {
+            self.remove_page(planned.page.name()).await?;
+        }
+        if self.tag().await?.as_ref() != Some(&state.tag) {
+            let names = pages.iter().map(|(planned, _)| planned.page.name().clone()).collect();
+            self.refresh_pages(&self.state_after(Some(state)).await?, names).await?;
+        }
+        for note in notes {
+            self.store.delete(note).await?;
+        }
+        Ok(())
     }
 
-    /// Refreshes the pages of a note, and removes it. Without a note, nothing.
-    pub(super) async fn finish_pages(&self, note: Option<StorePath>) -> Result<(), RepositoryError> {
-        let Some(at) = note else { return Ok(()) };
-        let state = self.state().await?;
-        self.follow_note(&state, &at).await
+    /// Writes pages together. Returns those that somebody else wrote at the same time, or wrote later ones of before.
+    async fn write_pages<'a>(
+        &self,
+        pages: &'a [(PlannedPage, String)],
+    ) -> Result<Vec<&'a (PlannedPage, String)>, RepositoryError> {
+        let mut files = Vec::new();
+        for page in pages.iter().filter(|(planned, _)| !planned.page.files().is_empty()) {
+            let (planned, json) = page;
+            for (file, text) in [("index.json", json.clone()), ("index.html", planned.page.to_html())] {
+                let at = layout::simple(planned.page.name(), file)?;
+                let old = if planned.existed { self.store.get(&at, MAX_METADATA).await? } else { None };
+                files.push((page, at, text, old));
+            }
+        }
+        let mut swaps = Vec::new();
+        let mut others: Vec<&(PlannedPage, String)> = Vec::new();
+        for (page, at, text, old) in &files {
+            if old.as_ref().is_some_and(|old| newer(&old.bytes, page.0.page.serial)) {
+                others.push(page);
+            } else {
+                let expected = old.as_ref().map(|old| &old.tag);
+                swaps.push((*page, Swap { path: at, bytes: text.as_bytes(), expected }));
+            }
+        }
+        let wanted: Vec<Swap<'_>> = swaps.iter().map(|(_, swap)| *swap).collect();
+        for ((page, _), outcome) in swaps.iter().zip(self.store.swap_all(&wanted).await) {
+            if !won(outcome)? {
+                others.push(page);
+            }
+        }
+        Ok(others)
     }
 
     /// Finishes what earlier commits left undone. Notes of commits that are still under way are left alone.
@@ -121,12 +162,16 @@ impl Repository {
     ) -> Result<(), RepositoryError> {
         if let Some(page) = self.page(state, project).await? {
             self.write_page(&page).await?;
-            self.list_project(project, true).await
+            self.list_projects(&[(project.clone(), true)]).await
         } else {
-            self.list_project(project, false).await?;
-            self.store.delete(&layout::simple(project, "index.html")?).await?;
-            Ok(self.store.delete(&layout::simple(project, "index.json")?).await?)
+            self.list_projects(&[(project.clone(), false)]).await?;
+            self.remove_page(project).await
         }
+    }
+
+    async fn remove_page(&self, project: &ProjectName) -> Result<(), RepositoryError> {
+        self.store.delete(&layout::simple(project, "index.html")?).await?;
+        Ok(self.store.delete(&layout::simple(project, "index.json")?).await?)
     }
 
     /// The signed page of a project.
@@ -137,8 +182,18 @@ impl Repository {
     ) -> Result<Option<ProjectPage>, RepositoryError> {
         let target = layout::page(project)?;
         let Some(file) = self.target(state, &target).await? else { return Ok(None) };
+        self.read_page(project, &target, &file).await.map(Some)
+    }
+
+    /// The page of a project, whose target is listed as `file`.
+    pub(super) async fn read_page(
+        &self,
+        project: &ProjectName,
+        target: &TargetPath,
+        file: &TargetFile,
+    ) -> Result<ProjectPage, RepositoryError> {
         let at = match file.hashes.sha256 {
-            Some(digest) => layout::hashed(&target, &digest)?,
+            Some(digest) => layout::hashed(target, &digest)?,
             None => return Err(RepositoryError::Missing(format!("the SHA-256 of {target}"))),
         };
         let object = self.store.get(&at, MAX_METADATA).await?;
@@ -146,7 +201,7 @@ impl Repository {
         let wrong = |mismatch| TrustError::WrongHash { role: target.to_string(), mismatch };
         file.hashes.check_bytes(&bytes).map_err(wrong)?;
         let page = ProjectPage::from_json(&bytes);
-        page.map(Some).map_err(|error| RepositoryError::Page { project: project.to_string(), error })
+        page.map_err(|error| RepositoryError::Page { project: project.to_string(), error })
     }
 
     async fn write_page(&self, page: &ProjectPage) -> Result<(), RepositoryError> {
@@ -155,8 +210,7 @@ impl Repository {
         for _ in 0..MAX_ATTEMPTS {
             let old_html = self.store.get(&html, MAX_METADATA).await?;
             let old_json = self.store.get(&json, MAX_METADATA).await?;
-            let newer = old_json.as_ref().and_then(|old| ProjectPage::from_json(&old.bytes).ok());
-            if newer.is_some_and(|newer| newer.serial > page.serial) {
+            if old_json.as_ref().is_some_and(|old| newer(&old.bytes, page.serial)) {
                 return Ok(());
             }
             let (json_tag, html_tag) = (old_json.map(|old| old.tag), old_html.map(|old| old.tag));
@@ -169,18 +223,23 @@ impl Repository {
         Err(RepositoryError::Busy(MAX_ATTEMPTS))
     }
 
-    /// Adds a project to the list of all, or takes it out.
-    async fn list_project(&self, project: &ProjectName, listed: bool) -> Result<(), RepositoryError> {
+    /// Adds projects to the list of all, or takes them out.
+    async fn list_projects(&self, changes: &[(ProjectName, bool)]) -> Result<(), RepositoryError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
         let json = path(format!("{}/index.json", layout::SIMPLE))?;
         let html = path(format!("{}/index.html", layout::SIMPLE))?;
         for _ in 0..MAX_ATTEMPTS {
             let old_html = self.store.get(&html, MAX_METADATA).await?;
             let old_json = self.store.get(&json, MAX_METADATA).await?;
             let mut names = old_json.as_ref().map_or_else(Vec::new, |old| project_names(&old.bytes));
-            match (names.binary_search(project), listed) {
-                (Err(at), true) => names.insert(at, project.clone()),
-                (Ok(at), false) => drop(names.remove(at)),
-                (Ok(_), true) | (Err(_), false) => {}
+            for (project, listed) in changes {
+                match (names.binary_search(project), listed) {
+                    (Err(at), true) => names.insert(at, project.clone()),
+                    (Ok(at), false) => drop(names.remove(at)),
+                    (Ok(_), true) | (Err(_), false) => {}
+                }
             }
             // Both are compared: a crash may have come between the two.
             let (new_json, new_html) = (index_json(&names), index_html(&names));
@@ -198,6 +257,25 @@ impl Repository {
         }
         Err(RepositoryError::Busy(MAX_ATTEMPTS))
     }
+}
+
+/// Where to write down which pages are to be refreshed once snapshot `version` is committed, and the text.
+pub(super) fn note(
+    projects: &[String],
+    version: Version,
+) -> Result<Option<(StorePath, Vec<u8>)>, RepositoryError> {
+    if projects.is_empty() {
+        return Ok(None);
+    }
+    let at = path(format!("{}/{}.json", layout::PENDING_PAGES, hex::encode(random::<12>()?)))?;
+    let note = Note { snapshot: version, projects: projects.to_vec() };
+    let text = serde_json::to_vec(&note).map_err(|e| RepositoryError::Plan(e.to_string()))?;
+    Ok(Some((at, text)))
+}
+
+/// Whether a page is of a later commit. One that does not read is of none.
+fn newer(page: &[u8], serial: u64) -> bool {
+    ProjectPage::from_json(page).is_ok_and(|page| page.serial > serial)
 }
 
 /// The names on the list of projects, sorted. A list that does not read counts as empty: it is made anew.

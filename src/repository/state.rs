@@ -1,9 +1,12 @@
 //! The signed state, read back. Signatures, versions and hashes are checked as a client does; expiry is not, so that
 //! what has expired can be repaired.
 
+use std::sync::Arc;
+
 use super::layout;
 use super::{MAX_METADATA, RepositoryError};
 use crate::store::{Store, Tag};
+use crate::tuf::held::Held;
 use crate::tuf::metadata::{MetaFile, Role, Root, Snapshot, Targets, Timestamp, TopLevel, Version};
 use crate::tuf::path::RoleName;
 use crate::tuf::signed::{Authority, Signed, Verified};
@@ -22,54 +25,94 @@ pub struct State {
     /// The newest root.
     pub root: Verified<Root>,
     /// The timestamp.
-    pub timestamp: Verified<Timestamp>,
+    pub timestamp: Held<Timestamp>,
     /// The snapshot it names.
-    pub snapshot: Verified<Snapshot>,
+    pub snapshot: Held<Snapshot>,
     /// The top-level targets.
     pub targets: Verified<Targets>,
     /// The role that delegates to the hashed bins.
     pub bins: Verified<Targets>,
     pub(super) tag: Tag,
+    /// Roles that only the root before the newest vouches for.
+    unvouched: Vec<TopLevel>,
 }
 
 impl State {
-    /// Reads and verifies it.
+    /// Reads and verifies it; what `before` has of it already is not read again.
     ///
     /// The chain of roots starts at `known`, or at the one the store gives out.
     pub(super) async fn load(
         store: &dyn Store,
         known: Option<Verified<Root>>,
+        before: Option<&Self>,
     ) -> Result<Self, RepositoryError> {
         let roots = newest_roots(store, known).await?;
+        let newest = roots.first().ok_or_else(|| RepositoryError::NoRepository("root".to_owned()))?;
+        let before = before.filter(|before| before.root.bytes() == newest.bytes());
+        let mut unvouched = Vec::new();
+        let mut note = |role, by: usize| unvouched.extend((by > 0).then_some(role));
         let authorities = |role| roots.iter().map(|root| root.authority(role)).collect::<Vec<_>>();
         let at = layout::timestamp()?;
         let object = store.get(&at, MAX_METADATA).await?;
         let object = object.ok_or_else(|| RepositoryError::Missing(at.to_string()))?;
-        let timestamp: Verified<Timestamp> = by_any(&object.bytes, &authorities(TopLevel::Timestamp))?;
-        let snapshot: Verified<Snapshot> =
-            read(store, &authorities(TopLevel::Snapshot), &timestamp.snapshot).await?;
-        let targets =
-            read(store, &authorities(TopLevel::Targets), hashed_entry(&snapshot, "targets")?).await?;
-        hashed_entry(&snapshot, BINS)?;
-        let bins =
-            delegated(store, &snapshot, &RoleName::targets(), &targets, &RoleName::delegated(BINS)?).await?;
-        let root =
-            roots.into_iter().next().ok_or_else(|| RepositoryError::NoRepository("root".to_owned()))?;
-        Ok(Self { root, timestamp, snapshot, targets, bins, tag: object.tag })
+        let (timestamp, by) = by_any::<Timestamp>(object.bytes, &authorities(TopLevel::Timestamp))?;
+        note(TopLevel::Timestamp, by);
+        let same = before.filter(|before| before.timestamp.snapshot == timestamp.snapshot);
+        let snapshot = match same {
+            Some(same) if same.vouched(TopLevel::Snapshot) => same.snapshot.clone(),
+            _ => {
+                let (snapshot, by) =
+                    read_by::<Snapshot>(store, &authorities(TopLevel::Snapshot), &timestamp.snapshot).await?;
+                note(TopLevel::Snapshot, by);
+                snapshot.into()
+            }
+        };
+        let entry = hashed_entry(&snapshot, "targets")?;
+        let same = before.filter(|before| before.snapshot.role("targets") == Some(entry));
+        let targets = match same {
+            Some(same) if same.vouched(TopLevel::Targets) => same.targets.clone(),
+            _ => {
+                let (targets, by) = read_by(store, &authorities(TopLevel::Targets), entry).await?;
+                note(TopLevel::Targets, by);
+                targets
+            }
+        };
+        let entry = hashed_entry(&snapshot, BINS)?;
+        let same = before.filter(|before| {
+            before.targets.bytes() == targets.bytes() && before.snapshot.role(BINS) == Some(entry)
+        });
+        let bins = if let Some(same) = same {
+            same.bins.clone()
+        } else {
+            let (top, role) = (RoleName::targets(), RoleName::delegated(BINS)?);
+            delegated(store, &snapshot, &top, &targets, &role).await?
+        };
+        let root = newest.clone();
+        Ok(Self { root, timestamp: timestamp.into(), snapshot, targets, bins, tag: object.tag, unvouched })
+    }
+
+    /// The state after a commit that left `targets` and `bins` as they are and was signed as the newest root demands.
+    pub(super) fn after(
+        &self,
+        timestamp: Held<Timestamp>,
+        snapshot: Option<Held<Snapshot>>,
+        tag: Tag,
+    ) -> Self {
+        let mut next = Self { timestamp, tag, ..self.clone() };
+        next.unvouched.retain(|role| *role == TopLevel::Targets);
+        next.snapshot = snapshot.unwrap_or(next.snapshot);
+        next
     }
 
     /// Whether the newest root vouches for the role's current file. It does not after a replacement of lost keys that
     /// did not come to its end; clients fail closed until the file is signed anew.
     pub(super) fn vouched(&self, role: TopLevel) -> bool {
-        let authority = self.root.authority(role);
-        match role {
-            TopLevel::Root => true,
-            TopLevel::Timestamp => {
-                Signed::<Timestamp>::new(self.timestamp.bytes()).verify(&authority).is_ok()
-            }
-            TopLevel::Snapshot => Signed::<Snapshot>::new(self.snapshot.bytes()).verify(&authority).is_ok(),
-            TopLevel::Targets => Signed::<Targets>::new(self.targets.bytes()).verify(&authority).is_ok(),
-        }
+        !self.unvouched.contains(&role)
+    }
+
+    /// The roles whose current file the newest root does not vouch for.
+    pub(super) fn unvouched(&self) -> impl Iterator<Item = TopLevel> {
+        self.unvouched.iter().copied()
     }
 
     /// A role that top-level targets delegates to.
@@ -138,6 +181,15 @@ pub(super) async fn read<T: Role>(
     authorities: &[Authority<'_>],
     entry: &MetaFile,
 ) -> Result<Verified<T>, RepositoryError> {
+    Ok(read_by(store, authorities, entry).await?.0)
+}
+
+/// The same, with the number of the authority that vouches.
+async fn read_by<T: Role>(
+    store: &dyn Store,
+    authorities: &[Authority<'_>],
+    entry: &MetaFile,
+) -> Result<(Verified<T>, usize), RepositoryError> {
     let role = authorities.first().map_or("", Authority::role).to_owned();
     let at = layout::versioned(&role, entry.version)?;
     let object = store.get(&at, MAX_METADATA).await?;
@@ -146,20 +198,23 @@ pub(super) async fn read<T: Role>(
         let wrong = |mismatch| TrustError::WrongHash { role: role.clone(), mismatch };
         hashes.check_bytes(&bytes).map_err(wrong)?;
     }
-    let metadata: Verified<T> = by_any(&bytes, authorities)?;
+    let (metadata, by) = by_any::<T>(bytes, authorities)?;
     let (found, expected) = (metadata.common().version, entry.version);
     if found != expected {
         return Err(TrustError::WrongVersion { role, found, expected }.into());
     }
-    Ok(metadata)
+    Ok((metadata, by))
 }
 
-/// What any of `authorities` vouches for; if none does, what the first says.
-fn by_any<T: Role>(bytes: &[u8], authorities: &[Authority<'_>]) -> Result<Verified<T>, RepositoryError> {
-    let mut first = None;
-    for authority in authorities {
-        match Signed::new(bytes).verify(authority) {
-            Ok(verified) => return Ok(verified),
+/// What any of `authorities` vouches for, and the number of the first that does; if none does, what the first says.
+fn by_any<T: Role>(
+    bytes: impl Into<Arc<[u8]>>,
+    authorities: &[Authority<'_>],
+) -> Result<(Verified<T>, usize), RepositoryError> {
+    let (bytes, mut first) = (bytes.into(), None);
+    for (number, authority) in authorities.iter().enumerate() {
+        match Signed::new(Arc::clone(&bytes)).verify(authority) {
+            Ok(verified) => return Ok((verified, number)),
             Err(error) => first = first.or(Some(error)),
         }
     }

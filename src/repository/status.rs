@@ -6,9 +6,10 @@ use serde::Serialize;
 use super::init::bin_names;
 use super::state::{BINS, CLAIMED, RECENTLY_CLAIMED, State, authority};
 use super::{Progress, Repository, RepositoryError};
+use crate::tuf::held::Held;
 use crate::tuf::metadata::{Role, TopLevel};
 use crate::tuf::path::RoleName;
-use crate::tuf::signed::{Authority, Verified};
+use crate::tuf::signed::Authority;
 
 /// One role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -53,15 +54,15 @@ impl Repository {
     ) -> Result<Status, RepositoryError> {
         let state = self.state().await?;
         let mut roles = vec![
-            about(&state.root, &state.root.authority(TopLevel::Root), now),
+            about(&state.root.clone().into(), &state.root.authority(TopLevel::Root), now),
             about(&state.timestamp, &state.root.authority(TopLevel::Timestamp), now),
             about(&state.snapshot, &state.root.authority(TopLevel::Snapshot), now),
-            about(&state.targets, &state.root.authority(TopLevel::Targets), now),
+            about(&state.targets.clone().into(), &state.root.authority(TopLevel::Targets), now),
         ];
         for name in [CLAIMED, RECENTLY_CLAIMED, BINS] {
             let (top, role) = (RoleName::targets(), RoleName::delegated(name)?);
             let Ok(authority) = authority(&top, &state.targets, &role) else { continue };
-            roles.push(about(&state.delegated(self.store(), &role).await?, &authority, now));
+            roles.push(about(&state.delegated(self.store(), &role).await?.into(), &authority, now));
         }
         let mut status = Status { roles, bins: 0, first_bin: None, targets: 0, projects: 0 };
         self.add_bins(&state, &mut status, now, progress).await?;
@@ -81,7 +82,8 @@ impl Repository {
             let bin = state.bin(self.store(), name).await?;
             let first = status.first_bin.as_ref().map(|first| first.expires);
             if first.is_none_or(|first| bin.common.expires < first) {
-                status.first_bin = Some(about(&bin, &state.bin_authority(&delegator, name)?, now));
+                status.first_bin =
+                    Some(about(&bin.clone().into(), &state.bin_authority(&delegator, name)?, now));
             }
             status.targets += u64::try_from(bin.targets.len()).unwrap_or(u64::MAX);
             let pages = bin.targets.keys().filter(|path| path.starts_with("simple/")).count();
@@ -93,7 +95,7 @@ impl Repository {
     }
 }
 
-fn about<T: Role>(metadata: &Verified<T>, authority: &Authority<'_>, now: DateTime<Utc>) -> RoleStatus {
+fn about<T: Role>(metadata: &Held<T>, authority: &Authority<'_>, now: DateTime<Utc>) -> RoleStatus {
     let common = metadata.common();
     RoleStatus {
         role: authority.role().to_owned(),

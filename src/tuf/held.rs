@@ -6,6 +6,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::key::KeyId;
 use super::signed::{Draft, Verified};
 
 /// Content of role `T` that the holder read back and verified, or signed and committed itself. Cheap to clone.
@@ -15,7 +16,14 @@ pub struct Held<T>(Source<T>);
 #[derive(Debug)]
 enum Source<T> {
     Verified(Verified<T>),
-    Signed(Arc<(T, Vec<u8>)>),
+    Signed(Arc<Signed<T>>),
+}
+
+#[derive(Debug)]
+struct Signed<T> {
+    content: T,
+    bytes: Vec<u8>,
+    signers: Vec<KeyId>,
 }
 
 impl<T> Clone for Held<T> {
@@ -32,7 +40,7 @@ impl<T> Deref for Held<T> {
     fn deref(&self) -> &T {
         match &self.0 {
             Source::Verified(verified) => verified,
-            Source::Signed(signed) => &signed.0,
+            Source::Signed(signed) => &signed.content,
         }
     }
 }
@@ -44,16 +52,24 @@ impl<T> From<Verified<T>> for Held<T> {
 }
 
 impl<T> Held<T> {
-    /// What the caller signed and committed itself: `bytes` are the file of `draft`.
-    pub fn signed(draft: Draft<T>, bytes: Vec<u8>) -> Self {
-        Self(Source::Signed(Arc::new((draft.content, bytes))))
+    /// What the caller signed and committed itself: `bytes` are the file of `draft`, by the keys `signers`.
+    pub fn signed(draft: Draft<T>, bytes: Vec<u8>, signers: Vec<KeyId>) -> Self {
+        Self(Source::Signed(Arc::new(Signed { content: draft.content, bytes, signers })))
     }
 
     /// The file.
     pub fn bytes(&self) -> &[u8] {
         match &self.0 {
             Source::Verified(verified) => verified.bytes(),
-            Source::Signed(signed) => &signed.1,
+            Source::Signed(signed) => &signed.bytes,
+        }
+    }
+
+    /// The keys that signed it, as far as they count.
+    pub fn signers(&self) -> &[KeyId] {
+        match &self.0 {
+            Source::Verified(verified) => verified.signers(),
+            Source::Signed(signed) => &signed.signers,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod publish;
 mod roles;
+mod stream;
 mod upkeep;
 
 pub(super) use publish::{Add, Remove, Yank};

@@ -5,12 +5,13 @@ use std::str::FromStr;
 
 use clap::Args;
 
+use super::stream;
 use crate::cli::exit::Usage;
 use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::output::{GOOD, styled};
 use crate::cli::{Context, RepoArg};
 use crate::python::{DistributionFilename, FreeText};
-use crate::repository::{Edit, Published, read_distribution};
+use crate::repository::{Edit, Published, Publisher, read_distribution};
 
 /// Publish wheels and sdists: all of them, or none.
 #[derive(Debug, Args)]
@@ -22,14 +23,21 @@ pub(crate) struct Add {
     /// Check everything, publish nothing
     #[arg(long)]
     dry_run: bool,
+    /// Read file names from stdin, one a line, and publish each by itself as it comes; what waits goes together
+    #[arg(long, conflicts_with_all = ["dists", "dry_run"])]
+    stdin: bool,
     /// Files, or folders that are searched for .whl, .tar.gz and .zip
-    #[arg(required = true, value_name = "DIST")]
+    #[arg(required_unless_present = "stdin", value_name = "DIST")]
     dists: Vec<PathBuf>,
 }
 
 impl Add {
     pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let repository = open_repository(&self.repo).await?;
+        if self.stdin {
+            let keyring = self.keys.open(&repository, &context.out).await?;
+            return stream::publish_lines(context, Publisher::start(repository, keyring)).await;
+        }
         let files = find_distributions(&self.dists)?;
         let spool = tempfile::tempdir()?;
         let mut edits = Vec::new();

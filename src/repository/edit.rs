@@ -1,0 +1,137 @@
+//! One change to what is published, and what it means for its project's page and for the targets. Pure.
+
+use std::str::FromStr;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::distribution::Distribution;
+use super::{RepositoryError, layout};
+use crate::crypto::sha256;
+use crate::python::{
+    DistributionFilename, FileUrl, FreeText, Insertion, PageFile, ProjectPage, Sha256Hex, UploadTime, Yanked,
+};
+use crate::tuf::metadata::{Extra, Hashes, TargetFile};
+use crate::tuf::path::{TargetPath, percent_quote};
+
+/// A change to what is published.
+#[derive(Debug)]
+pub enum Edit {
+    /// Publishes a file.
+    Add(Box<Distribution>),
+    /// Withdraws a file.
+    Remove(DistributionFilename),
+    /// Yanks a file (PEP 592), with a reason.
+    Yank(DistributionFilename, Option<FreeText>),
+    /// Takes a yank back.
+    Unyank(DistributionFilename),
+}
+
+impl Edit {
+    /// The file it is about.
+    pub fn filename(&self) -> &DistributionFilename {
+        match self {
+            Self::Add(distribution) => &distribution.filename,
+            Self::Remove(filename) | Self::Yank(filename, _) | Self::Unyank(filename) => filename,
+        }
+    }
+}
+
+/// Applies one edit to its project's page; `false` if the page says so already.
+pub(super) fn apply(
+    page: &mut ProjectPage,
+    edit: &Edit,
+    now: DateTime<Utc>,
+) -> Result<bool, RepositoryError> {
+    let filename = edit.filename().as_str();
+    if !matches!(edit, Edit::Add(_)) && page.file(filename).is_none() {
+        return Err(RepositoryError::NotPublished(filename.to_owned()));
+    }
+    let status = page.status.as_ref().map(|status| status.marker);
+    match edit {
+        Edit::Add(_) if status.is_some_and(|status| !status.allows_uploads()) => {
+            let status = status.map_or("", |status| status.as_str());
+            Err(RepositoryError::Plan(format!(
+                "{} is {status}: it takes no new files (PEP 792)",
+                page.name()
+            )))
+        }
+        Edit::Add(distribution) => match page.insert(page_file(distribution, now)?) {
+            Insertion::Inserted => Ok(true),
+            Insertion::Same => Ok(false),
+            Insertion::Conflict { filename, sha256 } => Err(RepositoryError::Conflict {
+                filename: filename.to_string(),
+                published: sha256.to_string(),
+                found: hex::encode(distribution.sha256),
+            }),
+            Insertion::OtherProject { found } => {
+                Err(RepositoryError::Plan(format!("{filename} belongs to {found}")))
+            }
+        },
+        Edit::Remove(_) => Ok(page.remove(filename)),
+        Edit::Yank(_, reason) => {
+            let wanted = Yanked::Yes(reason.clone());
+            let changed = page.file(filename).is_some_and(|file| file.yanked != wanted);
+            page.yank(filename, reason.clone());
+            Ok(changed)
+        }
+        Edit::Unyank(_) => {
+            let changed = page.file(filename).is_some_and(|file| file.yanked != Yanked::No);
+            page.unyank(filename);
+            Ok(changed)
+        }
+    }
+}
+
+fn page_file(distribution: &Distribution, now: DateTime<Utc>) -> Result<PageFile, RepositoryError> {
+    let value = |error: crate::python::ValueError| RepositoryError::Plan(error.to_string());
+    let filename = &distribution.filename;
+    let url =
+        format!("../../{}/{}/{}", layout::TARGETS, filename.project(), percent_quote(filename.as_str(), b""));
+    let digest = |bytes: &[u8; 32]| Sha256Hex::from_str(&hex::encode(bytes)).map_err(value);
+    Ok(PageFile {
+        filename: filename.clone(),
+        url: FileUrl::from_str(&url).map_err(value)?,
+        sha256: digest(&distribution.sha256)?,
+        size: distribution.size,
+        upload_time: Some(
+            UploadTime::from_str(&now.to_rfc3339_opts(SecondsFormat::Micros, true)).map_err(value)?,
+        ),
+        requires_python: distribution.requires_python.clone(),
+        yanked: Yanked::No,
+        core_metadata_sha256: distribution
+            .metadata
+            .as_ref()
+            .map(|bytes| digest(&sha256(bytes)))
+            .transpose()?,
+    })
+}
+
+/// The targets that an edit sets or, with `None`, takes away. Yanks change the page alone.
+pub(super) fn entries(edit: &Edit) -> Result<Vec<(TargetPath, Option<TargetFile>)>, RepositoryError> {
+    let filename = edit.filename();
+    let target = layout::distribution(filename.project(), filename.as_str())?;
+    match edit {
+        Edit::Add(distribution) => {
+            let hashes = Hashes::sha256(distribution.sha256);
+            let file = TargetFile { length: distribution.size, hashes, extra: Extra::new() };
+            let metadata = distribution.metadata.as_ref().map(|bytes| describe(bytes));
+            let mut entries = vec![(target.clone(), Some(file))];
+            if metadata.is_some() {
+                entries.push((metadata_of(&target)?, metadata));
+            }
+            Ok(entries)
+        }
+        Edit::Remove(_) => Ok(vec![(metadata_of(&target)?, None), (target, None)]),
+        Edit::Yank(..) | Edit::Unyank(_) => Ok(Vec::new()),
+    }
+}
+
+/// PEP 658: the metadata of a distribution lies beside it.
+pub(super) fn metadata_of(target: &TargetPath) -> Result<TargetPath, RepositoryError> {
+    Ok(TargetPath::new(format!("{target}.metadata"))?)
+}
+
+pub(super) fn describe(bytes: &[u8]) -> TargetFile {
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    TargetFile { length, hashes: Hashes::sha256(sha256(bytes)), extra: Extra::new() }
+}
