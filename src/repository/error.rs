@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::spill::SpillError;
 use crate::crypto::CryptoError;
 use crate::keys::KeyError;
 use crate::python::{ArchiveError, FilenameError, PageError};
@@ -31,6 +32,9 @@ pub enum RepositoryError {
     /// A name that cannot be used.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// Sorting on the local disk.
+    #[error(transparent)]
+    Spill(#[from] SpillError),
     /// There is no repository here.
     #[error("{0} does not exist: there is no wheelseal repository")]
     NoRepository(String),
@@ -147,6 +151,7 @@ impl RepositoryError {
         match self {
             Self::Store(error) => error.hint().map(Into::into),
             Self::Key(error) => error.hint().map(Into::into),
+            Self::Spill(error) => error.hint().map(Into::into),
             Self::NoRepository(_) => Some(
                 "say which folder with --repo DIR or WHEELSEAL_REPO, or make one: wheelseal init --help"
                     .into(),

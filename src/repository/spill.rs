@@ -1,0 +1,320 @@
+//! Sorting more records than fit in memory: an external partitioning buffer on the local disk.
+//!
+//! A record is a 64-bit key and some bytes. Records go into partitions by the top bits of their keys, from any number
+//! of threads at once. What a budget of memory does not hold is appended to one temporary file, which has no name and
+//! so goes away with the process. When all are in, the partitions are read back one by one, each sorted by key and then
+//! by bytes; all together they are then in that order too.
+//!
+//! ```text
+//! push(key, bytes) ─▶ partition 0 [buffer] ─┐ full              ┌─▶ partition(0): sorted records
+//!                     partition 1 [buffer] ─┼─▶ temporary file ─┼─▶ partition(1)
+//!                     …                     ┘                   └─▶ …
+//! ```
+//!
+//! Memory: the budget, and one partition for each one that is being read. Records are as many as there is disk in the
+//! folder for temporary files (`TMPDIR`), each taking its bytes and 12 more. Nothing is known here of what they mean,
+//! and none is dropped: equal records stand beside each other when read back.
+//!
+//! What is read back is what was written, unless somebody with the rights of this process interferes: the file is not
+//! part of a store and is not verified.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use thiserror::Error;
+
+/// Memory for records that are not on disk yet, of a whole import or gc: 64 MiB hold 400,000 targets.
+pub(super) const BUDGET: usize = 64 * 1024 * 1024;
+/// Partitions for large sets: 256 of them keep each at 11 MiB for 18 million targets, and its buffer at 256 KiB.
+pub(super) const PARTITIONS: usize = 256;
+/// Bytes of one record, at most: a target path with its columns has a few hundred.
+pub(super) const MAX_RECORD: usize = 64 * 1024;
+/// Bytes before each record: its key, and its length as 32 bits.
+const HEADER: usize = 12;
+
+/// Why records could not be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SpillError {
+    /// The temporary file.
+    #[error("cannot {what} a temporary file: {message}")]
+    Io {
+        /// Verb.
+        what: &'static str,
+        /// The system's wording.
+        message: String,
+    },
+    /// A record longer than [`MAX_RECORD`].
+    #[error("a record of {found} bytes, at most {MAX_RECORD} are sorted")]
+    TooLong {
+        /// Its length in bytes.
+        found: usize,
+    },
+    /// What was read back is not what was written.
+    #[error("a temporary file was changed by someone else")]
+    Damaged,
+}
+
+impl SpillError {
+    fn io(what: &'static str, error: &std::io::Error) -> Self {
+        Self::Io { what, message: error.to_string() }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        matches!(self, Self::Io { .. }).then_some("set TMPDIR to a folder with more room")
+    }
+}
+
+/// Takes records; see the head of this file.
+#[derive(Debug)]
+pub(super) struct Spill {
+    partitions: Vec<Mutex<Partition>>,
+    /// How far a key is shifted to give its partition.
+    shift: u32,
+    /// Bytes in the buffer of a partition from which it is written out.
+    full: usize,
+    tail: Mutex<Tail>,
+}
+
+/// Records of one range of keys.
+#[derive(Debug, Default)]
+struct Partition {
+    /// Those not on disk yet.
+    buffer: Vec<u8>,
+    /// Where the others are: offsets and lengths in bytes.
+    extents: Vec<(u64, usize)>,
+}
+
+/// The temporary file, made when it is needed first, and where it ends.
+#[derive(Debug, Default)]
+struct Tail {
+    file: Option<Arc<File>>,
+    end: u64,
+}
+
+impl Spill {
+    /// Room for records in so many partitions, a power of two, with about `budget` bytes of memory.
+    pub(super) fn new(partitions: usize, budget: usize) -> Self {
+        let bits = partitions.max(1).next_power_of_two().trailing_zeros();
+        let count = 1_usize << bits;
+        Self {
+            partitions: (0..count).map(|_| Mutex::default()).collect(),
+            shift: 64 - bits,
+            full: (budget / count).max(HEADER),
+            tail: Mutex::default(),
+        }
+    }
+
+    /// How many partitions there are.
+    pub(super) fn partitions(&self) -> usize {
+        self.partitions.len()
+    }
+
+    /// Takes a record, from any thread.
+    pub(super) fn push(&self, key: u64, record: &[u8]) -> Result<(), SpillError> {
+        let too_long = SpillError::TooLong { found: record.len() };
+        let Some(len) = u32::try_from(record.len()).ok().filter(|_| record.len() <= MAX_RECORD) else {
+            return Err(too_long);
+        };
+        let index = usize::try_from(key.checked_shr(self.shift).unwrap_or(0)).unwrap_or(0);
+        let Some(partition) = self.partitions.get(index) else { return Ok(()) };
+        let mut partition = locked(partition);
+        if !partition.buffer.is_empty() && partition.buffer.len() + HEADER + record.len() > self.full {
+            self.write_out(&mut partition)?;
+        }
+        if partition.buffer.capacity() == 0 {
+            partition.buffer.reserve(self.full.max(HEADER + record.len()));
+        }
+        partition.buffer.extend_from_slice(&key.to_le_bytes());
+        partition.buffer.extend_from_slice(&len.to_le_bytes());
+        partition.buffer.extend_from_slice(record);
+        Ok(())
+    }
+
+    fn write_out(&self, partition: &mut Partition) -> Result<(), SpillError> {
+        let (file, at) = self.append(partition.buffer.len())?;
+        file.write_all_at(&partition.buffer, at).map_err(|error| SpillError::io("write", &error))?;
+        partition.extents.push((at, partition.buffer.len()));
+        partition.buffer.clear();
+        Ok(())
+    }
+
+    /// The file, and the offset from which `len` bytes are the caller's.
+    fn append(&self, len: usize) -> Result<(Arc<File>, u64), SpillError> {
+        let mut tail = locked(&self.tail);
+        let file = match &tail.file {
+            Some(file) => Arc::clone(file),
+            None => Arc::new(tempfile::tempfile().map_err(|error| SpillError::io("make", &error))?),
+        };
+        tail.file = Some(Arc::clone(&file));
+        let at = tail.end;
+        tail.end = at.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        Ok((file, at))
+    }
+
+    /// The records of one partition, sorted. It can be read again; records pushed meanwhile may be in it or not.
+    pub(super) fn partition(&self, index: usize) -> Result<Records, SpillError> {
+        let Some(partition) = self.partitions.get(index) else { return Ok(Records::default()) };
+        let partition = locked(partition);
+        let total = partition.extents.iter().map(|(_, len)| len).sum::<usize>() + partition.buffer.len();
+        let mut bytes = vec![0; total];
+        let mut rest = bytes.as_mut_slice();
+        for (at, len) in &partition.extents {
+            let file = locked(&self.tail).file.clone().ok_or(SpillError::Damaged)?;
+            let (here, after) = rest.split_at_mut_checked(*len).ok_or(SpillError::Damaged)?;
+            file.read_exact_at(here, *at).map_err(|error| SpillError::io("read", &error))?;
+            rest = after;
+        }
+        rest.copy_from_slice(&partition.buffer);
+        drop(partition);
+        Records::sorted(bytes)
+    }
+}
+
+/// Nothing is left half done by a thread that panicked: each change is one append.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The records of one partition, sorted by key and then by bytes.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    bytes: Vec<u8>,
+    slots: Vec<Slot>,
+}
+
+/// Where a record lies.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    key: u64,
+    start: usize,
+    len: usize,
+}
+
+impl Records {
+    fn sorted(bytes: Vec<u8>) -> Result<Self, SpillError> {
+        let mut slots = Vec::new();
+        let (mut rest, mut start) = (bytes.as_slice(), 0);
+        while !rest.is_empty() {
+            let (key, after) = rest.split_first_chunk().ok_or(SpillError::Damaged)?;
+            let (len, after) = after.split_first_chunk().ok_or(SpillError::Damaged)?;
+            let len = usize::try_from(u32::from_le_bytes(*len)).map_err(|_| SpillError::Damaged)?;
+            slots.push(Slot { key: u64::from_le_bytes(*key), start: start + HEADER, len });
+            rest = after.get(len..).ok_or(SpillError::Damaged)?;
+            start += HEADER + len;
+        }
+        let text = |slot: &Slot| bytes.get(slot.start..slot.start + slot.len);
+        slots.sort_unstable_by(|a, b| a.key.cmp(&b.key).then_with(|| text(a).cmp(&text(b))));
+        Ok(Self { bytes, slots })
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Keys and bytes, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let text = |slot: &Slot| self.bytes.get(slot.start..slot.start + slot.len).unwrap_or_default();
+        self.slots.iter().map(move |slot| (slot.key, text(slot)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All records of all partitions, in the order they are read back.
+    fn read_back(spill: &Spill) -> Vec<(u64, Vec<u8>)> {
+        let partitions = (0..spill.partitions()).map(|index| spill.partition(index).unwrap());
+        partitions
+            .flat_map(|records| records.iter().map(|(key, bytes)| (key, bytes.to_vec())).collect::<Vec<_>>())
+            .collect()
+    }
+
+    /// Records in no order: keys all over the range, lengths from 0 up, some of them twice.
+    fn jumble(count: u64) -> Vec<(u64, Vec<u8>)> {
+        let key = |index: u64| (index % 997).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let bytes = |index: u64| index.to_string().repeat(usize::try_from(index % 5).unwrap()).into_bytes();
+        (0..count).map(|index| (key(index), bytes(index % 1_500))).collect()
+    }
+
+    #[test]
+    fn records_come_back_sorted_and_complete_whether_they_fit_in_memory_or_not() {
+        let records = jumble(5_000);
+        let mut sorted = records.clone();
+        sorted.sort();
+        for (partitions, budget, on_disk) in
+            [(1, 1 << 20, false), (1, 0, true), (16, 1 << 20, false), (16, 2_000, true), (256, 0, true)]
+        {
+            let spill = Spill::new(partitions, budget);
+            for (key, bytes) in &records {
+                spill.push(*key, bytes).unwrap();
+            }
+            assert_eq!(locked(&spill.tail).file.is_some(), on_disk, "{partitions} {budget}");
+            assert_eq!(read_back(&spill), sorted, "{partitions} {budget}");
+            assert_eq!(read_back(&spill), sorted, "a second time");
+        }
+    }
+
+    #[test]
+    fn memory_stays_within_the_budget() {
+        let spill = Spill::new(8, 8_000);
+        for (key, bytes) in jumble(20_000) {
+            spill.push(key, &bytes).unwrap();
+        }
+        let held: usize = spill.partitions.iter().map(|partition| locked(partition).buffer.capacity()).sum();
+        assert!(held <= 8_000, "{held}");
+    }
+
+    #[test]
+    fn threads_push_at_once_and_nothing_is_lost() {
+        let spill = Spill::new(4, 1_000);
+        std::thread::scope(|scope| {
+            for thread in 0..4_u64 {
+                let spill = &spill;
+                scope.spawn(move || {
+                    for (key, _) in jumble(1_000) {
+                        spill.push(key, &thread.to_le_bytes()).unwrap();
+                    }
+                });
+            }
+        });
+        let back = read_back(&spill);
+        assert_eq!(back.len(), 4_000);
+        assert!(back.is_sorted());
+    }
+
+    #[test]
+    fn a_record_goes_to_the_partition_of_its_top_bits() {
+        let spill = Spill::new(4, 1_000);
+        for key in [0, 1 << 62, 2 << 62, u64::MAX] {
+            spill.push(key, b"").unwrap();
+        }
+        for index in 0..4 {
+            assert_eq!(spill.partition(index).unwrap().len(), 1, "{index}");
+        }
+        assert_eq!(spill.partition(4).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_record_that_is_too_long_is_refused_and_one_longer_than_the_budget_is_not() {
+        let spill = Spill::new(2, 100);
+        let long = vec![7; MAX_RECORD + 1];
+        assert_eq!(spill.push(1, &long), Err(SpillError::TooLong { found: MAX_RECORD + 1 }));
+        spill.push(1, long.get(1..).unwrap()).unwrap();
+        spill.push(2, b"short").unwrap();
+        assert_eq!(
+            read_back(&spill).iter().map(|(_, bytes)| bytes.len()).collect::<Vec<_>>(),
+            [MAX_RECORD, 5]
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_no_records_are_refused() {
+        for bytes in [vec![0; 5], vec![0; 11], [[0; 8].as_slice(), &9_u32.to_le_bytes(), b"short"].concat()] {
+            assert_eq!(Records::sorted(bytes).map(|records| records.len()), Err(SpillError::Damaged));
+        }
+    }
+}
