@@ -160,8 +160,13 @@ impl<'a> Json<'a> {
     /// The bytes that are signed.
     pub fn canonical(&self) -> Vec<u8> {
         let mut out = String::new();
-        write(self, &mut out, escape_canonical);
+        self.write_canonical(&mut out);
         out.into_bytes()
+    }
+
+    /// The canonical form, written to the end of `out`.
+    pub(super) fn write_canonical(&self, out: &mut String) {
+        write(self, out, escape_canonical);
     }
 
     /// Compact JSON text: as the canonical form, but with control characters escaped, so that it is JSON.
@@ -218,7 +223,8 @@ fn write(value: &Json<'_>, out: &mut String, escape: fn(&str, &mut String)) {
     }
 }
 
-fn escape_canonical(text: &str, out: &mut String) {
+/// A string in canonical form, with its quotes, written to the end of `out`.
+pub(super) fn escape_canonical(text: &str, out: &mut String) {
     out.push('"');
     if !text.bytes().any(|b| matches!(b, b'"' | b'\\')) {
         out.push_str(text);
@@ -238,7 +244,8 @@ fn escape_canonical(text: &str, out: &mut String) {
     out.push('"');
 }
 
-fn escape_text(text: &str, out: &mut String) {
+/// A string as JSON, with its quotes, written to the end of `out`.
+pub(super) fn escape_text(text: &str, out: &mut String) {
     out.push('"');
     if !text.bytes().any(|b| matches!(b, b'"' | b'\\' | 0..b' ')) {
         out.push_str(text);
@@ -249,14 +256,32 @@ fn escape_text(text: &str, out: &mut String) {
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
+            c => push_printable(c, out),
         }
     }
     out.push('"');
+}
+
+/// Canonical form as JSON: control characters, which the canonical form leaves as they are, are escaped. `None` if
+/// there are none: then it is JSON as it stands.
+pub(super) fn canonical_to_text(canonical: &str) -> Option<String> {
+    if !canonical.bytes().any(|b| b < b' ') {
+        return None;
+    }
+    let mut out = String::with_capacity(canonical.len());
+    canonical.chars().for_each(|c| push_printable(c, &mut out));
+    Some(out)
+}
+
+/// A character inside a string, escaped if it is a control character.
+fn push_printable(c: char, out: &mut String) {
+    match c {
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        c if c < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+        c => out.push(c),
+    }
 }
 
 struct Reader<'a> {
@@ -549,6 +574,8 @@ mod tests {
         #[test]
         fn text_reads_back_as_the_same_value(value in any_json()) {
             let text = value.to_text();
+            let canonical = String::from_utf8(value.canonical()).unwrap();
+            prop_assert_eq!(&canonical_to_text(&canonical).unwrap_or(canonical), &text);
             prop_assert_eq!(parse(text.as_bytes()).unwrap(), value);
         }
 

@@ -6,6 +6,7 @@
 //! | `key` | public keys, key ids |
 //! | `metadata` | the four roles and delegations, as values |
 //! | `signed` | `Signed<T>` → `Verified<T>`, `Draft<T>` for authors, the one threshold count |
+//! | `render` | content straight to canonical bytes |
 //! | `held` | `Held<T>`: what an author works on |
 //! | `trusted` | the client workflow, one type per phase |
 //! | `lookup` | which delegated role answers for a target |
@@ -20,6 +21,7 @@ pub mod key;
 pub mod lookup;
 pub mod metadata;
 pub mod path;
+pub mod render;
 pub mod signed;
 pub mod trusted;
 

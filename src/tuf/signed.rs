@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use super::delegations::Delegations;
 use super::fields::{Fields, ParseError};
-use super::json::{Json, parse};
+use super::json::{Json, canonical_to_text, escape_text, parse};
 use super::key::{Key, KeyId};
 use super::metadata::{Role, Root, TopLevel};
 use super::path::RoleName;
@@ -299,8 +299,9 @@ pub struct Draft<T> {
 /// A draft as bytes: what is signed, and the text around which signatures go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
-    canonical: Vec<u8>,
-    text: String,
+    canonical: String,
+    /// Where it differs from the canonical form.
+    text: Option<String>,
 }
 
 impl<T> Draft<T> {
@@ -313,26 +314,39 @@ impl<T> Draft<T> {
 impl<T: Role> Draft<T> {
     /// The bytes to sign and the text to publish.
     pub fn payload(&self) -> Payload {
-        let json = self.content.to_json();
-        Payload { canonical: json.canonical(), text: json.to_text() }
+        let mut canonical = String::new();
+        self.content.to_json().write_canonical(&mut canonical);
+        Payload::new(canonical)
     }
 }
 
 impl Payload {
+    /// From the canonical form.
+    pub(super) fn new(canonical: String) -> Self {
+        Self { text: canonical_to_text(&canonical), canonical }
+    }
+
     /// Exactly the bytes that are signed.
     pub fn to_sign(&self) -> &[u8] {
-        &self.canonical
+        self.canonical.as_bytes()
     }
 
     /// The metadata file with these signatures.
     pub fn assemble(&self, signatures: &[(KeyId, Vec<u8>)]) -> Vec<u8> {
-        let signatures = signatures.iter().map(|(id, signature)| {
-            Json::object([
-                ("keyid", Json::str(id.as_str().to_owned())),
-                ("sig", Json::str(hex::encode(signature))),
-            ])
-        });
-        let signatures = Json::Array(signatures.collect()).to_text();
-        format!("{{\"signatures\":{signatures},\"signed\":{}}}", self.text).into_bytes()
+        let text = self.text.as_ref().unwrap_or(&self.canonical);
+        let each = signatures.iter().map(|(id, signature)| id.as_str().len() + 2 * signature.len() + 24);
+        let mut out = String::with_capacity(text.len() + each.sum::<usize>() + 32);
+        out.push_str("{\"signatures\":[");
+        for (at, (id, signature)) in signatures.iter().enumerate() {
+            out.push_str(if at == 0 { "{\"keyid\":" } else { ",{\"keyid\":" });
+            escape_text(id.as_str(), &mut out);
+            out.push_str(",\"sig\":\"");
+            out.push_str(&hex::encode(signature));
+            out.push_str("\"}");
+        }
+        out.push_str("],\"signed\":");
+        out.push_str(text);
+        out.push('}');
+        out.into_bytes()
     }
 }
