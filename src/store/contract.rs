@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
 
-use super::{Content, Store, StoreError, StorePath};
+use super::{Content, Store, StoreError, StorePath, Swap, Tag};
 
 const NO_LIMIT: u64 = u64::MAX;
 
@@ -224,6 +224,157 @@ pub(super) async fn a_copy_outlives_its_original(store: &dyn Store) -> Result<()
     let failed = store.create(&StorePath::new("b/other")?, Content::Copy(&from)).await;
     assert!(matches!(failed, Err(StoreError::Io { kind: std::io::ErrorKind::NotFound, .. })), "{failed:?}");
     assert_eq!(names(store, "").await?, ["b/copy"]);
+    Ok(())
+}
+
+pub(super) async fn many_objects_are_created_each_with_its_outcome(
+    store: &dyn Store,
+) -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let (file, no_file) = (folder.path().join("file"), folder.path().join("none"));
+    std::fs::write(&file, b"from a file")?;
+    let (taken, original, absent) =
+        (StorePath::new("taken")?, StorePath::new("many/original")?, StorePath::new("absent")?);
+    store.create(&taken, Content::Bytes(b"first")).await?;
+    let bytes: Vec<Vec<u8>> = (0..100_u8).map(|number| vec![number; usize::from(number) * 100]).collect();
+
+    // The copy is of something that comes later.
+    let mut objects = vec![
+        (StorePath::new("plain/copy")?, Content::Copy(&original)),
+        (taken.clone(), Content::Bytes(b"second")),
+        (original.clone(), Content::Bytes(b"original")),
+        (StorePath::new("many/file")?, Content::File(&file)),
+        (StorePath::new("many/no file")?, Content::File(&no_file)),
+        (StorePath::new("many/no copy")?, Content::Copy(&absent)),
+    ];
+    for (number, bytes) in bytes.iter().enumerate() {
+        objects.push((StorePath::new(format!("many/{number}/x"))?, Content::Bytes(bytes)));
+    }
+    let outcomes = store.create_all(&objects).await;
+
+    assert_eq!(outcomes.len(), objects.len());
+    assert_eq!(outcomes[1], Err(StoreError::Exists { path: taken }));
+    for missing in &outcomes[4..6] {
+        assert!(
+            matches!(missing, Err(StoreError::Io { kind: std::io::ErrorKind::NotFound, .. })),
+            "{missing:?}"
+        );
+    }
+    for at in (0..outcomes.len()).filter(|at| ![1, 4, 5].contains(at)) {
+        assert_eq!(outcomes[at], Ok(()), "{}", objects[at].0);
+    }
+    assert_eq!(bytes_of(store, "taken").await?, Some(b"first".to_vec()));
+    assert_eq!(bytes_of(store, "plain/copy").await?, Some(b"original".to_vec()));
+    assert_eq!(bytes_of(store, "many/file").await?, Some(b"from a file".to_vec()));
+    for (number, bytes) in bytes.iter().enumerate() {
+        assert_eq!(bytes_of(store, &format!("many/{number}/x")).await?.as_ref(), Some(bytes));
+    }
+    assert_eq!(names(store, "").await?.len(), bytes.len() + 4, "what failed left nothing");
+
+    let again = store.create_all(&objects[6..]).await;
+    for (outcome, (path, _)) in again.iter().zip(&objects[6..]) {
+        assert_eq!(*outcome, Err(StoreError::Exists { path: path.clone() }));
+    }
+    assert_eq!(store.create_all(&[]).await, []);
+    Ok(())
+}
+
+pub(super) async fn of_concurrent_batches_each_object_has_one_winner(
+    stores: &[Arc<dyn Store>],
+) -> Result<(), Box<dyn Error>> {
+    const OBJECTS: usize = 40;
+    let mut tasks = JoinSet::new();
+    for (writer, store) in (0..4_u8).zip(stores.iter().cycle().cloned()) {
+        tasks.spawn(async move {
+            let content = [writer];
+            let mut objects = Vec::new();
+            for number in 0..OBJECTS {
+                objects.push((StorePath::new(format!("a/{number}"))?, Content::Bytes(&content)));
+            }
+            Ok::<_, StoreError>((writer, store.create_all(&objects).await))
+        });
+    }
+    let mut winners = vec![Vec::new(); OBJECTS];
+    while let Some(done) = tasks.join_next().await {
+        let (writer, outcomes) = done??;
+        for (outcome, winners) in outcomes.into_iter().zip(&mut winners) {
+            match outcome {
+                Ok(()) => winners.push(writer),
+                lost => assert!(matches!(lost, Err(StoreError::Exists { .. })), "{lost:?}"),
+            }
+        }
+    }
+    for (number, winners) in winners.into_iter().enumerate() {
+        assert_eq!(winners.len(), 1, "of object {number}");
+        for store in stores {
+            assert_eq!(bytes_of(store.as_ref(), &format!("a/{number}")).await?.as_ref(), Some(&winners));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn many_swaps_happen_each_on_its_own(store: &dyn Store) -> Result<(), Box<dyn Error>> {
+    let mut paths = Vec::new();
+    for number in 0..50 {
+        paths.push(StorePath::new(format!("pages/{number}/index.html"))?);
+    }
+    let absent = |path| Swap { path, bytes: b"1", expected: None };
+    let first = store.swap_all(&paths.iter().map(absent).collect::<Vec<_>>()).await;
+    let first: Vec<Tag> = first.into_iter().collect::<Result<_, _>>()?;
+    // One in two is changed by somebody else.
+    for (path, tag) in paths.iter().zip(&first).step_by(2) {
+        store.swap(path, b"other", Some(tag)).await?;
+    }
+    let next = paths.iter().zip(&first).map(|(path, tag)| Swap { path, bytes: b"2", expected: Some(tag) });
+    let second = store.swap_all(&next.collect::<Vec<_>>()).await;
+
+    assert_eq!(second.len(), paths.len());
+    for (number, (path, outcome)) in paths.iter().zip(second).enumerate() {
+        let Some(read) = store.get(path, NO_LIMIT).await? else { return Err("swapped, yet absent".into()) };
+        if number % 2 == 0 {
+            assert_eq!(outcome, Err(StoreError::Conflict { path: path.clone() }));
+            assert_eq!(read.bytes, b"other");
+        } else {
+            assert_eq!(outcome, Ok(read.tag), "the tag returned is the tag read");
+            assert_eq!(read.bytes, b"2");
+        }
+    }
+    assert_eq!(names(store, "").await?.len(), paths.len());
+    assert_eq!(store.swap_all(&[]).await, []);
+    Ok(())
+}
+
+pub(super) async fn a_walk_shows_what_a_list_does_and_ends_when_told(
+    store: &dyn Store,
+) -> Result<(), Box<dyn Error>> {
+    let mut paths = vec![StorePath::new("top")?];
+    for number in 0..60 {
+        paths.push(StorePath::new(format!("a/{}/{number}", number % 7))?);
+    }
+    let objects: Vec<_> = paths.into_iter().map(|path| (path, Content::Bytes(b"12"))).collect();
+    store.create_all(&objects).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+
+    for (prefix, count) in [("", 61), ("a", 60), ("a/3", 9), ("nowhere", 0), ("top", 0)] {
+        let mut walked = Vec::new();
+        let mut visit = |entry| {
+            walked.push(entry);
+            Ok(())
+        };
+        store.walk(prefix, &mut visit).await?;
+        walked.sort_by(|a, b| a.path.cmp(&b.path));
+        assert_eq!(walked, store.list(prefix).await?, "{prefix:?}");
+        assert_eq!(walked.len(), count, "{prefix:?}");
+    }
+    let mut seen = 0;
+    let stop = StoreError::Exists { path: StorePath::new("enough")? };
+    let mut visit = |_| {
+        seen += 1;
+        if seen < 5 { Ok(()) } else { Err(stop.clone()) }
+    };
+    assert_eq!(store.walk("", &mut visit).await, Err(stop.clone()));
+    assert_eq!(seen, 5);
+    let nowhere = store.walk("a/", &mut |_| Ok(())).await;
+    assert!(matches!(nowhere, Err(StoreError::InvalidPath { .. })), "{nowhere:?}");
     Ok(())
 }
 

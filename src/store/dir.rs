@@ -7,12 +7,14 @@
 //! | `create` | unfinished file in the same folder → fsync → rename that refuses to replace → fsync of the folder |
 //! | `create` of a copy | hard link → fsync of the folder; where there are no hard links, as above |
 //! | `swap` | lock → compare SHA-256 → unfinished file → fsync → rename → fsync of the folder |
+//! | `create_all`, `swap_all` | the same steps, each for all objects before the next; many are flushed by one `syncfs` |
 //! | `delete` | lock → unlink |
 //!
 //! The lock is advisory (`flock`) on `.wheelseal.lock` in the root and ends with its process. `create` needs none,
 //! and reads take none. The file system must keep `flock` between all writers: local ones do, NFS from version 4.
 //!
-//! [`DirStore`] is the asynchronous face, `disk.rs` has the operations, `files.rs` the steps they are made of.
+//! [`DirStore`] is the asynchronous face, `disk.rs` has the operations, `batch.rs` those that write, `files.rs` and
+//! `sync.rs` the steps they are made of.
 //!
 //! Names that begin with `.tmp-` are unfinished files. A write that fails removes its own; one that is killed
 //! leaves it to `sweep`. Files get mode 0644 and folders 0755, whatever the umask, so that a web server can read them.
@@ -23,10 +25,12 @@
 //! operator's shortcut), and **not** against someone who swaps folders for links at that very moment: whoever may
 //! write in the root while wheelseal does is trusted not to.
 
+mod batch;
 mod disk;
 mod files;
+mod sync;
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,8 +39,19 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
+use self::batch::Batch;
 use self::disk::{Disk, Source};
-use super::{Content, Entry, Object, Store, StoreError, StorePath, Tag};
+use super::{Content, Entry, Object, Store, StoreError, StorePath, Swap, Tag, Visit};
+
+/// Bytes that are copied at once to the thread that writes them, at most, unless a single object is larger. Small
+/// against what a caller holds, large against the cost of waking a thread.
+const CHUNK_BYTES: usize = 8 << 20;
+
+/// Objects handed to that thread at once, at most: some hundred bytes each.
+const CHUNK: usize = 4096;
+
+/// Entries of a walk handed over at once: some hundred bytes each.
+const WALK_PART: usize = 1024;
 
 /// A folder of the local file system; clones share it.
 #[derive(Clone, Debug)]
@@ -90,23 +105,80 @@ impl Store for DirStore {
     }
 
     async fn create(&self, path: &StorePath, content: Content<'_>) -> Result<(), StoreError> {
-        let path = path.clone();
-        let source = match content {
-            Content::Bytes(bytes) => Source::Bytes(bytes.to_vec()),
-            Content::File(file) => Source::File(file.to_owned()),
-            Content::Copy(object) => Source::Copy(object.clone()),
-        };
-        self.run(move |disk| disk.create(&path, source)).await
+        one(self.create_all(&[(path.clone(), content)]).await)
+    }
+
+    async fn create_all(&self, objects: &[(StorePath, Content<'_>)]) -> Vec<Result<(), StoreError>> {
+        let mut batch = Batch::new(&self.disk, objects.len(), None);
+        for chunk in chunks(objects, |(_, content)| content.bytes()) {
+            let owned: Vec<_> =
+                chunk.iter().map(|(path, content)| (path.clone(), Source::of(*content))).collect();
+            let staged = self.run(move |disk| {
+                owned.into_iter().for_each(|(path, source)| batch.create(disk, path, source));
+                Ok(batch)
+            });
+            batch = match staged.await {
+                Ok(batch) => batch,
+                Err(error) => return vec![Err(error); objects.len()],
+            };
+        }
+        let finished = self.run(|disk| Ok(batch.finish(disk))).await;
+        finished.unwrap_or_else(|error| vec![Err(error); objects.len()])
     }
 
     async fn swap(&self, path: &StorePath, bytes: &[u8], expected: Option<&Tag>) -> Result<Tag, StoreError> {
-        let (path, bytes, expected) = (path.clone(), bytes.to_vec(), expected.cloned());
-        self.run(move |disk| disk.swap(&path, &bytes, expected.as_ref())).await
+        one(self.swap_all(&[Swap { path, bytes, expected }]).await)
+    }
+
+    async fn swap_all(&self, swaps: &[Swap<'_>]) -> Vec<Result<Tag, StoreError>> {
+        let owned: Vec<_> = swaps
+            .iter()
+            .map(|swap| (swap.path.clone(), swap.bytes.to_vec(), swap.expected.cloned()))
+            .collect();
+        // In one piece: between pieces the lock would be held while others wait for it, perhaps on every thread.
+        let swapped = self.run(move |disk| disk.swap_all(owned)).await;
+        swapped.unwrap_or_else(|error| vec![Err(error); swaps.len()])
+    }
+
+    async fn walk(&self, prefix: &str, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        let prefix = folder(prefix)?;
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+        let walked = self.run(move |disk| {
+            let mut part = Vec::with_capacity(WALK_PART);
+            // Whoever stopped listening needs no more of it.
+            let stopped = || StoreError::io("list", "the store", &ErrorKind::Interrupted.into());
+            disk.walk(prefix.as_ref(), |entry| {
+                part.push(entry);
+                if part.len() < WALK_PART {
+                    return Ok(());
+                }
+                let full = std::mem::replace(&mut part, Vec::with_capacity(WALK_PART));
+                sender.blocking_send(full).map_err(|_| stopped())
+            })?;
+            sender.blocking_send(part).map_err(|_| stopped())
+        });
+        let visited = async move {
+            while let Some(part) = receiver.recv().await {
+                part.into_iter().try_for_each(&mut *visit)?;
+            }
+            Ok(())
+        };
+        let (walked, visited) = tokio::join!(walked, visited);
+        visited.and(walked)
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
-        let prefix = if prefix.is_empty() { None } else { Some(StorePath::new(prefix)?) };
-        self.run(move |disk| disk.list(prefix.as_ref())).await
+        let prefix = folder(prefix)?;
+        self.run(move |disk| {
+            let mut entries = Vec::new();
+            disk.walk(prefix.as_ref(), |entry| {
+                entries.push(entry);
+                Ok(())
+            })?;
+            entries.sort_by(|a, b| a.path.cmp(&b.path));
+            Ok(entries)
+        })
+        .await
     }
 
     async fn delete(&self, path: &StorePath) -> Result<(), StoreError> {
@@ -117,6 +189,33 @@ impl Store for DirStore {
     async fn sweep(&self, before: SystemTime) -> Result<usize, StoreError> {
         self.run(move |disk| disk.sweep(before)).await
     }
+}
+
+/// The one outcome of a batch of one.
+fn one<T>(outcomes: Vec<Result<T, StoreError>>) -> Result<T, StoreError> {
+    let missing = || StoreError::io("write to", "the store", &io::Error::other("no outcome"));
+    outcomes.into_iter().next().unwrap_or_else(|| Err(missing()))
+}
+
+/// A prefix as a folder; `None` is the root.
+fn folder(prefix: &str) -> Result<Option<StorePath>, StoreError> {
+    if prefix.is_empty() { Ok(None) } else { StorePath::new(prefix).map(Some) }
+}
+
+/// Splits a slice so that each part has at most [`CHUNK_BYTES`] and [`CHUNK`] items, or is a single larger one.
+fn chunks<T>(items: &[T], bytes: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+    let mut rest = items;
+    std::iter::from_fn(move || {
+        let mut sum = 0_usize;
+        let fits = |item: &&T| {
+            sum = sum.saturating_add(bytes(item));
+            sum <= CHUNK_BYTES
+        };
+        let count = rest.iter().take(CHUNK).take_while(fits).count().max(1);
+        let (chunk, after) = rest.split_at_checked(count)?;
+        rest = after;
+        Some(chunk)
+    })
 }
 
 async fn blocking<T: Send + 'static>(

@@ -178,6 +178,13 @@ pub enum Content<'a> {
     Copy(&'a StorePath),
 }
 
+impl Content<'_> {
+    /// Bytes held in memory.
+    fn bytes(&self) -> usize {
+        if let Self::Bytes(bytes) = self { bytes.len() } else { 0 }
+    }
+}
+
 /// One object as listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -92,6 +92,82 @@ async fn a_copy_outlives_its_original() -> Result<(), Box<dyn Error>> {
 }
 
 #[tokio::test]
+async fn many_objects_are_created_each_with_its_outcome() -> Result<(), Box<dyn Error>> {
+    let folder = TempDir::new()?;
+    let store = DirStore::open(folder.path()).await?;
+    contract::many_objects_are_created_each_with_its_outcome(&store).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_concurrent_batches_each_object_has_one_winner() -> Result<(), Box<dyn Error>> {
+    let folder = TempDir::new()?;
+    contract::of_concurrent_batches_each_object_has_one_winner(&four_handles(folder.path()).await?).await
+}
+
+#[tokio::test]
+async fn many_swaps_happen_each_on_its_own() -> Result<(), Box<dyn Error>> {
+    let folder = TempDir::new()?;
+    contract::many_swaps_happen_each_on_its_own(&DirStore::open(folder.path()).await?).await
+}
+
+#[tokio::test]
+async fn a_walk_shows_what_a_list_does_and_ends_when_told() -> Result<(), Box<dyn Error>> {
+    let folder = TempDir::new()?;
+    let store = DirStore::open(folder.path()).await?;
+    contract::a_walk_shows_what_a_list_does_and_ends_when_told(&store).await
+}
+
+#[tokio::test]
+async fn a_batch_dates_anew_what_exists_and_leaves_nothing_unfinished() -> Result<(), Box<dyn Error>> {
+    let folder = TempDir::new()?;
+    let store = DirStore::open(folder.path()).await?;
+    let mut objects = Vec::new();
+    for number in 0..100 {
+        objects.push((StorePath::new(format!("a/{number}"))?, Content::Bytes(b"1")));
+    }
+    store.create_all(&objects[..50]).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let long_ago = SystemTime::now() - Duration::from_hours(24);
+    for entry in fs::read_dir(folder.path().join("a"))? {
+        File::open(entry?.path())?.set_modified(long_ago)?;
+    }
+
+    let outcomes = store.create_all(&objects).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 50);
+    let listed = store.list("").await?;
+    assert_eq!(listed.len(), 100);
+    for entry in listed {
+        assert!(entry.modified > long_ago + Duration::from_hours(23), "{entry:?}");
+        assert_eq!(mode(&folder.path().join(entry.path.as_str()))?, 0o644);
+    }
+    assert_eq!(files(&folder.path().join("a"))?.len(), 100);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_batch_never_follows_a_link_out_of_the_store() -> Result<(), Box<dyn Error>> {
+    let (folder, outside) = (TempDir::new()?, TempDir::new()?);
+    symlink(outside.path(), folder.path().join("folder"))?;
+    symlink(outside.path().join("dangling"), folder.path().join("file"))?;
+    let store = DirStore::open(folder.path()).await?;
+    let mut objects = vec![
+        (StorePath::new("folder/x")?, Content::Bytes(b"1")),
+        (StorePath::new("folder/deep/x")?, Content::Bytes(b"1")),
+        (StorePath::new("file")?, Content::Bytes(b"1")),
+    ];
+    for number in 0..50 {
+        objects.push((StorePath::new(format!("fine/{number}"))?, Content::Bytes(b"1")));
+    }
+    let outcomes = store.create_all(&objects).await;
+    for ((path, _), outcome) in objects.iter().zip(&outcomes).take(3) {
+        let reason = "it leads over a symbolic link";
+        assert_eq!(*outcome, Err(StoreError::InvalidPath { path: path.to_string(), reason }));
+    }
+    assert!(outcomes[3..].iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!(files(outside.path())?, [""; 0]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn create_makes_the_folder_and_open_wants_it_there() -> Result<(), Box<dyn Error>> {
     let folder = TempDir::new()?;
     let root = folder.path().join("a/b");
