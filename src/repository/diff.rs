@@ -1,12 +1,14 @@
 //! What changed between two snapshots, target by target.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::bins::in_order;
 use super::state::{BINS, State, read};
 use super::{MAX_METADATA, Repository, RepositoryError, layout};
-use crate::tuf::metadata::{MetaFile, Snapshot, TargetFile, Targets, TopLevel, Version};
+use crate::tuf::metadata::{MetaFile, Snapshot, Targets, TopLevel, Version};
 use crate::tuf::path::RoleName;
 use crate::tuf::signed::{Signed, Verified};
 
@@ -36,23 +38,33 @@ pub struct Difference {
 }
 
 impl Repository {
-    /// Compares two snapshots that are still there.
+    /// Compares two snapshots that are still there. Only bins whose version differs are read.
     pub async fn diff(&self, from: Version, to: Version) -> Result<Difference, RepositoryError> {
         let state = self.state().await?;
         let (old, new) = (self.snapshot(&state, from).await?, self.snapshot(&state, to).await?);
         let mut difference = Difference { from, to, roles: Vec::new(), targets: Vec::new() };
         let names: BTreeSet<&str> = old.roles().chain(new.roles()).map(|(role, _)| role).collect();
-        for role in names {
-            let (before, after) = (old.role(role), new.role(role));
-            let version = |file: Option<&MetaFile>| file.map_or(0, |file| file.version);
-            if version(before) == version(after) {
-                continue;
-            }
-            difference.roles.push((role.to_owned(), version(before), version(after)));
-            let before = self.listed(&state, role, before).await?;
-            let after = self.listed(&state, role, after).await?;
-            difference.targets.extend(compare(&before, &after));
+        let files = names.into_iter().map(|role| (role, old.role(role).cloned(), new.role(role).cloned()));
+        let changed: Vec<_> =
+            files.filter(|(_, before, after)| version(before.as_ref()) != version(after.as_ref())).collect();
+        for (role, before, after) in &changed {
+            difference.roles.push(((*role).to_owned(), version(before.as_ref()), version(after.as_ref())));
         }
+        let changed = changed.into_iter().map(|(role, before, after)| (role.to_owned(), before, after));
+        let (repository, state) = (self.clone(), Arc::new(state));
+        let look = move |(role, before, after): (String, Option<MetaFile>, Option<MetaFile>)| {
+            let (repository, state) = (repository.clone(), Arc::clone(&state));
+            async move {
+                let before = repository.listed(&state, &role, before.as_ref()).await?;
+                let after = repository.listed(&state, &role, after.as_ref()).await?;
+                Ok(compare(before.as_ref(), after.as_ref()))
+            }
+        };
+        in_order(changed, look, |changes| {
+            difference.targets.extend(changes);
+            Ok(())
+        })
+        .await?;
         difference.targets.sort();
         Ok(difference)
     }
@@ -70,19 +82,23 @@ impl Repository {
         state: &State,
         role: &str,
         file: Option<&MetaFile>,
-    ) -> Result<BTreeMap<String, TargetFile>, RepositoryError> {
-        let (Some(file), Ok(role)) = (file, RoleName::delegated(role)) else { return Ok(BTreeMap::new()) };
+    ) -> Result<Option<Verified<Targets>>, RepositoryError> {
+        let (Some(file), Ok(role)) = (file, RoleName::delegated(role)) else { return Ok(None) };
         let delegator = RoleName::delegated(BINS)?;
-        let Ok(authority) = state.bin_authority(&delegator, &role) else { return Ok(BTreeMap::new()) };
-        let metadata: Verified<Targets> = read(self.store(), &[authority], file).await?;
-        Ok(metadata.targets.clone())
+        let Ok(authority) = state.bin_authority(&delegator, &role) else { return Ok(None) };
+        Ok(Some(read(self.store(), &[authority], file).await?))
     }
 }
 
-fn compare(
-    before: &BTreeMap<String, TargetFile>,
-    after: &BTreeMap<String, TargetFile>,
-) -> Vec<(String, Change)> {
+/// 0 for what is absent.
+fn version(file: Option<&MetaFile>) -> Version {
+    file.map_or(0, |file| file.version)
+}
+
+fn compare(before: Option<&Verified<Targets>>, after: Option<&Verified<Targets>>) -> Vec<(String, Change)> {
+    let none = BTreeMap::new();
+    let before = before.map_or(&none, |bin| &bin.targets);
+    let after = after.map_or(&none, |bin| &bin.targets);
     let gone =
         before.keys().filter(|path| !after.contains_key(*path)).map(|path| (path.clone(), Change::Removed));
     let other = after.iter().filter_map(|(path, file)| match before.get(path) {

@@ -7,6 +7,7 @@
 //! | `layout` | where each file lies in the store |
 //! | `keyring` | the signing keys at hand, and which roles they can sign |
 //! | `state` | the signed state, read back and verified |
+//! | `bins` | all bins read back, on every core, few in memory at once |
 //! | `commit` | new files, then the one commit point |
 //! | `distribution`, `edit` | what is published, one file at a time |
 //! | `plan`, `publish`, `group` | many publications, one snapshot |
@@ -21,6 +22,7 @@
 //! next change finishes the unsigned pages that plain pip reads.
 
 mod anchor;
+mod bins;
 mod bump;
 mod check;
 mod commit;

@@ -3,13 +3,12 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::init::bin_names;
 use super::state::{BINS, CLAIMED, RECENTLY_CLAIMED, State, authority};
 use super::{Progress, Repository, RepositoryError};
 use crate::tuf::held::Held;
-use crate::tuf::metadata::{Role, TopLevel};
+use crate::tuf::metadata::{Role, Targets, TopLevel};
 use crate::tuf::path::RoleName;
-use crate::tuf::signed::Authority;
+use crate::tuf::signed::{Authority, Verified};
 
 /// One role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -76,22 +75,23 @@ impl Repository {
         now: DateTime<Utc>,
         progress: &dyn Progress,
     ) -> Result<(), RepositoryError> {
-        let (names, delegator) = (bin_names(&state.bins)?, RoleName::delegated(BINS)?);
-        let total = u64::try_from(names.len()).unwrap_or(u64::MAX);
-        for (done, name) in (1..).zip(&names) {
-            let bin = state.bin(self.store(), name).await?;
-            let first = status.first_bin.as_ref().map(|first| first.expires);
-            if first.is_none_or(|first| bin.common.expires < first) {
-                status.first_bin =
-                    Some(about(&bin.clone().into(), &state.bin_authority(&delegator, name)?, now));
-            }
-            status.targets += u64::try_from(bin.targets.len()).unwrap_or(u64::MAX);
+        let (delegator, delegations) = (RoleName::delegated(BINS)?, state.bins.clone());
+        let look = move |name: &RoleName, bin: &Verified<Targets>| {
             let pages = bin.targets.keys().filter(|path| path.starts_with("simple/")).count();
-            status.projects += u64::try_from(pages).unwrap_or(u64::MAX);
-            status.bins = done;
-            progress.at("reading bins", done, total);
-        }
-        Ok(())
+            let about = about(&bin.clone().into(), &authority(&delegator, &delegations, name)?, now);
+            Ok((about, bin.targets.len(), pages))
+        };
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        self.for_each_bin(state, "reading bins", progress, look, |(bin, targets, pages)| {
+            if status.first_bin.as_ref().is_none_or(|first| bin.expires < first.expires) {
+                status.first_bin = Some(bin);
+            }
+            status.bins += 1;
+            status.targets += count(targets);
+            status.projects += count(pages);
+            Ok(())
+        })
+        .await
     }
 }
 
