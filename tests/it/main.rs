@@ -16,4 +16,5 @@ mod readme;
 mod scene;
 mod shell;
 mod simulator;
+mod stream;
 mod upkeep;
