@@ -4,7 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up has nothing to report")]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::Path;
 use std::str::FromStr;
@@ -185,7 +185,7 @@ async fn bin(target: &TargetPath, now: DateTime<Utc>, signer: &dyn Signer) -> Ar
         hashes: Hashes::sha256(sha256(path.as_bytes())),
         extra: Extra::new(),
     };
-    let targets: BTreeMap<_, _> = paths.map(|path| (path.clone(), file(&path))).collect();
+    let targets = paths.map(|path| (path.clone(), file(&path))).collect();
     let draft = Draft::new(Targets {
         common: Common::new(1, now + chrono::Days::new(30)),
         targets,

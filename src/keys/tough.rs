@@ -42,7 +42,7 @@ impl ToughSigner {
         let inner = source.as_sign().await.map_err(|e| failed(e.to_string()))?;
         let text = serde_json::to_string(&inner.tuf_key()).map_err(|e| failed(e.to_string()))?;
         let tree = json::parse(text.as_bytes()).map_err(|e| failed(e.to_string()))?;
-        let key = Key::from_json(tree).map_err(|e| failed(e.to_string()))?;
+        let key = Key::from_json(&tree).map_err(|e| failed(e.to_string()))?;
         if key.public().is_none() {
             return Err(failed(format!("unsupported key for scheme {}", key.scheme_name())));
         }

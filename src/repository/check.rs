@@ -137,7 +137,7 @@ impl Repository {
         let mut complete = true;
         let mut stack = edges(&[(RoleName::targets(), trusted.targets().clone())], checked);
         let mut roles = Vec::new();
-        let total = u64::try_from(trusted.snapshot().meta.len()).unwrap_or(u64::MAX);
+        let total = u64::try_from(trusted.snapshot().len()).unwrap_or(u64::MAX);
         while let Some(edge) = stack.pop() {
             names.insert(edge.role().file_stem());
             if trusted.delegated(&edge).is_some() {

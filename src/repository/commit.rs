@@ -13,7 +13,7 @@ use super::{Repository, RepositoryError, days_after, layout};
 use crate::crypto::sha256;
 use crate::store::{Content, StoreError, StorePath};
 use crate::tuf::held::Held;
-use crate::tuf::metadata::{Extra, Hashes, MetaFile, Role, Root, Snapshot, Targets, TopLevel, Version};
+use crate::tuf::metadata::{About, Hashes, MetaFile, Role, Root, Snapshot, Targets, TopLevel, Version};
 use crate::tuf::signed::{Authority, Draft};
 use crate::tuf::trusted::Limits;
 
@@ -140,11 +140,11 @@ impl Repository {
             return Ok(staged);
         }
         let mut draft = self.next_snapshot(state, now);
-        draft.content.meta.extend(written.into_iter().map(|(name, entry)| (format!("{name}.json"), entry)));
+        draft.content.set_all(written);
         let mut pending = Vec::with_capacity(roles.len());
         for role in roles {
             let role = Pending::sign(keys, role).await?;
-            draft.content.meta.insert(format!("{}.json", role.name), role.entry());
+            draft.content.set(&role.name, role.entry());
             pending.push(role);
         }
         let mut work = Stage { keys, authorities, snapshot: draft, roles: pending, files, pages };
@@ -240,7 +240,7 @@ impl Stage<'_> {
     async fn next_versions(&mut self) -> Result<(), RepositoryError> {
         for role in self.roles.iter_mut().filter(|role| !role.written) {
             role.next_version(self.keys).await?;
-            self.snapshot.content.meta.insert(format!("{}.json", role.name), role.entry());
+            self.snapshot.content.set(&role.name, role.entry());
         }
         let common = &mut self.snapshot.content.common;
         common.version = common.version.saturating_add(1);
@@ -314,10 +314,6 @@ pub(super) fn refuse_too_large(role: &str, bytes: &[u8]) -> Result<(), Repositor
 
 /// What snapshot or timestamp say of a file: version, length, hash.
 pub(super) fn announce(version: Version, bytes: &[u8]) -> MetaFile {
-    MetaFile {
-        version,
-        length: u64::try_from(bytes.len()).ok(),
-        hashes: Some(Hashes::sha256(sha256(bytes))),
-        extra: Extra::new(),
-    }
+    let hashes = Some(Hashes::sha256(sha256(bytes)));
+    MetaFile::new(version, About { length: u64::try_from(bytes.len()).ok(), hashes, ..About::default() })
 }

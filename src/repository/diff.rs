@@ -1,6 +1,6 @@
 //! What changed between two snapshots, target by target.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::bins::in_order;
 use super::state::{BINS, State, read};
 use super::{MAX_METADATA, Repository, RepositoryError, layout};
-use crate::tuf::metadata::{MetaFile, Snapshot, Targets, TopLevel, Version};
+use crate::tuf::metadata::{MetaFile, Snapshot, Table, Targets, TopLevel, Version};
 use crate::tuf::path::RoleName;
 use crate::tuf::signed::{Signed, Verified};
 
@@ -96,14 +96,14 @@ fn version(file: Option<&MetaFile>) -> Version {
 }
 
 fn compare(before: Option<&Verified<Targets>>, after: Option<&Verified<Targets>>) -> Vec<(String, Change)> {
-    let none = BTreeMap::new();
+    let none = Table::new();
     let before = before.map_or(&none, |bin| &bin.targets);
     let after = after.map_or(&none, |bin| &bin.targets);
     let gone =
-        before.keys().filter(|path| !after.contains_key(*path)).map(|path| (path.clone(), Change::Removed));
+        before.keys().filter(|path| !after.contains_key(path)).map(|path| (path.to_owned(), Change::Removed));
     let other = after.iter().filter_map(|(path, file)| match before.get(path) {
-        None => Some((path.clone(), Change::Added)),
-        Some(old) if old != file => Some((path.clone(), Change::Changed)),
+        None => Some((path.to_owned(), Change::Added)),
+        Some(old) if old != file => Some((path.to_owned(), Change::Changed)),
         Some(_) => None,
     });
     gone.chain(other).collect()

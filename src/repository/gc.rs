@@ -114,7 +114,7 @@ impl Repository {
         };
         // An older snapshot may be signed with keys that were rotated away: clients cannot use it, so it marks nothing.
         let Ok(snapshot) = snapshot else { return Ok(()) };
-        let total = u64::try_from(snapshot.meta.len()).unwrap_or(u64::MAX);
+        let total = u64::try_from(snapshot.len()).unwrap_or(u64::MAX);
         for (done, (role, file)) in (1..).zip(snapshot.roles()) {
             let at = layout::versioned(role, file.version)?;
             if marked.files.insert(at.clone()) {

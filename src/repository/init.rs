@@ -6,7 +6,6 @@
 //!                  └ bins ─ bins-0 … (online; succinct_roles or path_hash_prefixes)
 //! ```
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -23,7 +22,7 @@ use crate::tuf::delegations::hex_digits;
 use crate::tuf::key::{Key, KeyId, RoleKeys};
 use crate::tuf::metadata::{
     Common, DelegatedRole, DelegatedRoles, Delegations, Extra, MetaFile, PathSet, Role, Root, Snapshot,
-    SuccinctRoles, Targets, Timestamp, TopLevel,
+    SuccinctRoles, Table, Targets, Timestamp, TopLevel,
 };
 use crate::tuf::path::RoleName;
 use crate::tuf::signed::Draft;
@@ -92,7 +91,7 @@ impl Repository {
         let mut meta = repository.write_delegated(plan, &targets.content, keys, now, progress).await?;
         let targets_bytes = keys.sign(&targets, &[root.content.authority(TopLevel::Targets)]).await?;
         repository.write(&targets, "targets", &targets_bytes).await?;
-        meta.insert("targets.json".to_owned(), announce(1, &targets_bytes));
+        meta.insert("targets.json", announce(1, &targets_bytes));
         let snapshot =
             Draft::new(Snapshot { common: Common::new(1, days_after(now, plan.expiry.snapshot)), meta });
         let snapshot_bytes = keys.sign(&snapshot, &[root.content.authority(TopLevel::Snapshot)]).await?;
@@ -137,9 +136,9 @@ impl Repository {
         keys: &Keyring,
         now: DateTime<Utc>,
         progress: &dyn Progress,
-    ) -> Result<BTreeMap<String, MetaFile>, RepositoryError> {
+    ) -> Result<Table<MetaFile>, RepositoryError> {
         let top = RoleName::targets();
-        let mut meta = BTreeMap::new();
+        let mut meta = Table::new();
         let bins = plan.bins_content(now)?;
         for (name, content) in [
             (BINS, bins.clone()),
@@ -193,7 +192,7 @@ pub(super) fn bin_names(bins: &Targets) -> Result<Vec<RoleName>, RepositoryError
 }
 
 fn empty_targets(now: DateTime<Utc>, days: u32) -> Targets {
-    Targets { common: Common::new(1, days_after(now, days)), targets: BTreeMap::new(), delegations: None }
+    Targets { common: Common::new(1, days_after(now, days)), targets: Table::new(), delegations: None }
 }
 
 impl RolePlan {
@@ -275,7 +274,8 @@ impl Plan {
             role(BINS, &self.bins, everything)?,
         ];
         let keys = self.bins.by_id().chain(self.online.by_id()).collect();
-        let delegations = Delegations { keys, roles: DelegatedRoles::Listed(roles), extra: Extra::new() };
+        let delegations =
+            Delegations { keys, roles: DelegatedRoles::Listed(roles.into()), extra: Extra::new() };
         let mut targets = empty_targets(now, self.expiry.targets);
         targets.delegations = Some(delegations);
         Ok(targets)
@@ -287,7 +287,7 @@ impl Plan {
         let succinct = SuccinctRoles { keyids, threshold, bit_length, name_prefix: BINS.to_owned(), extra };
         let roles = match self.bin_style {
             BinStyle::Succinct => DelegatedRoles::Succinct(succinct),
-            BinStyle::Prefixes => DelegatedRoles::Listed(prefixed(&succinct)?),
+            BinStyle::Prefixes => DelegatedRoles::Listed(prefixed(&succinct)?.into()),
         };
         let delegations = Delegations { keys: self.online.by_id().collect(), roles, extra: Extra::new() };
         let mut bins = empty_targets(now, self.expiry.targets);

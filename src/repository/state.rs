@@ -160,7 +160,7 @@ pub(super) fn entry<'a>(snapshot: &'a Snapshot, role: &str) -> Result<&'a MetaFi
 /// of the same version.
 fn hashed_entry<'a>(snapshot: &'a Snapshot, role: &str) -> Result<&'a MetaFile, RepositoryError> {
     let entry = entry(snapshot, role)?;
-    let hashed = entry.hashes.as_ref().is_some_and(|hashes| hashes.sha256.is_some());
+    let hashed = entry.hashes().is_some_and(|hashes| hashes.sha256.is_some());
     if hashed { Ok(entry) } else { Err(RepositoryError::Missing(format!("the hash of {role} in snapshot"))) }
 }
 
@@ -194,7 +194,7 @@ async fn read_by<T: Role>(
     let at = layout::versioned(&role, entry.version)?;
     let object = store.get(&at, MAX_METADATA).await?;
     let bytes = object.ok_or_else(|| RepositoryError::Missing(at.to_string()))?.bytes;
-    if let Some(hashes) = &entry.hashes {
+    if let Some(hashes) = entry.hashes() {
         let wrong = |mismatch| TrustError::WrongHash { role: role.clone(), mismatch };
         hashes.check_bytes(&bytes).map_err(wrong)?;
     }

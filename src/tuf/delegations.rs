@@ -1,11 +1,14 @@
 //! Delegations: `paths`, `path_hash_prefixes` (specification section 4.5) and `succinct_roles` (TAP 15).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::fields::{Extra, Fields, ParseError, object};
+use super::canonical::Raw;
+use super::fields::{Extra, Fields, ParseError};
 use super::json::Json;
-use super::key::{Key, KeyId, RoleKeys, keys_from_json, keys_to_json, role_fields};
-use super::path::{NameError, RoleName, TargetPath, matches_pattern};
+use super::key::{Key, KeyId, RoleKeys, read_keys, write_keys};
+use super::listed::ListedRoles;
+use super::path::{NameError, RoleName, TargetPath};
+use super::render::Object;
 
 /// Which role a target is delegated to, and whether the search ends there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub struct Delegations {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DelegatedRoles {
     /// In order of priority.
-    Listed(Vec<DelegatedRole>),
+    Listed(ListedRoles),
     /// Hashed bins, TAP 15.
     Succinct(SuccinctRoles),
 }
@@ -81,13 +84,10 @@ impl Delegations {
     /// The roles that `path` is delegated to, in order of priority.
     pub fn matching(&self, path: &TargetPath) -> Result<Vec<Matched>, NameError> {
         match &self.roles {
-            DelegatedRoles::Listed(roles) => {
-                let digest = hex::encode(path.digest());
-                let matched = roles.iter().filter(|role| role.paths.contains(path, &digest));
-                Ok(matched
-                    .map(|role| Matched { role: role.name.clone(), terminating: role.terminating })
-                    .collect())
-            }
+            DelegatedRoles::Listed(roles) => Ok(roles
+                .matching(path)
+                .map(|role| Matched { role: role.name.clone(), terminating: role.terminating })
+                .collect()),
             DelegatedRoles::Succinct(bins) => {
                 Ok(vec![Matched { role: bins.role_for(path)?, terminating: false }])
             }
@@ -97,10 +97,9 @@ impl Delegations {
     /// Key ids and threshold of a role, if it is delegated to.
     pub fn role(&self, name: &RoleName) -> Option<(&[KeyId], u64)> {
         match &self.roles {
-            DelegatedRoles::Listed(roles) => roles
-                .iter()
-                .find(|role| role.name == *name)
-                .map(|role| (role.keyids.as_slice(), role.threshold)),
+            DelegatedRoles::Listed(roles) => {
+                roles.named(name).map(|role| (role.keyids.as_slice(), role.threshold))
+            }
             DelegatedRoles::Succinct(bins) => {
                 bins.is_bin(name).then_some((bins.keyids.as_slice(), bins.threshold))
             }
@@ -115,90 +114,66 @@ impl Delegations {
         }
     }
 
-    pub(super) fn from_json(json: Json<'_>) -> Result<Self, ParseError> {
-        let mut fields = Fields::new("delegations", json)?;
-        let keys = keys_from_json(&mut fields)?;
+    pub(super) fn read(value: Raw<'_>) -> Result<Self, ParseError> {
+        let mut fields = Fields::new("delegations", value)?;
+        let keys = read_keys(&mut fields)?;
         let roles = match (fields.optional("roles"), fields.optional("succinct_roles")) {
-            (Some(Json::Array(roles)), None) => listed(roles)?,
-            (None, Some(bins)) => DelegatedRoles::Succinct(SuccinctRoles::from_json(bins)?),
-            (Some(other), None) => return Err(fields.wrong("roles", &other, "an array")),
+            (Some(roles), None) => {
+                let items = roles.items().ok_or_else(|| fields.wrong("roles", roles, "an array"))?;
+                DelegatedRoles::Listed(ListedRoles::read(items)?)
+            }
+            (None, Some(bins)) => DelegatedRoles::Succinct(SuccinctRoles::read(bins)?),
             (Some(other), Some(_)) => {
-                return Err(fields.wrong("roles", &other, "no roles beside succinct_roles"));
+                let expected = "no roles beside succinct_roles";
+                return Err(fields.wrong("roles", other, expected));
             }
             (None, None) => return Err(ParseError::Missing { within: "delegations", field: "roles" }),
         };
         Ok(Self { keys, roles, extra: fields.extra() })
     }
 
-    pub(super) fn to_json(&self) -> Json<'static> {
-        let roles = match &self.roles {
-            DelegatedRoles::Listed(roles) => {
-                ("roles", Json::Array(roles.iter().map(DelegatedRole::to_json).collect()))
-            }
-            DelegatedRoles::Succinct(bins) => ("succinct_roles", bins.to_json()),
-        };
-        object(vec![("keys", keys_to_json(&self.keys)), roles], &self.extra)
-    }
-}
-
-fn listed(roles: Vec<Json<'_>>) -> Result<DelegatedRoles, ParseError> {
-    let roles = roles.into_iter().map(DelegatedRole::from_json).collect::<Result<Vec<_>, _>>()?;
-    let mut names = BTreeSet::new();
-    for role in &roles {
-        if !names.insert(&role.name) {
-            return Err(ParseError::Wrong {
-                within: "delegations",
-                field: "roles".into(),
-                found: format!("a list with {:?} twice", role.name.as_str()),
-                expected: "each role once",
-            });
+    pub(super) fn write(&self, out: &mut String) {
+        let mut object = Object::open(out, &self.extra);
+        write_keys(&self.keys, object.key("keys"));
+        match &self.roles {
+            DelegatedRoles::Listed(roles) => roles.write(object.key("roles")),
+            DelegatedRoles::Succinct(bins) => bins.write(object.key("succinct_roles")),
         }
+        object.close();
     }
-    Ok(DelegatedRoles::Listed(roles))
 }
 
 impl DelegatedRole {
-    fn from_json(json: Json<'_>) -> Result<Self, ParseError> {
-        let mut fields = Fields::new("a delegated role", json)?;
+    pub(super) fn read(value: Raw<'_>) -> Result<Self, ParseError> {
+        let mut fields = Fields::new("a delegated role", value)?;
         let name = RoleName::delegated(fields.string("name")?)?;
         let (keyids, threshold) = RoleKeys::from_fields(&mut fields)?;
         let terminating = fields.boolean("terminating")?;
         let paths = match (fields.optional("paths"), fields.optional("path_hash_prefixes")) {
-            (Some(paths), None) => PathSet::Patterns(strings("paths", paths)?),
-            (None, Some(prefixes)) => PathSet::HashPrefixes(strings("path_hash_prefixes", prefixes)?),
+            (Some(paths), None) => PathSet::Patterns(fields.strings_of("paths", paths)?),
+            (None, Some(prefixes)) => {
+                PathSet::HashPrefixes(fields.strings_of("path_hash_prefixes", prefixes)?)
+            }
             (None, None) => return Err(ParseError::Missing { within: "a delegated role", field: "paths" }),
             (Some(both), Some(_)) => {
-                return Err(fields.wrong("paths", &both, "no paths beside path_hash_prefixes"));
+                return Err(fields.wrong("paths", both, "no paths beside path_hash_prefixes"));
             }
         };
         Ok(Self { name, keyids, threshold, terminating, paths, extra: fields.extra() })
     }
 
-    fn to_json(&self) -> Json<'static> {
-        let mut known = role_fields(&self.keyids, self.threshold);
-        known.push(("name", Json::str(self.name.as_str().to_owned())));
-        known.push(("terminating", Json::Bool(self.terminating)));
+    pub(super) fn write(&self, out: &mut String) {
+        let mut object = Object::open(out, &self.extra);
+        object.strings("keyids", self.keyids.iter().map(KeyId::as_str));
+        object.string("name", self.name.as_str());
         let (field, list) = match &self.paths {
             PathSet::Patterns(list) => ("paths", list),
             PathSet::HashPrefixes(list) => ("path_hash_prefixes", list),
         };
-        known.push((field, Json::Array(list.iter().map(|item| Json::str(item.clone())).collect())));
-        object(known, &self.extra)
-    }
-}
-
-fn strings(field: &'static str, value: Json<'_>) -> Result<Vec<String>, ParseError> {
-    Fields::new("a delegated role", Json::object([(field, value)]))?.strings(field)
-}
-
-impl PathSet {
-    fn contains(&self, path: &TargetPath, digest: &str) -> bool {
-        match self {
-            Self::Patterns(patterns) => {
-                patterns.iter().any(|pattern| matches_pattern(pattern, path.as_str()))
-            }
-            Self::HashPrefixes(prefixes) => prefixes.iter().any(|prefix| digest.starts_with(prefix.as_str())),
-        }
+        object.strings(field, list.iter().map(String::as_str));
+        object.boolean("terminating", self.terminating);
+        object.number("threshold", self.threshold);
+        object.close();
     }
 }
 
@@ -226,24 +201,26 @@ impl SuccinctRoles {
         index.is_some_and(|index| index < self.count() && self.role_at(index).as_ref() == Ok(name))
     }
 
-    fn from_json(json: Json<'_>) -> Result<Self, ParseError> {
-        let mut fields = Fields::new("succinct_roles", json)?;
+    fn read(value: Raw<'_>) -> Result<Self, ParseError> {
+        let mut fields = Fields::new("succinct_roles", value)?;
         let (keyids, threshold) = RoleKeys::from_fields(&mut fields)?;
         let found = fields.unsigned("bit_length")?;
         let bit_length = u32::try_from(found).ok().filter(|bits| (1..=32).contains(bits));
         let bit_length =
-            bit_length.ok_or_else(|| fields.wrong("bit_length", &Json::int(found), "1 to 32"))?;
+            bit_length.ok_or_else(|| fields.differs("bit_length", Json::int(found).kind(), "1 to 32"))?;
         let name_prefix = fields.string("name_prefix")?.into_owned();
         let bins = Self { keyids, threshold, bit_length, name_prefix, extra: fields.extra() };
         bins.role_at(0)?;
         Ok(bins)
     }
 
-    fn to_json(&self) -> Json<'static> {
-        let mut known = role_fields(&self.keyids, self.threshold);
-        known.push(("bit_length", Json::int(self.bit_length.into())));
-        known.push(("name_prefix", Json::str(self.name_prefix.clone())));
-        object(known, &self.extra)
+    fn write(&self, out: &mut String) {
+        let mut object = Object::open(out, &self.extra);
+        object.number("bit_length", self.bit_length.into());
+        object.strings("keyids", self.keyids.iter().map(KeyId::as_str));
+        object.string("name_prefix", &self.name_prefix);
+        object.number("threshold", self.threshold);
+        object.close();
     }
 }
 
@@ -254,11 +231,11 @@ pub fn hex_digits(bits: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::json::parse;
+    use super::super::canonical::Canonical;
     use super::*;
 
     fn read(text: &str) -> Result<Delegations, ParseError> {
-        Delegations::from_json(parse(text.as_bytes()).unwrap())
+        Delegations::read(Canonical::read(text.as_bytes()).unwrap().value())
     }
 
     fn bins(bits: u32) -> SuccinctRoles {

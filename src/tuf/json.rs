@@ -1,7 +1,7 @@
 //! Canonical JSON (OLPC form) and the reader for everything signed.
 //!
-//! Metadata is parsed once, into a tree that borrows from the bytes received; the signed bytes are that tree in
-//! canonical form and the roles are read from that same tree, so what is checked and what is used cannot differ.
+//! Text becomes a tree that borrows from it, and a tree has one canonical form, which is what signatures cover. Most
+//! metadata needs no tree: [`super::canonical`] finds it in canonical form already.
 //!
 //! The canonical form: keys sorted by code point, no white space, strings with only `"` and `\` escaped and no
 //! Unicode normalisation, integers as they stand. Refused: floats, duplicate keys, lone surrogates, deep nesting.
@@ -159,9 +159,14 @@ impl<'a> Json<'a> {
 
     /// The bytes that are signed.
     pub fn canonical(&self) -> Vec<u8> {
+        self.canonical_text().into_bytes()
+    }
+
+    /// The same as text, which is no JSON if a string has a control character.
+    pub(super) fn canonical_text(&self) -> String {
         let mut out = String::new();
         self.write_canonical(&mut out);
-        out.into_bytes()
+        out
     }
 
     /// The canonical form, written to the end of `out`.

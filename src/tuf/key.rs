@@ -4,10 +4,13 @@
 //! an unknown type or with unreadable material is kept, so that the metadata around it still works; it verifies
 //! nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use super::fields::{Fields, ParseError, object, wrong};
+use super::canonical::{Canonical, Raw};
+use super::fields::{Extra, Fields, ParseError};
 use super::json::{Json, quoted};
+use super::render::Object;
 use crate::crypto::{CryptoError, PublicKey, Scheme, sha256};
 
 /// Bytes of a key id, at most. Real ones have 64.
@@ -72,17 +75,21 @@ impl Key {
     }
 
     /// Reads a key of any type. An error means that this is not a key at all.
-    pub fn from_json(json: Json<'_>) -> Result<Self, ParseError> {
-        let json = json.into_owned();
-        let mut fields = Fields::new("a key", json.clone())?;
+    pub fn from_json(json: &Json<'_>) -> Result<Self, ParseError> {
+        let canonical = Canonical::written(json.canonical_text().into());
+        Self::read(canonical.value())
+    }
+
+    pub(super) fn read(value: Raw<'_>) -> Result<Self, ParseError> {
+        let mut fields = Fields::new("a key", value)?;
         let (keytype, scheme) = (fields.string("keytype")?, fields.string("scheme")?);
         let keyval = fields.required("keyval")?;
-        if !matches!(keyval, Json::Object(_)) {
-            return Err(wrong("a key", "keyval", &keyval, "an object"));
-        }
-        let public = keyval.get("public").and_then(Json::as_str);
-        let usable = public.and_then(|public| usable(&keytype, &scheme, public));
-        Ok(Self { usable, json })
+        let Some(mut pairs) = keyval.pairs() else {
+            return Err(fields.wrong("keyval", keyval, "an object"));
+        };
+        let public = pairs.find_map(|(name, public)| (name == "public").then(|| public.as_str())?);
+        let usable = public.and_then(|public| usable(&keytype, &scheme, &public));
+        Ok(Self { usable, json: value.tree() })
     }
 
     /// The key as metadata writes it, unknown fields included.
@@ -144,16 +151,19 @@ fn ecdsa(public: &str) -> Option<PublicKey> {
 }
 
 /// Reads the `keys` object of root or delegations.
-pub(super) fn keys_from_json(
-    fields: &mut Fields<'_>,
-) -> Result<std::collections::BTreeMap<KeyId, Key>, ParseError> {
+pub(super) fn read_keys(fields: &mut Fields<'_>) -> Result<BTreeMap<KeyId, Key>, ParseError> {
     let pairs = fields.object("keys")?;
-    pairs.into_iter().map(|(id, key)| Ok((KeyId::new(id)?, Key::from_json(key)?))).collect()
+    pairs.map(|(id, key)| Ok((KeyId::new(id)?, Key::read(key)?))).collect()
 }
 
 /// Writes the `keys` object.
-pub(super) fn keys_to_json(keys: &std::collections::BTreeMap<KeyId, Key>) -> Json<'static> {
-    Json::object(keys.iter().map(|(id, key)| (id.0.clone(), key.to_json())))
+pub(super) fn write_keys(keys: &BTreeMap<KeyId, Key>, out: &mut String) {
+    let none = Extra::new();
+    let mut object = Object::open(out, &none);
+    for (id, key) in keys {
+        key.json.write_canonical(object.key(&id.0));
+    }
+    object.close();
 }
 
 /// Who may sign for a role: `keyids`, `threshold`, and what else stood there.
@@ -164,7 +174,7 @@ pub struct RoleKeys {
     /// How many different keys must sign; may exceed what `keyids` can deliver, and then nothing verifies.
     pub threshold: u64,
     /// Unknown fields.
-    pub extra: super::fields::Extra,
+    pub extra: Extra,
 }
 
 impl RoleKeys {
@@ -173,20 +183,18 @@ impl RoleKeys {
         Ok((keyids, fields.positive("threshold")?))
     }
 
-    pub(super) fn from_json(json: Json<'_>) -> Result<Self, ParseError> {
-        let mut fields = Fields::new("a role", json)?;
+    pub(super) fn read(value: Raw<'_>) -> Result<Self, ParseError> {
+        let mut fields = Fields::new("a role", value)?;
         let (keyids, threshold) = Self::from_fields(&mut fields)?;
         Ok(Self { keyids, threshold, extra: fields.extra() })
     }
 
-    pub(super) fn to_json(&self) -> Json<'static> {
-        object(role_fields(&self.keyids, self.threshold), &self.extra)
+    pub(super) fn write(&self, out: &mut String) {
+        let mut object = Object::open(out, &self.extra);
+        object.strings("keyids", self.keyids.iter().map(KeyId::as_str));
+        object.number("threshold", self.threshold);
+        object.close();
     }
-}
-
-pub(super) fn role_fields(keyids: &[KeyId], threshold: u64) -> Vec<(&'static str, Json<'static>)> {
-    let keyids = keyids.iter().map(|id| Json::str(id.0.clone())).collect();
-    vec![("keyids", Json::Array(keyids)), ("threshold", Json::int(threshold))]
 }
 
 #[cfg(test)]
@@ -196,7 +204,7 @@ mod tests {
     use crate::crypto::{NewKey, SigningKey};
 
     fn read(text: &str) -> Result<Key, ParseError> {
-        Key::from_json(parse(text.as_bytes()).unwrap())
+        Key::from_json(&parse(text.as_bytes()).unwrap())
     }
 
     #[test]

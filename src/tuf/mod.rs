@@ -3,10 +3,13 @@
 //! | file | room |
 //! |---|---|
 //! | `json` | canonical JSON and RFC 3339 times |
+//! | `canonical` | received text that is in canonical form already, walked without a tree |
 //! | `key` | public keys, key ids |
-//! | `metadata` | the four roles and delegations, as values |
-//! | `signed` | `Signed<T>` → `Verified<T>`, `Draft<T>` for authors, the one threshold count |
+//! | `metadata` | the roles as values; root |
+//! | `snapshot`, `targets`, `delegations`, `listed`, `hashes` | the other roles and their parts |
+//! | `table` | 65,536 named values, compactly |
 //! | `render` | content straight to canonical bytes |
+//! | `signed` | `Signed<T>` → `Verified<T>`, `Draft<T>` for authors, the one threshold count |
 //! | `held` | `Held<T>`: what an author works on |
 //! | `trusted` | the client workflow, one type per phase |
 //! | `lookup` | which delegated role answers for a target |
@@ -25,6 +28,12 @@ pub mod render;
 pub mod signed;
 pub mod trusted;
 
+mod canonical;
 mod fields;
+mod hashes;
+mod listed;
+mod snapshot;
+mod table;
+mod targets;
 
 pub use fields::ParseError;

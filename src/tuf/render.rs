@@ -17,6 +17,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use chrono::{DateTime, Utc};
 use thiserror::Error;
 
 use super::fields::Extra;
@@ -70,7 +71,7 @@ pub fn bin<'a>(common: &Common, targets: impl IntoIterator<Item = Line<'a>>) -> 
     let mut out = String::with_capacity(FRAME + targets.size_hint().0.saturating_mul(2 * LINE));
     let mut object = Object::open(&mut out, &common.extra);
     object.string("_type", "targets");
-    object.string("expires", &format_time(common.expires));
+    object.time("expires", common.expires);
     object.string("spec_version", SPEC_VERSION);
     lines(object.key("targets"), targets)?;
     object.number("version", common.version);
@@ -145,6 +146,30 @@ impl<'a> Object<'a> {
 
     pub(super) fn string(&mut self, key: &str, value: &str) {
         escape_canonical(value, self.key(key));
+    }
+
+    pub(super) fn strings<'s>(&mut self, key: &str, values: impl Iterator<Item = &'s str>) {
+        let out = self.key(key);
+        out.push('[');
+        for (at, value) in values.enumerate() {
+            if at > 0 {
+                out.push(',');
+            }
+            escape_canonical(value, out);
+        }
+        out.push(']');
+    }
+
+    pub(super) fn time(&mut self, key: &str, value: DateTime<Utc>) {
+        self.string(key, &format_time(value));
+    }
+
+    pub(super) fn hex(&mut self, key: &str, value: &[u8]) {
+        self.string(key, &hex::encode(value));
+    }
+
+    pub(super) fn boolean(&mut self, key: &str, value: bool) {
+        self.key(key).push_str(if value { "true" } else { "false" });
     }
 
     pub(super) fn number(&mut self, key: &str, value: u64) {

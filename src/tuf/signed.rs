@@ -2,7 +2,8 @@
 //!
 //! - A [`Signed`] is bytes that claim to be a role. It has no accessor: [`Signed::verify`] is the only way in.
 //! - An [`Authority`] is what a delegator says of a role: its keys and threshold.
-//! - A [`Verified`] is content read from the very tree whose canonical form the signatures cover.
+//! - A [`Verified`] is content read from the very text that the signatures cover: most often the bytes received,
+//!   where they are in canonical form already.
 //! - A [`Draft`] is what authors edit. It is no `Verified`, so clients cannot use one.
 //!
 //! [`signers`] is the one place that counts signatures, for every role: one public key counts once, however many
@@ -17,9 +18,10 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::canonical::{Canonical, Raw};
 use super::delegations::Delegations;
 use super::fields::{Fields, ParseError};
-use super::json::{Json, canonical_to_text, escape_text, parse};
+use super::json::{canonical_to_text, escape_text};
 use super::key::{Key, KeyId};
 use super::metadata::{Role, Root, TopLevel};
 use super::path::RoleName;
@@ -184,10 +186,12 @@ impl<T: Role> Signed<T> {
 
     /// Checks the signatures against what the delegator says, and reads the content they cover.
     pub fn verify(self, authority: &Authority<'_>) -> Result<Verified<T>, VerifyError> {
-        let mut envelope = Envelope::read(authority.role, &self.bytes)?;
+        let text = canonical(authority.role, &self.bytes)?;
+        let envelope = Envelope::read(authority.role, text.value())?;
         let signers = envelope.check(authority)?;
         let content = envelope.content(authority.role)?;
-        Ok(Verified(Arc::new(Inner { content, signers, bytes: self.bytes.clone() })))
+        drop(text);
+        Ok(Verified(Arc::new(Inner { content, signers, bytes: self.bytes })))
     }
 }
 
@@ -203,31 +207,40 @@ impl Signed<Root> {
     }
 
     fn verify_with(self, old: Option<&Root>) -> Result<Verified<Root>, VerifyError> {
-        let mut envelope = Envelope::read(TopLevel::Root.name(), &self.bytes)?;
+        let text = canonical(TopLevel::Root.name(), &self.bytes)?;
+        let envelope = Envelope::read(TopLevel::Root.name(), text.value())?;
         if let Some(old) = old {
             envelope.check(&old.authority(TopLevel::Root))?;
         }
         let content: Root = envelope.content(TopLevel::Root.name())?;
         let signers = envelope.check(&content.authority(TopLevel::Root))?;
-        Ok(Verified(Arc::new(Inner { content, signers, bytes: self.bytes.clone() })))
+        drop(text);
+        Ok(Verified(Arc::new(Inner { content, signers, bytes: self.bytes })))
     }
+}
+
+/// What the bytes say, in canonical form.
+fn canonical<'a>(role: &str, bytes: &'a [u8]) -> Result<Canonical<'a>, VerifyError> {
+    Canonical::read(bytes).map_err(|error| malformed(role, error.into()))
+}
+
+fn malformed(role: &str, error: ParseError) -> VerifyError {
+    VerifyError::Malformed { role: role.to_owned(), error }
 }
 
 /// The two parts of a metadata file (section 4.2.1).
 struct Envelope<'a> {
     signatures: BTreeMap<KeyId, Option<Vec<u8>>>,
-    /// What the signatures cover: the canonical form of `signed`.
-    canonical: Vec<u8>,
-    signed: Json<'a>,
+    /// Its text is what the signatures cover.
+    signed: Raw<'a>,
 }
 
 impl<'a> Envelope<'a> {
-    fn read(role: &str, bytes: &'a [u8]) -> Result<Self, VerifyError> {
-        let malformed = |error| VerifyError::Malformed { role: role.to_owned(), error };
-        let tree = parse(bytes).map_err(|error| malformed(error.into()))?;
-        let mut fields = Fields::new("metadata", tree).map_err(malformed)?;
+    fn read(role: &str, metadata: Raw<'a>) -> Result<Self, VerifyError> {
+        let malformed = |error| malformed(role, error);
+        let mut fields = Fields::new("metadata", metadata).map_err(malformed)?;
         let signed = fields.required("signed").map_err(malformed)?;
-        let list = fields.array("signatures").map_err(malformed)?;
+        let list: Vec<_> = fields.array("signatures").map_err(malformed)?.collect();
         if list.len() > MAX_SIGNATURES {
             return Err(VerifyError::TooManySignatures { role: role.to_owned(), found: list.len() });
         }
@@ -238,11 +251,11 @@ impl<'a> Envelope<'a> {
                 return Err(VerifyError::RepeatedSignature { role: role.to_owned(), keyid });
             }
         }
-        Ok(Self { signatures, canonical: signed.canonical(), signed })
+        Ok(Self { signatures, signed })
     }
 
     fn check(&self, authority: &Authority<'_>) -> Result<Vec<KeyId>, VerifyError> {
-        let signers = signers(authority, &self.signatures, &self.canonical);
+        let signers = signers(authority, &self.signatures, self.signed.text().as_bytes());
         if u64::try_from(signers.len()).unwrap_or(u64::MAX) >= authority.threshold {
             return Ok(signers);
         }
@@ -254,19 +267,17 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    /// Reads the content, once: the tree is used up.
-    fn content<T: Role>(&mut self, role: &str) -> Result<T, VerifyError> {
-        T::from_json(std::mem::replace(&mut self.signed, Json::Null))
-            .map_err(|error| VerifyError::Malformed { role: role.to_owned(), error })
+    fn content<T: Role>(&self, role: &str) -> Result<T, VerifyError> {
+        T::read(self.signed).map_err(|error| malformed(role, error))
     }
 }
 
 /// A key id and its signature; one that is not hexadecimal is `None`: present, but not valid.
-fn signature(item: Json<'_>) -> Result<(KeyId, Option<Vec<u8>>), ParseError> {
+fn signature(item: Raw<'_>) -> Result<(KeyId, Option<Vec<u8>>), ParseError> {
     let mut fields = Fields::new("a signature", item)?;
     let keyid = KeyId::new(fields.string("keyid")?)?;
     let signature = fields.required("sig")?;
-    Ok((keyid, signature.as_str().and_then(|text| hex::decode(text).ok())))
+    Ok((keyid, signature.as_str().and_then(|text| hex::decode(&*text).ok())))
 }
 
 /// The keys of `authority` that signed `message`: the one count of signatures, for every role.
@@ -315,7 +326,7 @@ impl<T: Role> Draft<T> {
     /// The bytes to sign and the text to publish.
     pub fn payload(&self) -> Payload {
         let mut canonical = String::new();
-        self.content.to_json().write_canonical(&mut canonical);
+        self.content.write(&mut canonical);
         Payload::new(canonical)
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::task::JoinSet;
 use wheelseal::repository::{Anchor, Plan, Repository, RepositoryError, Unwatched};
-use wheelseal::tuf::metadata::{Hashes, MetaFile, Role, Root, TopLevel};
+use wheelseal::tuf::metadata::{About, Hashes, MetaFile, Role, Root, Snapshot, TopLevel};
 use wheelseal::tuf::signed::{Draft, Signed, Verified, VerifyError};
 use wheelseal::tuf::trusted::TrustError;
 
@@ -259,21 +259,19 @@ async fn a_root_under_a_higher_number_than_its_own_is_refused() {
 }
 
 /// Publishes a snapshot that was edited, with the genuine online key.
-async fn publish_snapshot(
-    scene: &Scene,
-    edit: impl FnOnce(&mut std::collections::BTreeMap<String, MetaFile>),
-) {
+async fn publish_snapshot(scene: &Scene, edit: impl FnOnce(&mut Snapshot)) {
     let state = scene.open().await.state().await.unwrap();
     let (mut snapshot, mut timestamp) = (state.snapshot.draft(), state.timestamp.draft());
     snapshot.content.common.version += 1;
-    edit(&mut snapshot.content.meta);
+    edit(&mut snapshot.content);
     let bytes = signed(&snapshot, &ONLINE).await;
     timestamp.content.common.version += 1;
-    timestamp.content.snapshot = MetaFile {
+    let about = About {
         length: Some(u64::try_from(bytes.len()).unwrap()),
         hashes: Some(Hashes::sha256(wheelseal::crypto::sha256(&bytes))),
-        ..MetaFile::version(snapshot.content.common().version)
+        ..About::default()
     };
+    timestamp.content.snapshot = MetaFile::new(snapshot.content.common().version, about);
     let name = format!("{}.snapshot.json", snapshot.content.common.version);
     fs::write(metadata(scene, &name), bytes).unwrap();
     fs::write(metadata(scene, "timestamp.json"), signed(&timestamp, &ONLINE).await).unwrap();
@@ -285,8 +283,10 @@ async fn a_snapshot_must_list_the_offline_roles_with_their_hash() {
         let scene = Scene::new().await;
         publish_snapshot(&scene, |_| {}).await;
         scene.open().await.state().await.unwrap();
-        publish_snapshot(&scene, |meta| {
-            meta.get_mut(&format!("{role}.json")).unwrap().hashes = None;
+        publish_snapshot(&scene, |snapshot| {
+            let mut entry = snapshot.remove(role).unwrap();
+            entry.edit(|about| about.hashes = None);
+            snapshot.set(role, entry);
         })
         .await;
         let refused = scene.open().await.state().await.unwrap_err();

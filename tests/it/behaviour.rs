@@ -76,8 +76,8 @@ async fn snapshot_lists_length_and_hash_for_offline_roles_and_the_version_alone_
     let state = scene.open().await.state().await.unwrap();
     for (name, file) in &state.snapshot.meta {
         let bin = name.starts_with("bins-");
-        assert_eq!((file.length.is_none(), file.hashes.is_none()), (bin, bin), "{name}");
-        if let (Some(length), Some(hashes)) = (file.length, &file.hashes) {
+        assert_eq!((file.length().is_none(), file.hashes().is_none()), (bin, bin), "{name}");
+        if let (Some(length), Some(hashes)) = (file.length(), file.hashes()) {
             let bytes = scene.files()[&format!("metadata/{}.{name}", file.version)].clone();
             assert_eq!(u64::try_from(bytes.len()).unwrap(), length);
             assert_eq!(Some(wheelseal::crypto::sha256(&bytes)), hashes.sha256);
@@ -644,14 +644,14 @@ async fn check_finds_a_target_listed_by_a_role_that_may_not_speak_for_it() {
     let state = repository.state().await.unwrap();
     let all = bins(&repository, &state).await;
     let (name, listed) = all.iter().find(|(_, bin)| !bin.targets.is_empty()).unwrap();
-    let (path, file): (&String, &TargetFile) = listed.targets.first_key_value().unwrap();
+    let (path, file): (&str, &TargetFile) = listed.targets.iter().next().unwrap();
     let (wrong, other) = all.iter().find(|(other, _)| other != name).unwrap();
     let mut draft = other.draft();
-    draft.content.targets.insert(path.clone(), file.clone());
+    draft.content.targets.insert(path, file.clone());
     let bytes = signed(&draft, &ONLINE).await;
     fs::write(scene.root().join(format!("metadata/{}.{wrong}.json", other.common.version)), bytes).unwrap();
     let found = problems(&scene.check().await);
-    assert_eq!(found, [(path.clone(), format!("role {wrong} lists it, but may not speak for it"))]);
+    assert_eq!(found, [(path.to_owned(), format!("role {wrong} lists it, but may not speak for it"))]);
 }
 
 #[tokio::test]

@@ -222,11 +222,11 @@ impl View {
     pub(crate) async fn of(repository: &Repository) -> Self {
         let state = repository.state().await.unwrap();
         let meta = state.snapshot.meta.iter();
-        let versions = meta.map(|(name, file)| (name.clone(), file.version)).collect();
+        let versions = meta.map(|(name, file)| (name.to_owned(), file.version)).collect();
         let (mut targets, mut files) = (BTreeMap::new(), BTreeMap::new());
         for (name, bin) in bins(repository, &state).await {
             for (path, file) in bin.targets.iter().filter(|(path, _)| !path.starts_with("simple/")) {
-                let old = targets.insert(path.clone(), (name.to_string(), file.hashes.name().unwrap()));
+                let old = targets.insert(path.to_owned(), (name.to_string(), file.hashes.name().unwrap()));
                 assert_eq!(old, None, "{path} is in two bins");
             }
         }

@@ -29,7 +29,7 @@ use wheelseal::tuf::key::{Key, KeyId, RoleKeys};
 use wheelseal::tuf::lookup::Found;
 use wheelseal::tuf::metadata::{
     Common, DelegatedRole, DelegatedRoles, Delegations, Extra, Hashes, MetaFile, PathSet, Role, Root,
-    Snapshot, TargetFile, Targets, Timestamp, TopLevel,
+    Snapshot, Table, TargetFile, Targets, Timestamp, TopLevel,
 };
 use wheelseal::tuf::path::{RoleName, TargetPath, percent_quote};
 use wheelseal::tuf::signed::{Draft, VerifyError};
@@ -226,7 +226,7 @@ pub(crate) struct Repo {
 }
 
 pub(crate) fn empty_targets() -> Targets {
-    Targets { common: Common::new(1, expires()), targets: BTreeMap::new(), delegations: None }
+    Targets { common: Common::new(1, expires()), targets: Table::new(), delegations: None }
 }
 
 fn role_keys(signers: &[Arc<Signer>], threshold: u64) -> RoleKeys {
@@ -259,7 +259,7 @@ impl Repo {
                 snapshot: MetaFile::version(1),
                 other_meta: Extra::new(),
             },
-            snapshot: Snapshot { common: common(), meta: BTreeMap::new() },
+            snapshot: Snapshot { common: common(), meta: Table::new() },
             targets: empty_targets(),
             delegated: BTreeMap::new(),
             signers: BTreeMap::new(),
@@ -330,7 +330,7 @@ impl Repo {
 
     /// The delegations of a role, made if there are none.
     pub(crate) fn delegations(&mut self, role: &str) -> &mut Delegations {
-        let roles = DelegatedRoles::Listed(Vec::new());
+        let roles = DelegatedRoles::Listed(Vec::new().into());
         let none = Delegations { keys: BTreeMap::new(), roles, extra: Extra::new() };
         self.role(role).delegations.get_or_insert(none)
     }
@@ -340,7 +340,7 @@ impl Repo {
         let hash = sha256(content);
         let target =
             TargetFile { length: length(content), hashes: Hashes::sha256(hash), extra: Extra::new() };
-        self.role(role).targets.insert(path.to_owned(), target);
+        self.role(role).targets.insert(path, target);
         self.serve_file(path, &hex::encode(hash), content);
     }
 
@@ -366,7 +366,7 @@ impl Repo {
 
     /// Signs everything but root as it stands. Snapshot lists all roles, timestamp the snapshot, by version.
     pub(crate) fn publish(&mut self) {
-        self.snapshot.meta.insert("targets.json".into(), MetaFile::version(self.targets.common.version));
+        self.snapshot.meta.insert("targets.json", MetaFile::version(self.targets.common.version));
         for (name, role) in &self.delegated {
             self.snapshot.meta.insert(format!("{name}.json"), MetaFile::version(role.common.version));
         }

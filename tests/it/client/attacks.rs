@@ -3,7 +3,7 @@
 use chrono::{DateTime, Days, Utc};
 use wheelseal::client::{ClientError, FetchError, FileError};
 use wheelseal::crypto::sha256;
-use wheelseal::tuf::metadata::{MetaFile, TopLevel};
+use wheelseal::tuf::metadata::{About, MetaFile, TopLevel};
 
 use crate::simulator::{
     Answer, Repo, User, below, expired, expires, key, key_of, not_signed, now, rollback, wrong_version,
@@ -275,7 +275,7 @@ fn endless_data_stops_at_the_limit_of_each_file() {
 #[test]
 fn endless_data_stops_at_the_announced_length() {
     let mut repo = repo();
-    repo.timestamp.snapshot = MetaFile { length: Some(500), ..MetaFile::version(2) };
+    repo.timestamp.snapshot = MetaFile::new(2, About { length: Some(500), ..About::default() });
     repo.publish_timestamp();
     repo.server.set("metadata/2.snapshot.json", Answer::Endless);
     let error = FetchError::TooLarge { url: "2.snapshot.json".into(), max: 500 };
@@ -456,7 +456,7 @@ fn a_role_cannot_sign_for_itself() {
 #[test]
 fn a_snapshot_key_alone_cannot_make_up_a_role() {
     let mut repo = repo();
-    repo.snapshot.meta.insert("evil.json".into(), MetaFile::version(1));
+    repo.snapshot.meta.insert("evil.json", MetaFile::version(1));
     repo.add_file("evil", "other", b"evil");
     repo.release();
     assert_eq!(User::new(&repo).find("other"), Err(not_signed("other")));

@@ -390,7 +390,7 @@ fn a_role_of_the_same_name_under_another_delegator_lends_no_trust() {
     let of_p = repo.server.bytes("1.A.json");
     *repo.delegations("A") = wheelseal::tuf::metadata::Delegations {
         keys: std::collections::BTreeMap::new(),
-        roles: DelegatedRoles::Listed(Vec::new()),
+        roles: DelegatedRoles::Listed(Vec::new().into()),
         extra: Extra::new(),
     };
     repo.delegate_to("A", "C", &["*/*"], &[key(23)]);

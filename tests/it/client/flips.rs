@@ -23,7 +23,7 @@ fn golden() -> (Files, Vec<u8>) {
     repo.signers.insert("A".into(), vec![key_of("A"), key(99)]);
     repo.rotate(|_| {});
     repo.release_role("targets");
-    repo.snapshot.meta.insert("other.json".into(), MetaFile::version(1));
+    repo.snapshot.meta.insert("other.json", MetaFile::version(1));
     repo.publish_snapshot();
     let mut files = repo.server.metadata();
     files.retain(|name, _| !name.starts_with("1.") || name == "1.A.json");

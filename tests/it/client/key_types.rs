@@ -66,7 +66,7 @@ fn written(keytype: &str, public: String, scheme: Scheme) -> Key {
         ("keyval", keyval),
         ("scheme", Json::str(scheme.name())),
     ];
-    Key::from_json(Json::object(fields)).unwrap()
+    Key::from_json(&Json::object(fields)).unwrap()
 }
 
 #[test]

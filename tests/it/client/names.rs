@@ -44,7 +44,7 @@ fn a_quoted_name_in_snapshot_is_another_role() {
     repo.targets.common.version = 2;
     repo.release();
     let entry = repo.snapshot.meta.remove("a/b.json").unwrap();
-    repo.snapshot.meta.insert("a%2Fb.json".into(), entry);
+    repo.snapshot.meta.insert("a%2Fb.json", entry);
     repo.publish_snapshot();
     let user = User::new(&repo);
     assert_eq!(user.find("file").unwrap_err().to_string(), "role a/b is not in the snapshot");
@@ -106,8 +106,8 @@ fn names_that_cannot_be_files_or_belong_to_others_are_refused() {
 #[test]
 fn a_snapshot_may_list_roles_that_nobody_delegates_to() {
     let mut repo = Repo::new();
-    repo.snapshot.meta.insert("../../../x.json".into(), MetaFile::version(1));
-    repo.snapshot.meta.insert("no suffix".into(), MetaFile::version(1));
+    repo.snapshot.meta.insert("../../../x.json", MetaFile::version(1));
+    repo.snapshot.meta.insert("no suffix", MetaFile::version(1));
     repo.release();
     let user = User::new(&repo);
     assert_eq!(user.refresh(), Ok(()));

@@ -164,7 +164,7 @@ fn one_public_key_counts_once_in_whatever_json() {
     let with_field = |name: &str| {
         let Json::Object(mut fields) = key(30).key.to_json() else { panic!("a key is an object") };
         fields.push((name.to_owned().into(), Json::int(1)));
-        let key = Key::from_json(Json::object(fields)).unwrap();
+        let key = Key::from_json(&Json::object(fields)).unwrap();
         Signer::named(key.id().as_str(), key, pair(&[30; 32]))
     };
     let user = two_of(&[with_field("x"), with_field("y")]);
@@ -182,7 +182,7 @@ fn one_public_key_counts_once_as_pem_and_as_hexadecimal_point() {
             ("keyval", Json::object([("public", Json::str(public))])),
             ("scheme", Json::str(Scheme::EcdsaP256.name())),
         ]);
-        let key = Key::from_json(json).unwrap();
+        let key = Key::from_json(&json).unwrap();
         Signer::named(key.id().as_str(), key, signing())
     };
     let pem = written("ecdsa", signing().public().to_pem().unwrap());

@@ -4,7 +4,7 @@ use chrono::Days;
 use wheelseal::client::ClientError;
 use wheelseal::crypto::{sha256, sha512};
 use wheelseal::tuf::json::Json;
-use wheelseal::tuf::metadata::{Extra, Hashes, MetaFile, Mismatch, TopLevel};
+use wheelseal::tuf::metadata::{About, Extra, Hashes, MetaFile, Mismatch, TopLevel};
 use wheelseal::tuf::trusted::TrustError;
 
 use crate::simulator::{Repo, User, absent, expired, expires, length, now, rollback, trust, wrong_version};
@@ -79,13 +79,13 @@ fn a_snapshot_has_exactly_the_version_that_timestamp_names() {
 #[test]
 fn an_entry_never_disappears_from_snapshot_nor_falls() {
     let mut repo = Repo::new();
-    repo.snapshot.meta.insert("A.json".into(), MetaFile::version(5));
+    repo.snapshot.meta.insert("A.json", MetaFile::version(5));
     repo.release();
     for expired_locally in [false, true] {
         for (entry, error) in
             [(None, trust(TrustError::Removed { role: "A".into() })), (Some(4), rollback("A", 4, 5))]
         {
-            repo.snapshot.meta.insert("A.json".into(), MetaFile::version(5));
+            repo.snapshot.meta.insert("A.json", MetaFile::version(5));
             repo.snapshot.common.expires = now() + Days::new(1);
             repo.release();
             let mut user = User::new(&repo);
@@ -93,7 +93,7 @@ fn an_entry_never_disappears_from_snapshot_nor_falls() {
             let before = user.cached();
             match entry {
                 None => drop(repo.snapshot.meta.remove("A.json")),
-                Some(version) => drop(repo.snapshot.meta.insert("A.json".into(), MetaFile::version(version))),
+                Some(version) => drop(repo.snapshot.meta.insert("A.json", MetaFile::version(version))),
             }
             repo.snapshot.common.expires = expires();
             repo.release();
@@ -182,21 +182,16 @@ fn the_same_key_under_another_id_is_no_new_key() {
 }
 
 /// Announces length and hashes of snapshot and targets; the user has nothing yet.
-fn announced(edit: impl Fn(&mut MetaFile)) -> (Repo, User) {
+fn announced(edit: impl Fn(&mut About)) -> (Repo, User) {
     let mut repo = Repo::new();
-    let entry = |version, bytes: &[u8]| MetaFile {
-        version,
-        length: Some(length(bytes)),
-        hashes: Some(Hashes {
-            sha256: Some(sha256(bytes)),
-            sha512: Some(Box::new(sha512(bytes))),
-            other: Extra::new(),
-        }),
-        extra: Extra::new(),
+    let entry = |version, bytes: &[u8]| {
+        let (sha256, sha512) = (Some(sha256(bytes)), Some(Box::new(sha512(bytes))));
+        let hashes = Some(Hashes { sha256, sha512, other: Extra::new() });
+        MetaFile::new(version, About { length: Some(length(bytes)), hashes, extra: Extra::new() })
     };
     let mut targets = entry(1, &repo.server.bytes("1.targets.json"));
-    edit(&mut targets);
-    repo.snapshot.meta.insert("targets.json".into(), targets);
+    targets.edit(edit);
+    repo.snapshot.meta.insert("targets.json", targets);
     repo.publish_snapshot();
     repo.timestamp.snapshot = entry(1, &repo.server.bytes("1.snapshot.json"));
     repo.publish_timestamp();
@@ -218,25 +213,25 @@ fn announced_lengths_and_hashes_must_agree() {
     let unknown = trust(TrustError::WrongHash { role: role(), mismatch: Mismatch::Unknown });
     let length = length(&announced(|_| {}).0.server.bytes("1.targets.json"));
     let too_long = wheelseal::client::FetchError::TooLarge { url: "1.targets.json".into(), max: length - 1 };
-    let cases: [(fn(&mut MetaFile), Option<ClientError>); 6] = [
+    let cases: [(fn(&mut About), Option<ClientError>); 6] = [
         (|_| {}, None),
-        (|entry| entry.length = entry.length.map(|length| length - 1), Some(too_long.into())),
+        (|about| about.length = about.length.map(|length| length - 1), Some(too_long.into())),
         (
-            |entry| entry.length = entry.length.map(|length| length + 1),
+            |about| about.length = about.length.map(|length| length + 1),
             Some(trust(TrustError::WrongLength { role: role(), found: length, expected: length + 1 })),
         ),
         (
-            |entry| entry.hashes.as_mut().unwrap().sha256 = Some([0; 32]),
+            |about| about.hashes.as_mut().unwrap().sha256 = Some([0; 32]),
             Some(other("SHA-256", &[0; 32], &sha256(&bytes))),
         ),
         (
-            |entry| entry.hashes.as_mut().unwrap().sha512 = Some(Box::new([0; 64])),
+            |about| about.hashes.as_mut().unwrap().sha512 = Some(Box::new([0; 64])),
             Some(other("SHA-512", &[0; 64], &sha512(&bytes))),
         ),
         (
-            |entry| {
+            |about| {
                 let other = vec![("md9".into(), Json::str("00"))];
-                entry.hashes = Some(Hashes { sha256: None, sha512: None, other });
+                about.hashes = Some(Hashes { sha256: None, sha512: None, other });
             },
             Some(unknown),
         ),
@@ -257,7 +252,8 @@ fn announced_lengths_and_hashes_must_agree() {
 fn a_snapshot_that_is_not_the_announced_one_is_refused_before_it_is_read() {
     let (repo, user) = announced(|_| {});
     repo.server.edit("1.snapshot.json", |text| text.replace("\"version\":1", "\"version\":9"));
-    let (expected, found) = (repo.timestamp.snapshot.hashes.unwrap(), repo.server.bytes("1.snapshot.json"));
+    let (expected, found) =
+        (repo.timestamp.snapshot.hashes().cloned().unwrap(), repo.server.bytes("1.snapshot.json"));
     let (expected, found) = (hex::encode(expected.sha256.unwrap()), hex::encode(sha256(&found)));
     let mismatch = Mismatch::Other { algorithm: "SHA-256", expected, found };
     assert_eq!(user.refresh(), Err(trust(TrustError::WrongHash { role: "snapshot".into(), mismatch })));
@@ -267,7 +263,7 @@ fn a_snapshot_that_is_not_the_announced_one_is_refused_before_it_is_read() {
 #[test]
 fn what_is_announced_above_the_limit_is_not_asked_for() {
     let mut repo = Repo::new();
-    repo.timestamp.snapshot.length = Some(10_000_001);
+    repo.timestamp.snapshot.edit(|about| about.length = Some(10_000_001));
     repo.publish_timestamp();
     let user = User::new(&repo);
     let error = TrustError::TooLarge { role: "snapshot".into(), announced: 10_000_001, limit: 10_000_000 };
