@@ -253,16 +253,19 @@ fn named_target(what: &str) -> anyhow::Result<Option<TargetPath>> {
     Ok(Some(TargetPath::new(format!("{}/{filename}", filename.project()))?))
 }
 
-/// Is this local file exactly what the repository signed?
+/// Are these local files exactly what the repository signed?
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     #[command(flatten)]
     trust: TrustArg,
     /// Take the file for this target, whatever its name is
-    #[arg(long = "as", value_name = "TARGET")]
+    #[arg(long = "as", value_name = "TARGET", conflicts_with = "below")]
     target: Option<String>,
+    /// The files are a mirror: the path below this folder is the target's. Without FILE: every file in it
+    #[arg(long, value_name = "DIR")]
+    below: Option<PathBuf>,
     /// Wheels and sdists
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "below", value_name = "FILE")]
     files: Vec<PathBuf>,
 }
 
@@ -276,43 +279,53 @@ struct Verdict {
     reason: Option<String>,
 }
 
+impl Verdict {
+    fn new(file: PathBuf, target: &TargetPath, error: Option<&ClientError>) -> Self {
+        let judged = error.is_none_or(|error| JUDGEMENTS.contains(&client_code(error)));
+        let reason = error.map(ToString::to_string);
+        Self { file, target: target.to_string(), ok: error.is_none(), judged, reason }
+    }
+
+    fn line(&self) -> String {
+        let file = self.file.display();
+        match &self.reason {
+            None => format!("{} {file} is what was signed", styled(GOOD, "ok")),
+            Some(reason) if !self.judged => format!("{} {file}: {reason}", styled(STRONG, "unknown")),
+            Some(reason) => format!("{} {file}: {reason}", styled(BAD, "BAD")),
+        }
+    }
+}
+
 impl Verify {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         if self.target.is_some() && self.files.len() > 1 {
             return Err(Usage("--as goes with one file".to_owned()).into());
         }
         let client = self.trust.client()?;
+        let files = self.named()?;
         let mut session = self.trust.session(&client, context).await?;
-        let (mut verdicts, mut code) = (Vec::new(), 0);
-        for file in &self.files {
-            if !file.is_file() {
-                return Err(Usage(format!("there is no file {}", file.display())).into());
+        let (mut found, mut wanted) = (Vec::new(), Vec::new());
+        for (file, target) in files {
+            match session.find(&target).await {
+                Ok(signed) => {
+                    found.push((signed, file.clone()));
+                    wanted.push((file, target, None));
+                }
+                Err(error) => wanted.push((file, target, Some(error))),
             }
-            let target = self.target_of(file)?;
-            let verified = match session.find(&target).await {
-                Ok(found) => session.verify(&found, file).map(drop),
-                Err(error) => Err(error),
-            };
-            if let (Err(error), 0) = (&verified, code) {
+        }
+        let mut verified = session.verify_all(&found).into_iter();
+        let (mut verdicts, mut code) = (Vec::new(), 0);
+        for (file, target, not_found) in wanted {
+            let error = not_found.or_else(|| verified.next().and_then(Result::err));
+            if let (Some(error), 0) = (&error, code) {
                 code = client_code(error);
             }
-            let reason = verified.as_ref().err().map(ToString::to_string);
-            let judged = verified.as_ref().err().is_none_or(|error| JUDGEMENTS.contains(&client_code(error)));
-            let (target, ok) = (target.to_string(), verified.is_ok());
-            verdicts.push(Verdict { file: file.clone(), target, ok, judged, reason });
+            verdicts.push(Verdict::new(file, &target, error.as_ref()));
         }
         context.out.result(&verdicts, || {
             for verdict in &verdicts {
-                let file = verdict.file.display();
-                match &verdict.reason {
-                    None => {
-                        context.out.line(format_args!("{} {file} is what was signed", styled(GOOD, "ok")));
-                    }
-                    Some(reason) if !verdict.judged => {
-                        context.out.line(format_args!("{} {file}: {reason}", styled(STRONG, "unknown")));
-                    }
-                    Some(reason) => context.out.line(format_args!("{} {file}: {reason}", styled(BAD, "BAD"))),
-                }
+                context.out.line(verdict.line());
             }
         })?;
         let failed = verdicts.iter().filter(|verdict| !verdict.ok).count();
@@ -322,7 +335,26 @@ impl Verify {
         }
     }
 
+    /// The files, and what each should be.
+    fn named(&self) -> anyhow::Result<Vec<(PathBuf, TargetPath)>> {
+        let all = match &self.below {
+            Some(folder) if self.files.is_empty() => files_below(folder)?,
+            _ => self.files.clone(),
+        };
+        let named = all.into_iter().map(|file| {
+            if !file.is_file() {
+                return Err(Usage(format!("there is no file {}", file.display())).into());
+            }
+            let target = self.target_of(&file)?;
+            Ok((file, target))
+        });
+        named.collect()
+    }
+
     fn target_of(&self, file: &Path) -> anyhow::Result<TargetPath> {
+        if let Some(folder) = &self.below {
+            return path_below(folder, file);
+        }
         let name = match &self.target {
             Some(target) => target.as_str(),
             None => file.file_name().and_then(|name| name.to_str()).unwrap_or_default(),
@@ -332,6 +364,28 @@ impl Verify {
         };
         Ok(named_target(name)?.ok_or_else(usage)?)
     }
+}
+
+/// Everything in a folder that is no folder. Links are not followed on the way, only to the file itself.
+fn files_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in walkdir::WalkDir::new(folder).min_depth(1).sort_by_file_name() {
+        let entry = entry?;
+        if !entry.file_type().is_dir() {
+            files.push(entry.into_path());
+        }
+    }
+    if files.is_empty() {
+        return Err(Usage(format!("there is no file in {}", folder.display())).into());
+    }
+    Ok(files)
+}
+
+fn path_below(folder: &Path, file: &Path) -> anyhow::Result<TargetPath> {
+    let outside = || Usage(format!("{} is not below {}", file.display(), folder.display()));
+    let path = file.strip_prefix(folder).map_err(|_| outside())?;
+    let name = path.to_str().ok_or_else(|| Usage(format!("{} is not UTF-8", file.display())))?;
+    Ok(TargetPath::new(name).map_err(|error| Usage(error.to_string()))?)
 }
 
 /// Why a file is trusted: which roles, keys, thresholds, versions and expiries. A local file is verified first.

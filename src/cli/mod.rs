@@ -86,7 +86,7 @@ enum Command {
     Trust(client::Trust),
     /// Download a file, verified
     Download(client::Download),
-    /// Is this local file exactly what the repository signed?
+    /// Are these local files exactly what the repository signed?
     Verify(client::Verify),
     /// Why a file is trusted: roles, keys, thresholds, versions, expiry
     Explain(client::Explain),

@@ -17,7 +17,7 @@ mod http;
 mod source;
 pub mod trust;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use thiserror::Error;
@@ -241,6 +241,11 @@ impl Session<'_> {
     /// Checks a local file against what was signed.
     pub fn verify(&self, found: &Found, file: &Path) -> Result<VerifiedFile, ClientError> {
         Ok(file::verify(found, file)?)
+    }
+
+    /// Checks local files on every core; what it found of each, in their order.
+    pub fn verify_all(&self, files: &[(Found, PathBuf)]) -> Vec<Result<VerifiedFile, ClientError>> {
+        file::verify_all(files).into_iter().map(|file| Ok(file?)).collect()
     }
 
     /// Bytes of a target that is small, such as an index page; never written to disk.

@@ -73,6 +73,59 @@ fn a_closed_pipe_keeps_the_code() {
     }
 }
 
+// Many files at once.
+
+/// `mirror` with both projects in it, as a mirror keeps them.
+fn mirrored() -> Home {
+    let home = trusting();
+    for project in ["alpha", "beta"] {
+        home.run(&["download", project, "--to", &format!("mirror/{project}")]).fine();
+    }
+    home
+}
+
+#[test]
+fn a_mirror_is_verified_by_its_paths_every_file_in_it() {
+    let home = mirrored();
+    let files = ["mirror/alpha/alpha-1.0-py3-none-any.whl", "mirror/beta/beta-1.0-py3-none-any.whl"];
+    let all = files.map(|file| format!("ok {file} is what was signed\n")).concat();
+    assert_eq!(home.run(&["verify", "--below", "mirror"]).fine(), all);
+    let one = home.run(&["verify", "--below", "mirror", files[1]]).fine();
+    assert_eq!(one, "ok mirror/beta/beta-1.0-py3-none-any.whl is what was signed\n");
+}
+
+#[test]
+fn each_bad_file_of_a_mirror_is_named_in_its_place() {
+    let home = mirrored();
+    let mirror = home.work().join("mirror");
+    let alpha = mirror.join("alpha/alpha-1.0-py3-none-any.whl");
+    let mut bytes = fs::read(&alpha).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&alpha, bytes).unwrap();
+    fs::write(mirror.join("alpha/stranger"), "").unwrap();
+    symlink("alpha", mirror.join("zeta")).unwrap();
+    let usage = home.run(&["verify", "--below", "mirror"]);
+    usage.refused(2, &["there is no file mirror/zeta"]);
+    fs::remove_file(mirror.join("zeta")).unwrap();
+    let ran = home.run(&["verify", "--below", "mirror"]);
+    ran.refused(3, &["2 of 3 failed"]);
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert!(lines[0].starts_with("BAD mirror/alpha/alpha-1.0-py3-none-any.whl: "), "{lines:?}");
+    assert_eq!(lines[1], "BAD mirror/alpha/stranger: no role of the repository signs \"alpha/stranger\"");
+    assert_eq!(lines[2], "ok mirror/beta/beta-1.0-py3-none-any.whl is what was signed");
+}
+
+#[test]
+fn a_mirror_without_files_or_a_file_outside_it_is_a_mistake() {
+    let home = mirrored();
+    fs::create_dir(home.work().join("empty")).unwrap();
+    home.run(&["verify", "--below", "empty"]).refused(2, &["there is no file in empty"]);
+    home.run(&["verify", "--below", "empty", "alpha-1.0-py3-none-any.whl"])
+        .refused(2, &["alpha-1.0-py3-none-any.whl is not below empty"]);
+    assert_eq!(home.run(&["verify"]).code, 2);
+    assert_eq!(home.run(&["verify", "--below", "mirror", "--as", "alpha/a", "b"]).code, 2);
+}
+
 // What time does.
 
 #[test]

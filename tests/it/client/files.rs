@@ -232,6 +232,43 @@ fn a_local_file_is_verified_against_what_was_signed() {
 }
 
 #[test]
+fn many_local_files_are_verified_each_with_its_own_result_in_their_order() {
+    let mut repo = Repo::new();
+    let names: Vec<String> = (0..50).map(|number| format!("file-{number}")).collect();
+    for name in &names {
+        repo.add_file("targets", name, name.as_bytes());
+    }
+    repo.release_role("targets");
+    let user = User::new(&repo);
+    let folder = tempfile::tempdir().unwrap();
+    for (number, name) in names.iter().enumerate().filter(|(number, _)| number % 5 != 3) {
+        let content = if number % 7 == 0 { name.to_uppercase() } else { name.clone() };
+        std::fs::write(folder.path().join(name), content).unwrap();
+    }
+    let verified = user.session(async |session| {
+        let mut files = Vec::new();
+        for name in &names {
+            let found = session.find(&TargetPath::new(name.as_str()).unwrap()).await?;
+            files.push((found, folder.path().join(name)));
+        }
+        Ok(session.verify_all(&files))
+    });
+    for (number, result) in verified.unwrap().into_iter().enumerate() {
+        match result {
+            Ok(file) => {
+                assert_eq!(file.path(), folder.path().join(&names[number]));
+                assert!(number % 5 != 3 && number % 7 != 0, "{number}");
+            }
+            Err(ClientError::File(FileError::Io { what: "looking at", .. })) => assert_eq!(number % 5, 3),
+            Err(ClientError::File(FileError::WrongHash { path, .. })) => {
+                assert_eq!((number % 7, path.as_str()), (0, names[number].as_str()));
+            }
+            Err(other) => unreachable!("{other}"),
+        }
+    }
+}
+
+#[test]
 fn an_empty_file_is_a_file() {
     let mut repo = Repo::new();
     repo.add_file("targets", "empty", b"");
