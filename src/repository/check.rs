@@ -1,26 +1,42 @@
 //! Verifies the whole repository as a client would, with the client's own code: every role, every target file, and
 //! nothing in `metadata/` that is no role's. If all of that is well, what plain pip reads is compared with it.
+//!
+//! Roles are verified several at once; the files of each are measured right then, and the role is dropped. Memory does
+//! not grow with the number of targets. Or, by [`Repository::check_sample`], a random part of it:
+//!
+//! | file | what |
+//! |---|---|
+//! | `check.rs` | the walk over all roles |
+//! | `check/file.rs` | one target: its file, and its plain copy |
+//! | `check/names.rs` | what lies in `metadata/` |
+//! | `check/sample.rs` | which part a sample looks at |
+
+pub(super) mod file;
+pub(super) mod names;
+mod sample;
 
 use std::collections::BTreeSet;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::plain::Repair;
+use self::file::Speaker;
+pub(super) use self::names::split_name;
+pub use self::sample::{Sample, Share, Unseen};
+use super::bins::in_order;
+use super::plain::{Repair, project_of};
+use super::state::BINS;
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout, path};
-use crate::crypto::Hasher;
-use crate::store::{Entry, StorePath};
+use crate::store::StoreError;
 use crate::tuf::lookup::Edge;
 use crate::tuf::metadata::{Delegations, TargetFile, Targets};
 use crate::tuf::path::{RoleName, TargetPath, percent_quote};
 use crate::tuf::signed::Verified;
 use crate::tuf::trusted::{Limits, Request, RootChain, TrustError, Trusted};
 
-/// Bytes of a target file read at once.
-const CHUNK: usize = 256 * 1024;
+/// Problems listed in one report, at most; more are counted. `fsck` names any number.
+pub const MAX_PROBLEMS: usize = 10_000;
 
 /// Something that a client would refuse, or that does not belong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,10 +58,15 @@ pub struct Checked {
     pub targets: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// What is wrong.
+    /// What is wrong; the first [`MAX_PROBLEMS`] of it.
     pub problems: Vec<Problem>,
+    /// How many more problems there are.
+    pub more_problems: u64,
     /// Superseded or left-over files that `gc` may remove; nothing is wrong with them.
     pub unreferenced: u64,
+    /// What a sample did not look at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<Unseen>,
 }
 
 impl Checked {
@@ -56,12 +77,68 @@ impl Checked {
             RepositoryError::Missing(file) => format!("{file} is missing"),
             other => other.to_string(),
         };
-        self.problems.push(Problem { subject: subject.to_owned(), what, expired });
+        self.add_problem(Problem { subject: subject.to_owned(), what, expired });
     }
 
     fn problem(&mut self, subject: impl Into<String>, what: &impl ToString) {
-        self.problems.push(Problem { subject: subject.into(), what: what.to_string(), expired: false });
+        self.add_problem(Problem { subject: subject.into(), what: what.to_string(), expired: false });
     }
+
+    fn add_problem(&mut self, problem: Problem) {
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(problem);
+        } else {
+            self.more_problems += 1;
+        }
+    }
+
+    fn add(&mut self, part: Self) {
+        self.roles += part.roles;
+        self.targets += part.targets;
+        self.bytes += part.bytes;
+        self.more_problems += part.more_problems;
+        for problem in part.problems {
+            self.add_problem(problem);
+        }
+        if let (Some(unseen), Some(part)) = (&mut self.unseen, part.unseen) {
+            unseen.files += part.files;
+        }
+    }
+}
+
+/// Whether an error says something of the repository, rather than that it could not be looked at.
+fn is_finding(error: &RepositoryError) -> bool {
+    matches!(
+        error,
+        RepositoryError::Trust(_)
+            | RepositoryError::Missing(_)
+            | RepositoryError::Page { .. }
+            | RepositoryError::Store(StoreError::TooLarge { .. })
+    )
+}
+
+/// What the walk over the roles learns beside the report.
+#[derive(Default)]
+struct Walk {
+    /// Files of all roles, without version and ending; also of those that do not verify.
+    stems: BTreeSet<String>,
+    /// Delegators and roles visited.
+    visited: BTreeSet<(RoleName, RoleName)>,
+    /// Whether all roles that may delegate verify: if not, nobody knows which names belong to a role.
+    complete: bool,
+    /// Targets whose plain copies differ, the first of them, and how many more.
+    plain: Vec<TargetPath>,
+    more_plain: u64,
+}
+
+/// One role as seen.
+struct Seen {
+    above_bins: bool,
+    checked: Checked,
+    /// The chain down to the role, if it delegates.
+    delegates: Option<Vec<(RoleName, Verified<Targets>)>>,
+    broken: bool,
+    plain: Vec<TargetPath>,
 }
 
 impl Repository {
@@ -71,36 +148,48 @@ impl Repository {
         now: DateTime<Utc>,
         progress: &dyn Progress,
     ) -> Result<Checked, RepositoryError> {
-        let mut checked = Checked::default();
-        let mut trusted = match self.top_level(now, &mut checked).await {
-            Ok(trusted) => trusted,
-            Err(error @ (RepositoryError::Trust(_) | RepositoryError::Missing(_))) => {
+        self.check_part(None, now, progress).await
+    }
+
+    /// Checks all metadata above the bins, and of the bins and files a random part; says what it did not look at.
+    pub async fn check_sample(
+        &self,
+        sample: Sample,
+        now: DateTime<Utc>,
+        progress: &dyn Progress,
+    ) -> Result<Checked, RepositoryError> {
+        self.check_part(Some(sample), now, progress).await
+    }
+
+    async fn check_part(
+        &self,
+        sample: Option<Sample>,
+        now: DateTime<Utc>,
+        progress: &dyn Progress,
+    ) -> Result<Checked, RepositoryError> {
+        let mut checked = Checked { unseen: sample.map(|_| Unseen::default()), ..Checked::default() };
+        let trusted = match self.top_level(now, &mut checked).await {
+            Ok(trusted) => Arc::new(trusted),
+            Err(error) if is_finding(&error) => {
                 checked.broken("top-level metadata", &error);
                 return Ok(checked);
             }
             Err(error) => return Err(error),
         };
-        let mut names: BTreeSet<String> =
-            ["root", "timestamp", "snapshot", "targets"].map(ToOwned::to_owned).into();
-        let (roles, complete) = self.all_roles(&mut trusted, &mut names, &mut checked, progress).await?;
-        let total = u64::try_from(roles.len()).unwrap_or(u64::MAX);
-        for (done, (edge, metadata)) in (1..).zip(&roles) {
-            for (name, file) in &metadata.targets {
-                self.check_target(name, file, edge, &mut checked).await?;
-            }
-            progress.at("checking files", done, total);
-        }
-        if !complete {
+        let walk = self.walk_roles(&trusted, sample, &mut checked, progress).await?;
+        if !walk.complete {
             return Ok(checked);
         }
-        for (role, _) in trusted.snapshot().roles() {
-            if !names.contains(&percent_quote(role, b"")) {
-                checked.problem(role, &"is in the snapshot, but no role delegates to it");
+        if sample.is_none() {
+            for (role, _) in trusted.snapshot().roles() {
+                if !walk.stems.contains(&percent_quote(role, b"")) {
+                    checked.problem(role, &"is in the snapshot, but no role delegates to it");
+                }
             }
+            self.check_names(&walk.stems, &trusted, &mut checked).await?;
         }
-        self.check_names(&names, &trusted, &mut checked).await?;
         if checked.problems.is_empty() {
-            checked.problems = self.check_plain(Repair::No, progress).await?;
+            self.check_plain_again(walk, &mut checked).await?;
         }
         Ok(checked)
     }
@@ -125,69 +214,101 @@ impl Repository {
         Ok(targets.accept(bytes)?)
     }
 
-    /// Every delegated role that verifies, depth first; in `names` also those that do not. And whether all roles that
-    /// may delegate do: if not, nobody knows which names belong to a role.
-    async fn all_roles(
+    /// Every delegated role with its files, all that one role delegates to at a time.
+    async fn walk_roles(
         &self,
-        trusted: &mut Trusted,
-        names: &mut BTreeSet<String>,
+        trusted: &Arc<Trusted>,
+        sample: Option<Sample>,
         checked: &mut Checked,
         progress: &dyn Progress,
-    ) -> Result<(Vec<(Edge, Verified<Targets>)>, bool), RepositoryError> {
-        let mut complete = true;
-        let mut stack = edges(&[(RoleName::targets(), trusted.targets().clone())], checked);
-        let mut roles = Vec::new();
-        let total = u64::try_from(trusted.snapshot().len()).unwrap_or(u64::MAX);
-        while let Some(edge) = stack.pop() {
-            names.insert(edge.role().file_stem());
-            if trusted.delegated(&edge).is_some() {
-                continue;
+    ) -> Result<Walk, RepositoryError> {
+        let stems = ["root", "timestamp", "snapshot", "targets"].map(ToOwned::to_owned).into();
+        let mut walk = Walk { stems, complete: true, ..Walk::default() };
+        let total = u64::try_from(trusted.snapshot().roles().count()).unwrap_or(u64::MAX);
+        let mut groups = vec![Arc::from([(RoleName::targets(), trusted.targets().clone())])];
+        while let Some(chain) = groups.pop() {
+            let edges = walk.new_edges(&chain, checked);
+            let (edges, unseen) = sample::drawn(sample, edges);
+            if let Some(all) = &mut checked.unseen {
+                all.bins += unseen;
             }
-            match self.one_role(trusted, &edge).await {
-                Ok(metadata) => {
-                    checked.roles += 1;
-                    let mut chain = edge.chain().to_vec();
-                    chain.push((edge.role().clone(), metadata.clone()));
-                    stack.extend(edges(&chain, checked));
-                    roles.push((edge, metadata));
-                }
-                Err(error @ (RepositoryError::Trust(_) | RepositoryError::Missing(_))) => {
-                    complete &= edge.chain().len() > 1;
-                    checked.broken(edge.role().as_str(), &error);
-                }
-                Err(error) => return Err(error),
-            }
-            progress.at("checking roles", checked.roles, total);
+            let (repository, trusted) = (self.clone(), Arc::clone(trusted));
+            let look = move |(edge, files)| {
+                let (repository, trusted) = (repository.clone(), Arc::clone(&trusted));
+                async move { repository.look_at(&trusted, &edge, files).await }
+            };
+            let mut below = Vec::new();
+            in_order(edges, look, |seen: Seen| {
+                below.extend(walk.take(seen, checked).map(Arc::from));
+                progress.at("checking", checked.roles, total);
+                Ok(())
+            })
+            .await?;
+            groups.extend(below.into_iter().rev());
         }
-        Ok((roles, complete))
+        Ok(walk)
     }
 
-    async fn one_role(
+    /// One role and its files, or so many of them.
+    async fn look_at(
         &self,
-        trusted: &mut Trusted,
+        trusted: &Trusted,
         edge: &Edge,
-    ) -> Result<Verified<Targets>, RepositoryError> {
+        files: sample::Files,
+    ) -> Result<Seen, RepositoryError> {
+        let mut seen = Seen {
+            above_bins: edge.chain().len() == 1,
+            checked: Checked { unseen: Some(Unseen::default()), ..Checked::default() },
+            delegates: None,
+            broken: false,
+            plain: Vec::new(),
+        };
+        let metadata = match self.one_role(trusted, edge).await {
+            Ok(metadata) => metadata,
+            Err(error) if is_finding(&error) => {
+                seen.broken = true;
+                seen.checked.broken(edge.role().as_str(), &error);
+                return Ok(seen);
+            }
+            Err(error) => return Err(error),
+        };
+        seen.checked.roles += 1;
+        let speaker = Speaker::new(edge);
+        let (chosen, unseen) = files.of(&metadata.targets);
+        seen.checked.unseen = Some(Unseen { bins: 0, files: unseen });
+        for (name, file) in chosen {
+            self.check_target(name, file, &speaker, &mut seen).await?;
+        }
+        if metadata.delegations.is_some() {
+            let mut chain = edge.chain().to_vec();
+            chain.push((edge.role().clone(), metadata));
+            seen.delegates = Some(chain);
+        }
+        Ok(seen)
+    }
+
+    async fn one_role(&self, trusted: &Trusted, edge: &Edge) -> Result<Verified<Targets>, RepositoryError> {
         let bytes = self.must_fetch(&trusted.request(edge)?).await?;
-        trusted.accept(edge, bytes)?;
-        trusted.delegated(edge).cloned().ok_or_else(|| RepositoryError::Missing(edge.role().to_string()))
+        Ok(trusted.check(edge, bytes)?)
     }
 
     async fn check_target(
         &self,
         name: &str,
         file: &TargetFile,
-        edge: &Edge,
-        checked: &mut Checked,
+        speaker: &Speaker<'_>,
+        seen: &mut Seen,
     ) -> Result<(), RepositoryError> {
+        let checked = &mut seen.checked;
         let target = match TargetPath::new(name) {
             Ok(target) => target,
             Err(error) => {
-                checked.problem(edge.role().as_str(), &error);
+                checked.problem(speaker.role().as_str(), &error);
                 return Ok(());
             }
         };
-        if !may_speak(edge, &target) {
-            checked.problem(name, &format!("role {} lists it, but may not speak for it", edge.role()));
+        if !speaker.may_speak(&target) {
+            checked.problem(name, &format!("role {} lists it, but may not speak for it", speaker.role()));
             return Ok(());
         }
         let Some(hash) = file.hashes.name() else {
@@ -195,60 +316,41 @@ impl Repository {
             return Ok(());
         };
         let at = path(format!("{}/{}", layout::TARGETS, target.location(Some(&hash))))?;
-        match self.measure(&at, file).await? {
-            Ok(()) => {
-                checked.targets += 1;
-                checked.bytes += file.length;
-            }
-            Err(what) => checked.problem(at.as_str(), &what),
+        if let Err(what) = self.measure(&at, file).await? {
+            checked.problem(at.as_str(), &what);
+            return Ok(());
+        }
+        checked.targets += 1;
+        checked.bytes += file.length;
+        if project_of(&target).is_none() && self.store.same(&at, &layout::plain(&target)?).await? {
+            return Ok(());
+        }
+        match self.plain_matches(&target, file).await {
+            Ok(true) => {}
+            Ok(false) => seen.plain.push(target),
+            Err(error) if is_finding(&error) => checked.broken(name, &error),
+            Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    /// Length and hashes of a stored file against its entry.
-    async fn measure(
-        &self,
-        at: &StorePath,
-        file: &TargetFile,
-    ) -> Result<Result<(), String>, RepositoryError> {
-        let Some(stream) = self.store.open(at).await? else { return Ok(Err("is missing".to_owned())) };
-        let (digests, length) = digest(stream, file.hashes.sha512.is_some(), at).await?;
-        if length != file.length {
-            return Ok(Err(format!("has {length} bytes, signed are {}", file.length)));
-        }
-        let same = file.hashes.check(&digests);
-        Ok(same.map_err(|mismatch| format!("is not the file that was signed: {mismatch}")))
-    }
-
-    /// SHA-256 and length of a stored file.
-    pub(super) async fn hash_stored(&self, at: &StorePath) -> Result<([u8; 32], u64), RepositoryError> {
-        let stream = self.store.open(at).await?.ok_or_else(|| RepositoryError::Missing(at.to_string()))?;
-        let (digests, length) = digest(stream, false, at).await?;
-        Ok((digests.sha256, length))
-    }
-
-    /// Files in `metadata/` that are not current, or no role's at all.
-    async fn check_names(
-        &self,
-        stems: &BTreeSet<String>,
-        trusted: &Trusted,
-        checked: &mut Checked,
-    ) -> Result<(), RepositoryError> {
-        let entries: Vec<Entry> = self.store.list(layout::METADATA).await?;
-        for entry in entries {
-            let name = entry.path.segments().last().unwrap_or_default().to_owned();
-            let Some((version, stem)) = split_name(&name) else {
-                if !matches!(name.as_str(), "timestamp.json" | "root.json") {
-                    checked.problem(entry.path.as_str(), &"is no metadata file of this repository");
-                }
+    /// Plain copies that differed when they were looked at, compared with what is signed by now. Those that a crash
+    /// left behind its commit are no problem: the next change finishes them.
+    async fn check_plain_again(&self, walk: Walk, checked: &mut Checked) -> Result<(), RepositoryError> {
+        let state = self.state().await?;
+        let pending: BTreeSet<String> = self.pending_projects().await?.into_iter().collect();
+        for target in walk.plain {
+            let project = project_of(&target);
+            let Some(file) = self.target(&state, &target).await? else { continue };
+            if project.is_some_and(|project| pending.contains(project)) {
                 continue;
-            };
-            if !stems.contains(stem) {
-                checked.problem(entry.path.as_str(), &"belongs to no role of this repository");
-            } else if stem != "root" && current(trusted, stem) != Some(version) {
-                checked.unreferenced += 1;
+            }
+            let found = self.plain_target(&state, &target, &file, Repair::No).await?;
+            if let Some(problem) = found {
+                checked.add_problem(problem);
             }
         }
+        checked.more_problems += walk.more_plain;
         Ok(())
     }
 
@@ -262,63 +364,45 @@ impl Repository {
     }
 }
 
-async fn digest(
-    mut stream: Pin<Box<dyn AsyncRead + Send>>,
-    sha512: bool,
-    at: &StorePath,
-) -> Result<(crate::crypto::Digests, u64), RepositoryError> {
-    let mut hasher = Hasher::new(sha512);
-    let mut buffer = vec![0; CHUNK];
-    let mut length = 0_u64;
-    loop {
-        let count = stream.read(&mut buffer).await.map_err(|error| RepositoryError::File {
-            what: "reading",
-            file: at.to_string(),
-            reason: error.to_string(),
-        })?;
-        if count == 0 {
-            return Ok((hasher.finish(), length));
+impl Walk {
+    /// What the last role of `chain` delegates to and was not visited.
+    fn new_edges(
+        &mut self,
+        chain: &Arc<[(RoleName, Verified<Targets>)]>,
+        checked: &mut Checked,
+    ) -> Vec<Edge> {
+        let Some((role, metadata)) = chain.last() else { return Vec::new() };
+        let mut edges = Vec::new();
+        for name in metadata.delegations.iter().flat_map(Delegations::names) {
+            match name {
+                Ok(name) => {
+                    self.stems.insert(name.file_stem());
+                    if self.visited.insert((role.clone(), name.clone())) {
+                        edges.push(Edge::new(Arc::clone(chain), name));
+                    }
+                }
+                Err(error) => checked.problem(role.as_str(), &error),
+            }
         }
-        hasher.update(buffer.get(..count).unwrap_or_default());
-        length = length.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        edges
     }
-}
 
-/// Whether every delegation on the way to the role matches the target.
-fn may_speak(edge: &Edge, target: &TargetPath) -> bool {
-    let below = edge.chain().iter().skip(1).map(|(role, _)| role).chain([edge.role()]);
-    edge.chain().iter().zip(below).all(|((_, delegator), role)| {
-        let matching =
-            delegator.delegations.as_ref().and_then(|delegations| delegations.matching(target).ok());
-        matching.is_some_and(|matching| matching.iter().any(|matched| matched.role == *role))
-    })
-}
-
-fn edges(chain: &[(RoleName, Verified<Targets>)], checked: &mut Checked) -> Vec<Edge> {
-    let Some((role, metadata)) = chain.last() else { return Vec::new() };
-    let (mut edges, shared) = (Vec::new(), Arc::from(chain));
-    for name in metadata.delegations.iter().flat_map(Delegations::names) {
-        match name {
-            Ok(name) => edges.push(Edge::new(Arc::clone(&shared), name)),
-            Err(error) => checked.problem(role.as_str(), &error),
+    /// Adds what was seen of a role to the report; returns the chain down to it if it delegates.
+    fn take(&mut self, seen: Seen, checked: &mut Checked) -> Option<Vec<(RoleName, Verified<Targets>)>> {
+        self.complete &= !(seen.broken && seen.above_bins);
+        checked.add(seen.checked);
+        for target in seen.plain {
+            if self.plain.len() < MAX_PROBLEMS {
+                self.plain.push(target);
+            } else {
+                self.more_plain += 1;
+            }
         }
+        seen.delegates
     }
-    edges.reverse();
-    edges
 }
 
-/// `N.stem.json` taken apart.
-pub(super) fn split_name(name: &str) -> Option<(u64, &str)> {
-    let (version, rest) = name.split_once('.')?;
-    Some((version.parse().ok()?, rest.strip_suffix(".json")?))
-}
-
-/// The current version of a role, by its quoted name.
-fn current(trusted: &Trusted, stem: &str) -> Option<u64> {
-    if stem == "snapshot" {
-        return Some(trusted.snapshot().common.version);
-    }
-    let snapshot = trusted.snapshot();
-    let quoted = || snapshot.roles().find(|(role, _)| percent_quote(role, b"") == stem).map(|(_, file)| file);
-    snapshot.role(stem).or_else(quoted).map(|file| file.version)
+/// Whether the roles that `edge` stands among are bins.
+fn is_bin(edge: &Edge) -> bool {
+    edge.chain().len() == 2 && edge.chain().last().is_some_and(|(name, _)| name.as_str() == BINS)
 }

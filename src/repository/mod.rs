@@ -54,7 +54,7 @@ use chrono::{DateTime, Utc};
 
 pub use anchor::Anchor;
 pub use bump::{Bumped, Due};
-pub use check::{Checked, Problem};
+pub use check::{Checked, MAX_PROBLEMS, Problem, Sample, Share, Unseen};
 pub use diff::{Change, Difference};
 pub use distribution::{Distribution, read_distribution};
 pub use edit::Edit;

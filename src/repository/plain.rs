@@ -1,14 +1,19 @@
 //! What plain pip reads, held against what is signed, and made good: copies of files under their plain names, and the
 //! pages in `simple/`. Nothing of it is signed, so only the admin can tell that it was changed.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::bins::in_order;
 use super::check::Problem;
 use super::init::bin_names;
 use super::state::State;
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout};
-use crate::python::ProjectName;
+use crate::python::{ProjectName, ProjectPage};
 use crate::store::{Content, StorePath};
 use crate::tuf::metadata::TargetFile;
-use crate::tuf::path::TargetPath;
+use crate::tuf::path::{RoleName, TargetPath};
+use crate::tuf::trusted::TrustError;
 
 /// What to do about something that is not as signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,79 +33,113 @@ impl Repository {
         progress: &dyn Progress,
     ) -> Result<Vec<Problem>, RepositoryError> {
         let state = self.state().await?;
+        let pending: BTreeSet<String> = match repair {
+            Repair::No => self.pending_projects().await?.into_iter().collect(),
+            Repair::Yes => BTreeSet::new(),
+        };
         let names = bin_names(&state.bins)?;
         let total = u64::try_from(names.len()).unwrap_or(u64::MAX);
-        let pending = match repair {
-            Repair::No => self.pending_projects().await?,
-            Repair::Yes => Vec::new(),
+        let shared = (self.clone(), Arc::new((state, pending)));
+        let look = move |name: RoleName| {
+            let (repository, shared) = shared.clone();
+            async move { repository.plain_bin(&shared.0, &shared.1, &name, repair).await }
         };
-        let mut problems = Vec::new();
-        for (done, name) in (1..).zip(&names) {
-            let bin = state.bin(self.store(), name).await?;
-            for (target, file) in &bin.targets {
-                let target = TargetPath::new(target)?;
-                if project_of(&target).is_some_and(|project| pending.iter().any(|name| name == project)) {
-                    continue;
-                }
-                problems.extend(self.plain_target(&state, &target, file, repair).await?);
-            }
+        let (mut problems, mut done) = (Vec::new(), 0);
+        in_order(names, look, |found| {
+            done += 1;
             progress.at("comparing plain copies", done, total);
+            problems.extend(found);
+            Ok(())
+        })
+        .await?;
+        Ok(problems)
+    }
+
+    async fn plain_bin(
+        &self,
+        state: &State,
+        pending: &BTreeSet<String>,
+        name: &RoleName,
+        repair: Repair,
+    ) -> Result<Vec<Problem>, RepositoryError> {
+        let mut problems = Vec::new();
+        for (target, file) in &state.bin(self.store(), name).await?.targets {
+            let target = TargetPath::new(target)?;
+            if project_of(&target).is_some_and(|project| pending.contains(project)) {
+                continue;
+            }
+            problems.extend(self.plain_target(state, &target, file, repair).await?);
         }
         Ok(problems)
     }
 
-    async fn plain_target(
+    /// Compares what plain pip reads of one target, and makes it good if asked to.
+    pub(super) async fn plain_target(
         &self,
         state: &State,
         target: &TargetPath,
         file: &TargetFile,
         repair: Repair,
     ) -> Result<Option<Problem>, RepositoryError> {
-        match project_of(target).map(ProjectName::from_normalised) {
-            Some(Ok(project)) => self.plain_page(state, &project, repair).await,
-            _ => self.plain_file(target, file, repair).await,
-        }
-    }
-
-    async fn plain_page(
-        &self,
-        state: &State,
-        project: &ProjectName,
-        repair: Repair,
-    ) -> Result<Option<Problem>, RepositoryError> {
-        let Some(page) = self.page(state, project).await? else { return Ok(None) };
-        let (json, html) = (layout::simple(project, "index.json")?, layout::simple(project, "index.html")?);
-        let same = self.holds(&json, page.to_json().as_bytes()).await?
-            && self.holds(&html, page.to_html().as_bytes()).await?;
-        if same {
+        if self.plain_matches(target, file).await? {
             return Ok(None);
         }
+        let Some(Ok(project)) = project_of(target).map(ProjectName::from_normalised) else {
+            if repair == Repair::Yes {
+                self.repair_plain_file(target, file).await?;
+            }
+            return Ok(Some(differs(layout::plain(target)?.to_string())));
+        };
         if repair == Repair::Yes {
             // Removed first: a page with a made-up serial would pass for a newer one.
-            self.store.delete(&json).await?;
-            self.store.delete(&html).await?;
-            self.refresh_page(state, project).await?;
+            self.store.delete(&layout::simple(&project, "index.json")?).await?;
+            self.store.delete(&layout::simple(&project, "index.html")?).await?;
+            self.refresh_page(state, &project).await?;
         }
         Ok(Some(differs(format!("{}/{project}/", layout::SIMPLE))))
     }
 
-    async fn plain_file(
+    /// Whether what plain pip reads of a target is what was signed: a copy under the plain name, or the pages that say
+    /// what the signed page says.
+    pub(super) async fn plain_matches(
         &self,
         target: &TargetPath,
         file: &TargetFile,
-        repair: Repair,
-    ) -> Result<Option<Problem>, RepositoryError> {
-        let (plain, Some(digest)) = (layout::plain(target)?, file.hashes.sha256) else { return Ok(None) };
-        let there = self.store.open(&plain).await?.is_some();
-        if there && self.hash_stored(&plain).await? == (digest, file.length) {
-            return Ok(None);
-        }
+    ) -> Result<bool, RepositoryError> {
+        let Some(digest) = file.hashes.sha256 else { return Ok(true) };
+        let Some(Ok(project)) = project_of(target).map(ProjectName::from_normalised) else {
+            return Ok(self.hash_if_stored(&layout::plain(target)?).await? == Some((digest, file.length)));
+        };
+        let page = self.signed_page(&project, &layout::hashed(target, &digest)?, file).await?;
+        let (json, html) = (layout::simple(&project, "index.json")?, layout::simple(&project, "index.html")?);
+        Ok(self.holds(&json, page.to_json().as_bytes()).await?
+            && self.holds(&html, page.to_html().as_bytes()).await?)
+    }
+
+    /// The signed page of a project, from its file.
+    pub(super) async fn signed_page(
+        &self,
+        project: &ProjectName,
+        at: &StorePath,
+        file: &TargetFile,
+    ) -> Result<ProjectPage, RepositoryError> {
+        let object = self.store.get(at, MAX_METADATA).await?;
+        let bytes = object.ok_or_else(|| RepositoryError::Missing(at.to_string()))?.bytes;
+        let wrong = |mismatch| TrustError::WrongHash { role: at.to_string(), mismatch };
+        file.hashes.check_bytes(&bytes).map_err(wrong)?;
+        let page = ProjectPage::from_json(&bytes);
+        page.map_err(|error| RepositoryError::Page { project: project.to_string(), error })
+    }
+
+    /// A plain copy made anew from the hashed file, if that is as signed.
+    async fn repair_plain_file(&self, target: &TargetPath, file: &TargetFile) -> Result<(), RepositoryError> {
+        let (plain, Some(digest)) = (layout::plain(target)?, file.hashes.sha256) else { return Ok(()) };
         let hashed = layout::hashed(target, &digest)?;
-        if repair == Repair::Yes && self.hash_stored(&hashed).await? == (digest, file.length) {
+        if self.hash_if_stored(&hashed).await? == Some((digest, file.length)) {
             self.store.delete(&plain).await?;
             self.store.create(&plain, Content::Copy(&hashed)).await?;
         }
-        Ok(Some(differs(plain.to_string())))
+        Ok(())
     }
 
     async fn holds(&self, at: &StorePath, bytes: &[u8]) -> Result<bool, RepositoryError> {
@@ -109,7 +148,7 @@ impl Repository {
 }
 
 /// The project whose page a target is.
-fn project_of(target: &TargetPath) -> Option<&str> {
+pub(super) fn project_of(target: &TargetPath) -> Option<&str> {
     target.as_str().strip_prefix("simple/").and_then(|rest| rest.strip_suffix("/index.json"))
 }
 

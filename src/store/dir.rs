@@ -181,6 +181,11 @@ impl Store for DirStore {
         .await
     }
 
+    async fn same(&self, one: &StorePath, other: &StorePath) -> Result<bool, StoreError> {
+        let (one, other) = (one.clone(), other.clone());
+        self.run(move |disk| disk.same(&one, &other)).await
+    }
+
     async fn delete(&self, path: &StorePath) -> Result<(), StoreError> {
         let path = path.clone();
         self.run(move |disk| disk.delete(&path)).await

@@ -114,6 +114,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// A folder that does not exist has no objects. Objects written meanwhile may or may not be in the list.
     async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError>;
 
+    /// Whether two paths certainly name the same bytes in the same place, so that reading one tells of both. `false`
+    /// says nothing: most backends cannot tell.
+    async fn same(&self, one: &StorePath, other: &StorePath) -> Result<bool, StoreError> {
+        let _ = (one, other);
+        Ok(false)
+    }
+
     /// Removes the object; that there is none is fine.
     async fn delete(&self, path: &StorePath) -> Result<(), StoreError>;
 

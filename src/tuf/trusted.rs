@@ -507,17 +507,22 @@ impl Trusted {
 
     /// Takes a delegated role, checked against the delegator it was reached through now. To be persisted.
     pub fn accept(&mut self, edge: &Edge, bytes: impl Into<Arc<[u8]>>) -> Result<(), TrustError> {
+        let role = self.check(edge, bytes)?;
+        if let Some((_, delegator)) = edge.chain().last() {
+            self.delegated.insert(edge.pair(), Vouched { delegator: delegator.clone(), role });
+        }
+        Ok(())
+    }
+
+    /// The checks of [`Self::accept`], and nothing is kept: for those who visit more roles than memory holds.
+    pub fn check(&self, edge: &Edge, bytes: impl Into<Arc<[u8]>>) -> Result<Verified<Targets>, TrustError> {
         let (bytes, role) = (bytes.into(), edge.role().as_str());
         let entry = self.entry(edge)?;
         as_announced(role, entry, &bytes)?;
         let metadata: Verified<Targets> = Signed::new(bytes).verify(&edge.authority()?)?;
         exact_version(role, metadata.common.version, entry.version)?;
         self.context.in_date(role, &*metadata)?;
-        if let Some((_, delegator)) = edge.chain().last() {
-            let vouched = Vouched { delegator: delegator.clone(), role: metadata };
-            self.delegated.insert(edge.pair(), vouched);
-        }
-        Ok(())
+        Ok(metadata)
     }
 
     fn entry(&self, edge: &Edge) -> Result<&MetaFile, TrustError> {

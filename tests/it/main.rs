@@ -18,3 +18,4 @@ mod shell;
 mod simulator;
 mod stream;
 mod upkeep;
+mod upkeep_check;

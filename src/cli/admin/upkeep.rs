@@ -8,7 +8,8 @@ use crate::cli::exit::{self, SomeFailed};
 use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::output::{BAD, GOOD, STRONG, styled, until};
 use crate::cli::{Context, RepoArg};
-use crate::repository::{Change, Repair, Repository, Retention, RoleStatus};
+use crate::crypto::random;
+use crate::repository::{Change, Repair, Repository, Retention, RoleStatus, Sample, Share, Unseen};
 
 /// Sign anew what has less than half of its life left.
 #[derive(Debug, Args)]
@@ -130,6 +131,12 @@ pub(crate) struct Check {
     /// First make what plain pip reads (copies under plain names, pages) what was signed
     #[arg(long)]
     repair_plain: bool,
+    /// All metadata above the bins, but of the bins and files only so many files, or such a part of all bins
+    #[arg(long, value_name = "N|P%", value_parser = share)]
+    sample: Option<Share>,
+    /// Which sample: the same number looks at the same part again [default: random]
+    #[arg(long, value_name = "NUMBER", requires = "sample")]
+    seed: Option<u64>,
     /// A second, independent verifier as well
     #[arg(long, value_enum)]
     with: Option<Verifier>,
@@ -149,7 +156,14 @@ impl Check {
                 context.out.note(format_args!("{} {}", styled(GOOD, "repaired"), repaired.subject));
             }
         }
-        let checked = repository.check(context.now, &context.out.progress()).await?;
+        let progress = context.out.progress();
+        let checked = match self.sample {
+            None => repository.check(context.now, &progress).await?,
+            Some(share) => {
+                let seed = self.seed.map_or_else(|| random().map(u64::from_be_bytes), Ok)?;
+                repository.check_sample(Sample { share, seed }, context.now, &progress).await?
+            }
+        };
         context.out.result(&checked, || {
             for problem in &checked.problems {
                 context.out.line(format_args!(
@@ -159,11 +173,17 @@ impl Check {
                     problem.what
                 ));
             }
+            more(checked.more_problems, context);
             let (roles, targets, bytes) = (checked.roles, checked.targets, checked.bytes);
             let verdict = if checked.problems.is_empty() { styled(GOOD, "ok") } else { styled(BAD, "bad") };
             context
                 .out
                 .line(format_args!("{verdict} {roles} roles, {targets} files, {bytes} bytes verified"));
+            if let Some(Unseen { bins, files }) = checked.unseen {
+                context.out.line(format_args!(
+                    "not looked at: {bins} bins and all they list, {files} files of other bins, left-over files"
+                ));
+            }
             if checked.unreferenced > 0 {
                 let count = checked.unreferenced;
                 context
@@ -172,7 +192,7 @@ impl Check {
             }
         })?;
         if !checked.problems.is_empty() {
-            let failed = checked.problems.len();
+            let failed = checked.more_problems.saturating_add(count(checked.problems.len()));
             let code = if checked.problems.iter().all(|problem| problem.expired) {
                 exit::EXPIRED
             } else {
@@ -185,6 +205,32 @@ impl Check {
             Some(Verifier::Tough) => second(&repository, context).await,
         }
     }
+}
+
+/// `N` or `P%`.
+fn share(text: &str) -> Result<Share, String> {
+    let wrong = || format!("{text:?} is neither a number of files nor a part such as 0.5%");
+    let Some(percent) = text.strip_suffix('%') else {
+        let files: u64 = text.parse().map_err(|_| wrong())?;
+        return if files == 0 { Err(wrong()) } else { Ok(Share::Files(files)) };
+    };
+    let (whole, part) = percent.split_once('.').unwrap_or((percent, ""));
+    let digits = part.len() <= 4 && part.bytes().all(|digit| digit.is_ascii_digit());
+    let part: u32 = format!("{part:0<4}").parse().ok().filter(|_| digits).ok_or_else(wrong)?;
+    let millionths =
+        whole.parse::<u32>().ok().filter(|whole| *whole <= 100).ok_or_else(wrong)? * 10_000 + part;
+    if (1..=1_000_000).contains(&millionths) { Ok(Share::Millionths(millionths)) } else { Err(wrong()) }
+}
+
+/// That there were too many problems to list.
+fn more(problems: u64, context: &Context) {
+    if problems > 0 {
+        context.out.line(format_args!("{problems} more problem(s); `wheelseal fsck` names all files"));
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 #[cfg(feature = "tough-keys")]

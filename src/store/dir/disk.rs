@@ -122,6 +122,18 @@ impl Disk {
         )
     }
 
+    /// Whether both are names of one file: hard links of each other.
+    pub(super) fn same(&self, one: &StorePath, other: &StorePath) -> Result<bool, StoreError> {
+        let inode = |path: &StorePath| match fs::symlink_metadata(self.locate(path)?) {
+            Ok(found) if found.is_file() => Ok(Some((found.dev(), found.ino()))),
+            Ok(_) => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(StoreError::io("look at", path, &error)),
+        };
+        let one = inode(one)?;
+        Ok(one.is_some() && one == inode(other)?)
+    }
+
     pub(super) fn delete(&self, path: &StorePath) -> Result<(), StoreError> {
         let place = self.locate(path)?;
         if self.open(path)?.is_none() {

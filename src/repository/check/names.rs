@@ -1,0 +1,95 @@
+//! What lies in `metadata/`: files of roles, current or superseded, copies of them that are compressed, and nothing
+//! else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Checked;
+use crate::repository::{Repository, RepositoryError, layout};
+use crate::store::StorePath;
+use crate::tuf::path::percent_quote;
+use crate::tuf::trusted::Trusted;
+
+/// Endings of compressed copies of a metadata file, which lie beside it and live and die with it.
+const COMPRESSED: [&str; 2] = [".json.gz", ".json.zst"];
+
+/// How every plain metadata file ends.
+const PLAIN: &str = ".json";
+
+/// `N.stem.json` taken apart.
+pub(in crate::repository) fn split_name(name: &str) -> Option<(u64, &str)> {
+    let (version, rest) = name.split_once('.')?;
+    Some((version.parse().ok()?, rest.strip_suffix(PLAIN)?))
+}
+
+/// The name of the plain metadata file that a name belongs to: its own, or that of which it is a compressed copy.
+pub(in crate::repository) fn plain_name(name: &str) -> &str {
+    let stem = COMPRESSED.iter().find_map(|ending| name.strip_suffix(ending));
+    stem.and_then(|stem| name.get(..stem.len() + PLAIN.len())).unwrap_or(name)
+}
+
+/// The last segment of a path.
+pub(in crate::repository) fn file_name(path: &StorePath) -> &str {
+    path.segments().last().unwrap_or_default()
+}
+
+impl Repository {
+    /// Files in `metadata/` that are not current, or no role's at all.
+    pub(super) async fn check_names(
+        &self,
+        stems: &BTreeSet<String>,
+        trusted: &Trusted,
+        checked: &mut Checked,
+    ) -> Result<(), RepositoryError> {
+        let current = current(trusted);
+        let mut odd = Vec::new();
+        self.store
+            .walk(layout::METADATA, &mut |entry| {
+                let name = plain_name(file_name(&entry.path));
+                let Some((version, stem)) = split_name(name) else {
+                    if !matches!(name, "timestamp.json" | "root.json") {
+                        odd.push((entry.path, "is no metadata file of this repository"));
+                    }
+                    return Ok(());
+                };
+                if !stems.contains(stem) {
+                    odd.push((entry.path, "belongs to no role of this repository"));
+                } else if stem != "root" && current.get(stem) != Some(&version) {
+                    checked.unreferenced += 1;
+                }
+                Ok(())
+            })
+            .await?;
+        odd.sort();
+        for (path, what) in odd {
+            checked.problem(path.as_str(), &what);
+        }
+        Ok(())
+    }
+}
+
+/// The current version of each role, by the start of its file's name.
+fn current(trusted: &Trusted) -> BTreeMap<String, u64> {
+    let snapshot = ("snapshot".to_owned(), trusted.snapshot().common.version);
+    let roles = trusted.snapshot().roles().map(|(role, file)| (percent_quote(role, b""), file.version));
+    roles.chain([snapshot]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressed_copies_belong_to_their_plain_files() {
+        for (name, plain) in [
+            ("3.bins-0.json.gz", "3.bins-0.json"),
+            ("timestamp.json.zst", "timestamp.json"),
+            ("3.bins-0.json", "3.bins-0.json"),
+            ("readme.gz", "readme.gz"),
+            ("3.bins-0.json.gz.gz", "3.bins-0.json.gz.gz"),
+        ] {
+            assert_eq!(plain_name(name), plain);
+        }
+        assert_eq!(split_name("3.bins-0.json"), Some((3, "bins-0")));
+        assert_eq!(split_name("root.json"), None);
+    }
+}
