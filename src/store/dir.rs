@@ -114,7 +114,9 @@ impl Store for DirStore {
             let owned: Vec<_> =
                 chunk.iter().map(|(path, content)| (path.clone(), Source::of(*content))).collect();
             let staged = self.run(move |disk| {
-                owned.into_iter().for_each(|(path, source)| batch.create(disk, path, source));
+                for (path, source) in owned {
+                    batch.create(disk, path, source);
+                }
                 Ok(batch)
             });
             batch = match staged.await {
