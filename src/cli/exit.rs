@@ -181,6 +181,7 @@ fn repository(error: &RepositoryError) -> u8 {
         | RepositoryError::NotPublished(_) => USAGE,
         RepositoryError::Archive { .. }
         | RepositoryError::SecondVerifier { .. }
+        | RepositoryError::Backup { .. }
         | RepositoryError::Missing(_) => INTEGRITY,
         RepositoryError::Conflict { .. } | RepositoryError::TooLarge { .. } => POLICY,
         _ => OTHER,

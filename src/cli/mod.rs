@@ -2,7 +2,7 @@
 //!
 //! | file | who |
 //! |---|---|
-//! | `admin`, `keys` | repository admins: `init key add remove yank bump status check gc diff role` |
+//! | `admin`, `keys` | repository admins: `init key add remove yank bump status check fsck gc backup restore diff role` |
 //! | `client` | clients: `trust download verify explain` |
 //! | `look` | everyone: `inspect tree completion man help` |
 //! | `conformance` | the TUF conformance suite |
@@ -73,8 +73,14 @@ enum Command {
     Status(admin::Status),
     /// Verify the whole repository as a client would
     Check(admin::Check),
+    /// Name every file that is missing or altered
+    Fsck(admin::Fsck),
     /// Remove files that no recent snapshot refers to
     Gc(admin::Gc),
+    /// Write everything that is signed to one file
+    Backup(admin::Backup),
+    /// Make a repository again from a backup
+    Restore(admin::Restore),
     /// What changed between two snapshots
     Diff(admin::Diff),
     /// Change who signs a role
@@ -153,7 +159,10 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Bump(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
         Command::Check(command) => command.run(context).await,
+        Command::Fsck(command) => command.run(context).await,
         Command::Gc(command) => command.run(context).await,
+        Command::Backup(command) => command.run(context).await,
+        Command::Restore(command) => command.run(context).await,
         Command::Diff(command) => command.run(context).await,
         Command::Role(command) => command.run(context).await,
         Command::Trust(command) => command.run(context),

@@ -111,6 +111,14 @@ pub enum RepositoryError {
         /// Why.
         reason: String,
     },
+    /// A backup that is not whole, or not what was signed, or that does not fit what is there.
+    #[error("{file}: {reason}")]
+    Backup {
+        /// The file of the backup.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A published page does not read.
     #[error("the page of {project}: {error}")]
     Page {

@@ -2,23 +2,49 @@
 //!
 //! Marked are the current snapshot and the ones before it, as many as are to be kept, with everything they name; and
 //! those that were superseded within the grace period: a client may be reading them. Roots are never removed. Files
-//! younger than the grace period are never removed: a publication may be under way that will refer to them. If
-//! something is committed while files are being removed, that is marked too before the next one goes.
+//! younger than the grace period are never removed: a publication may be under way that will refer to them.
+//!
+//! ```text
+//! kept snapshots ─▶ every role, all cores ─▶ marks ─┐           ┌─▶ partition 0: listed, old, not marked ─▶ batches
+//!                                                   ├─▶ Spill ──┼─▶ partition 1                             │
+//! Store::walk ──────────────────────────▶ listing ──┘           └─▶ …                                       ▼
+//!                                       aside ─▶ delete ─▶ was something committed meanwhile? ─▶ put back what it names
+//! ```
+//!
+//! Memory does not grow with the number of files: marks and listing meet in a [`Spill`](super::spill::Spill), partition
+//! by partition.
+//!
+//! **Files in use again.** A publication that finds its file in the store, old and referred to by nobody, dates it anew,
+//! commits, and looks once more whether it is there. Between gc's look at the timestamp and its delete, all of that may
+//! happen. So a target is first put aside, under `staging/gc/`, then deleted, and then the timestamp is read again:
+//! whatever was committed before the delete is seen now, and what it names is put back; whoever commits after the delete
+//! finds that the file is gone, and writes it. A gc that is killed in between leaves its things aside, and the next one
+//! puts back what is named. Where there is no room left to put anything aside, the timestamp is read before each delete
+//! instead, which leaves the moment between the two.
+//!
+//! | file | what |
+//! |---|---|
+//! | `gc/mark.rs` | what is kept |
+//! | `gc/sweep.rs` | what is removed, and how |
 
-use std::collections::BTreeSet;
+mod mark;
+mod sweep;
+
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use self::mark::Board;
+use self::sweep::Sweep;
+use super::check::names::{file_name, plain_name};
 use super::check::split_name;
-use super::state::State;
-use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout};
-use crate::store::{Entry, StorePath};
-use crate::tuf::held::Held;
-use crate::tuf::metadata::{Snapshot, Targets, TopLevel, Version};
-use crate::tuf::path::{RoleName, TargetPath};
-use crate::tuf::signed::{Signed, Verified};
+use super::{Progress, Repository, RepositoryError, layout};
+use crate::store::{Entry, Visit};
+use crate::tuf::metadata::{TopLevel, Version};
+
+/// Removed files listed in the outcome, at most; more are counted. [`Repository::gc_telling`] tells of any number.
+pub const MAX_REMOVED: usize = 10_000;
 
 /// What to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,15 +58,23 @@ pub struct Retention {
 /// What was, or would be, removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Collected {
-    /// Paths in the store.
+    /// Paths in the store; the first [`MAX_REMOVED`] of them.
     pub removed: Vec<String>,
+    /// How many there are.
+    pub count: u64,
     /// Their bytes; hard links count each.
     pub bytes: u64,
     /// Unreferenced files that are too young.
     pub young: u64,
+    /// Files that a publication needed again while they were being removed, or that an earlier gc that was cut short
+    /// had put aside: they are back.
+    pub put_back: u64,
     /// Left-over temporary files of the store itself.
     pub temporary: usize,
 }
+
+/// What is called with the path of each file that was, or would be, removed.
+pub type Tell<'a> = dyn FnMut(&str) + Send + 'a;
 
 impl Repository {
     /// Removes unreferenced files, or with `dry_run` only tells which.
@@ -51,120 +85,94 @@ impl Repository {
         now: DateTime<Utc>,
         progress: &dyn Progress,
     ) -> Result<Collected, RepositoryError> {
+        self.gc_telling(retention, dry_run, now, progress, &mut |_| {}).await
+    }
+
+    /// The same; `tell` hears of each removed file, of which there may be too many for the outcome.
+    pub async fn gc_telling(
+        &self,
+        retention: Retention,
+        dry_run: bool,
+        now: DateTime<Utc>,
+        progress: &dyn Progress,
+        tell: &mut Tell<'_>,
+    ) -> Result<Collected, RepositoryError> {
         let state = self.state().await?;
         self.finish_pending(&state).await?;
         let before = SystemTime::from(now).checked_sub(retention.grace).unwrap_or(SystemTime::UNIX_EPOCH);
-        let metadata = self.store.list(layout::METADATA).await?;
-        let mut marked = Marked::new()?;
-        for version in kept_snapshots(&metadata, state.snapshot.common.version, retention.snapshots, before) {
-            self.mark(&state, version, &mut marked, progress).await?;
+        let (board, mut snapshots) = (Board::new(before), Vec::new());
+        self.list(layout::METADATA, &mut |entry| match kind_of(&entry) {
+            Kind::Root => Ok(()),
+            Kind::Snapshot(version) => {
+                snapshots.push((version, entry));
+                Ok(())
+            }
+            Kind::Other => board.list(&entry),
+        })
+        .await?;
+        self.list(layout::TARGETS, &mut |entry| board.list(&entry)).await?;
+        self.list(layout::ASIDE, &mut |entry| board.list_aside(&entry)).await?;
+        let keep = kept_snapshots(&snapshots, state.snapshot.common.version, retention.snapshots, before);
+        let board = self.mark(&state, &keep, board, progress).await?;
+        let mut sweep = Sweep::new(self, state, dry_run, tell)?;
+        // Before what they name, so that a gc that is cut short leaves no snapshot of which half is gone.
+        snapshots.retain(|(version, _)| !keep.contains(version));
+        for (_, entry) in snapshots {
+            sweep.metadata(entry, before).await?;
         }
-        let roots = |entry: &Entry| {
-            entry
-                .path
-                .segments()
-                .last()
-                .and_then(split_name)
-                .is_some_and(|(_, stem)| stem == TopLevel::Root.name())
-        };
-        let targets = self.store.list(layout::TARGETS).await?;
-        let candidates = metadata.into_iter().filter(|entry| !roots(entry)).chain(targets);
-        let (mut collected, mut seen) = (Collected::default(), state.tag.clone());
-        for entry in candidates {
-            if !dry_run && self.tag().await? != Some(seen.clone()) {
-                let newer = self.state().await?;
-                self.mark(&newer, newer.snapshot.common.version, &mut marked, progress).await?;
-                seen = newer.tag;
-            }
-            if marked.files.contains(&entry.path) {
-                continue;
-            }
-            if entry.modified >= before {
-                collected.young += 1;
-                continue;
-            }
-            if !dry_run {
-                self.store.delete(&entry.path).await?;
-            }
-            collected.bytes += entry.len;
-            collected.removed.push(entry.path.to_string());
-        }
+        board.sweep(&mut sweep, progress).await?;
+        let mut collected = sweep.finish().await?;
         if !dry_run {
             collected.temporary = self.store.sweep(before).await?;
         }
         Ok(collected)
     }
 
-    /// Marks a snapshot and everything it names.
-    async fn mark(
+    /// Shows `take` everything below a folder.
+    async fn list(
         &self,
-        state: &State,
-        version: Version,
-        marked: &mut Marked,
-        progress: &dyn Progress,
+        folder: &str,
+        take: &mut (dyn FnMut(Entry) -> Result<(), RepositoryError> + Send),
     ) -> Result<(), RepositoryError> {
-        let at = layout::versioned("snapshot", version)?;
-        let Some(object) = self.store.get(&at, MAX_METADATA).await? else { return Ok(()) };
-        marked.files.insert(at);
-        // The current one was verified already, and while keys rotate perhaps not as the newest root says.
-        let snapshot: Result<Held<Snapshot>, _> = if version == state.snapshot.common.version {
-            Ok(state.snapshot.clone())
-        } else {
-            Signed::new(object.bytes).verify(&state.root.authority(TopLevel::Snapshot)).map(Held::from)
+        let mut outcome = Ok(());
+        let mut visit = |entry| {
+            if outcome.is_ok() {
+                outcome = take(entry);
+            }
+            Ok(())
         };
-        // An older snapshot may be signed with keys that were rotated away: clients cannot use it, so it marks nothing.
-        let Ok(snapshot) = snapshot else { return Ok(()) };
-        let total = u64::try_from(snapshot.len()).unwrap_or(u64::MAX);
-        for (done, (role, file)) in (1..).zip(snapshot.roles()) {
-            let at = layout::versioned(role, file.version)?;
-            if marked.files.insert(at.clone()) {
-                self.mark_targets(&at, role, state, marked).await?;
-            }
-            progress.at("marking", done, total);
-        }
-        Ok(())
-    }
-
-    async fn mark_targets(
-        &self,
-        at: &StorePath,
-        role: &str,
-        state: &State,
-        marked: &mut Marked,
-    ) -> Result<(), RepositoryError> {
-        let Some(object) = self.store.get(at, MAX_METADATA).await? else { return Ok(()) };
-        let delegator = RoleName::delegated(super::state::BINS)?;
-        let Ok(role) = RoleName::delegated(role) else { return Ok(()) };
-        let Ok(authority) = state.bin_authority(&delegator, &role) else { return Ok(()) };
-        let metadata: Verified<Targets> = Signed::new(object.bytes).verify(&authority)?;
-        for (name, file) in &metadata.targets {
-            let target = TargetPath::new(name)?;
-            marked.files.insert(layout::plain(&target)?);
-            if let Some(digest) = &file.hashes.sha256 {
-                marked.files.insert(layout::hashed(&target, digest)?);
-            }
-        }
-        Ok(())
+        let visit: &mut Visit<'_> = &mut visit;
+        self.store.walk(folder, visit).await?;
+        outcome
     }
 }
 
-struct Marked {
-    files: BTreeSet<StorePath>,
+/// What a file in `metadata/` is, to gc.
+enum Kind {
+    Root,
+    Snapshot(Version),
+    Other,
 }
 
-impl Marked {
-    fn new() -> Result<Self, RepositoryError> {
-        Ok(Self { files: BTreeSet::from([layout::timestamp()?, layout::newest_root()?]) })
+fn kind_of(entry: &Entry) -> Kind {
+    match split_name(plain_name(file_name(&entry.path))) {
+        Some((_, stem)) if stem == TopLevel::Root.name() => Kind::Root,
+        Some((version, stem)) if stem == TopLevel::Snapshot.name() => Kind::Snapshot(version),
+        _ => Kind::Other,
     }
 }
 
 /// The current snapshot, the newest ones before it, and those that were superseded after `before`.
-fn kept_snapshots(metadata: &[Entry], current: Version, keep: usize, before: SystemTime) -> Vec<Version> {
-    let snapshot = |entry: &Entry| match entry.path.segments().last().and_then(split_name) {
-        Some((version, "snapshot")) if version <= current => Some((version, entry.modified)),
-        _ => None,
-    };
-    let mut snapshots: Vec<_> = metadata.iter().filter_map(snapshot).collect();
+fn kept_snapshots(
+    snapshots: &[(Version, Entry)],
+    current: Version,
+    keep: usize,
+    before: SystemTime,
+) -> Vec<Version> {
+    let plain = snapshots.iter().filter(|(version, entry)| {
+        *version <= current && plain_name(file_name(&entry.path)) == file_name(&entry.path)
+    });
+    let mut snapshots: Vec<_> = plain.map(|(version, entry)| (*version, entry.modified)).collect();
     snapshots.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
     // Each was superseded when its successor was made; the current one was not.
     let superseded = std::iter::once(before).chain(snapshots.iter().map(|(_, made)| *made));

@@ -14,6 +14,8 @@ pub(super) const TARGETS: &str = "targets";
 pub(super) const SIMPLE: &str = "simple";
 /// Notes on pages that are still to be written.
 pub(super) const PENDING_PAGES: &str = "staging/pages";
+/// Where `gc` keeps what it is about to remove, for a moment.
+pub(super) const ASIDE: &str = "staging/gc";
 
 /// `metadata/N.role.json`.
 pub(super) fn versioned(role: &str, version: Version) -> Result<StorePath, RepositoryError> {

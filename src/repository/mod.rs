@@ -7,6 +7,7 @@
 //! | `layout` | where each file lies in the store |
 //! | `keyring` | the signing keys at hand, and which roles they can sign |
 //! | `state` | the signed state, read back and verified |
+//! | `kept` | what the snapshots that are kept name |
 //! | `bins` | all bins read back, on every core, few in memory at once |
 //! | `commit` | new files, then the one commit point |
 //! | `distribution`, `edit` | what is published, one file at a time |
@@ -14,7 +15,8 @@
 //! | `init`, `bump`, `rotate` | the other changes |
 //! | `spill` | sorting more records than fit in memory |
 //! | `pages`, `plain` | the unsigned copies that plain pip reads |
-//! | `status`, `check`, `gc`, `diff` | looking after it |
+//! | `status`, `check`, `fsck`, `gc`, `diff` | looking after it |
+//! | `backup`, `restore` | all that is signed in one file, and back |
 //!
 //! The signed repository is the state; there is no database. Every change reads it, plans new files, writes them
 //! under names that were free, and swaps `timestamp.json`. Until that swap nothing has happened; after it, all has.
@@ -22,6 +24,7 @@
 //! next change finishes the unsigned pages that plain pip reads.
 
 mod anchor;
+mod backup;
 mod bins;
 mod bump;
 mod check;
@@ -30,18 +33,20 @@ mod diff;
 mod distribution;
 mod edit;
 mod error;
+mod fsck;
 mod gc;
 mod group;
 mod init;
+mod kept;
 mod keyring;
 mod layout;
 mod pages;
 mod plain;
 mod plan;
 mod publish;
+mod restore;
 mod rotate;
 mod settings;
-#[expect(dead_code, reason = "the seam for import and gc, which use it from their next change on")]
 mod spill;
 mod state;
 mod status;
@@ -53,18 +58,21 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 pub use anchor::Anchor;
+pub use backup::BackedUp;
 pub use bump::{Bumped, Due};
 pub use check::{Checked, MAX_PROBLEMS, Problem, Sample, Share, Unseen};
 pub use diff::{Change, Difference};
 pub use distribution::{Distribution, read_distribution};
 pub use edit::Edit;
 pub use error::RepositoryError;
-pub use gc::{Collected, Retention};
+pub use fsck::{Finding, Fscked, Look, Part, Report};
+pub use gc::{Collected, MAX_REMOVED, Retention, Tell};
 pub use group::Publisher;
 pub use init::{BinStyle, Plan, RolePlan};
 pub use keyring::Keyring;
 pub use plain::Repair;
 pub use publish::Published;
+pub use restore::{Missing, Restored, Source};
 pub use settings::{Expiry, Profile, Settings};
 pub use spill::SpillError;
 pub use state::State;

@@ -9,11 +9,10 @@ use super::check::Problem;
 use super::init::bin_names;
 use super::state::State;
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout};
-use crate::python::{ProjectName, ProjectPage};
+use crate::python::ProjectName;
 use crate::store::{Content, StorePath};
 use crate::tuf::metadata::TargetFile;
 use crate::tuf::path::{RoleName, TargetPath};
-use crate::tuf::trusted::TrustError;
 
 /// What to do about something that is not as signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,29 +109,18 @@ impl Repository {
         let Some(Ok(project)) = project_of(target).map(ProjectName::from_normalised) else {
             return Ok(self.hash_if_stored(&layout::plain(target)?).await? == Some((digest, file.length)));
         };
-        let page = self.signed_page(&project, &layout::hashed(target, &digest)?, file).await?;
+        let page = self.read_page(&project, target, file).await?;
         let (json, html) = (layout::simple(&project, "index.json")?, layout::simple(&project, "index.html")?);
         Ok(self.holds(&json, page.to_json().as_bytes()).await?
             && self.holds(&html, page.to_html().as_bytes()).await?)
     }
 
-    /// The signed page of a project, from its file.
-    pub(super) async fn signed_page(
-        &self,
-        project: &ProjectName,
-        at: &StorePath,
-        file: &TargetFile,
-    ) -> Result<ProjectPage, RepositoryError> {
-        let object = self.store.get(at, MAX_METADATA).await?;
-        let bytes = object.ok_or_else(|| RepositoryError::Missing(at.to_string()))?.bytes;
-        let wrong = |mismatch| TrustError::WrongHash { role: at.to_string(), mismatch };
-        file.hashes.check_bytes(&bytes).map_err(wrong)?;
-        let page = ProjectPage::from_json(&bytes);
-        page.map_err(|error| RepositoryError::Page { project: project.to_string(), error })
-    }
-
     /// A plain copy made anew from the hashed file, if that is as signed.
-    async fn repair_plain_file(&self, target: &TargetPath, file: &TargetFile) -> Result<(), RepositoryError> {
+    pub(super) async fn repair_plain_file(
+        &self,
+        target: &TargetPath,
+        file: &TargetFile,
+    ) -> Result<(), RepositoryError> {
         let (plain, Some(digest)) = (layout::plain(target)?, file.hashes.sha256) else { return Ok(()) };
         let hashed = layout::hashed(target, &digest)?;
         if self.hash_if_stored(&hashed).await? == Some((digest, file.length)) {
@@ -142,7 +130,7 @@ impl Repository {
         Ok(())
     }
 
-    async fn holds(&self, at: &StorePath, bytes: &[u8]) -> Result<bool, RepositoryError> {
+    pub(super) async fn holds(&self, at: &StorePath, bytes: &[u8]) -> Result<bool, RepositoryError> {
         Ok(self.store.get(at, MAX_METADATA).await?.is_some_and(|object| object.bytes == bytes))
     }
 }

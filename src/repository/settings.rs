@@ -75,6 +75,11 @@ impl Settings {
         Self { format: FORMAT, expiry, keys: Keys { online } }
     }
 
+    /// For work on a repository whose settings are not written yet.
+    pub(super) fn unwritten() -> Self {
+        Self::new(Profile::Default.expiry(), Vec::new())
+    }
+
     /// Reads the settings of a repository.
     pub async fn load(store: &dyn Store) -> Result<Self, RepositoryError> {
         let Some(object) = store.get(&path(SETTINGS)?, MAX_SETTINGS).await? else {

@@ -12,7 +12,7 @@ use crate::scene::example;
 use crate::shell::{Home, Ran, shown};
 
 /// Every command, with the words of those that have commands of their own.
-const COMMANDS: [&[&str]; 28] = [
+const COMMANDS: [&[&str]; 31] = [
     &["init"],
     &["key"],
     &["key", "gen"],
@@ -25,7 +25,10 @@ const COMMANDS: [&[&str]; 28] = [
     &["bump"],
     &["status"],
     &["check"],
+    &["fsck"],
     &["gc"],
+    &["backup"],
+    &["restore"],
     &["diff"],
     &["role"],
     &["role", "rotate"],

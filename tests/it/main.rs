@@ -2,6 +2,7 @@
 
 mod anchor;
 mod architecture;
+mod backup;
 mod bad_input;
 mod behaviour;
 mod cli;
@@ -9,6 +10,7 @@ mod client;
 mod concurrency;
 mod end_to_end;
 mod faults;
+mod fsck;
 mod golden;
 mod keys;
 mod program;
@@ -19,3 +21,4 @@ mod simulator;
 mod stream;
 mod upkeep;
 mod upkeep_check;
+mod upkeep_gc;

@@ -2,9 +2,11 @@
 
 mod publish;
 mod roles;
+mod storage;
 mod stream;
 mod upkeep;
 
 pub(super) use publish::{Add, Remove, Yank};
 pub(super) use roles::{Init, Role};
+pub(super) use storage::{Backup, Fsck, Restore};
 pub(super) use upkeep::{Bump, Check, Diff, Gc, Status};

@@ -9,7 +9,9 @@ use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::output::{BAD, GOOD, STRONG, styled, until};
 use crate::cli::{Context, RepoArg};
 use crate::crypto::random;
-use crate::repository::{Change, Repair, Repository, Retention, RoleStatus, Sample, Share, Unseen};
+use crate::repository::{
+    Change, Collected, Repair, Repository, Retention, RoleStatus, Sample, Share, Unseen,
+};
 
 /// Sign anew what has less than half of its life left.
 #[derive(Debug, Args)]
@@ -272,14 +274,19 @@ impl Gc {
             snapshots: usize::try_from(self.keep).unwrap_or(usize::MAX),
             grace: Duration::from_secs(self.grace.saturating_mul(3600)),
         };
-        let collected = repository.gc(retention, self.dry_run, context.now, &context.out.progress()).await?;
-        context.out.result(&collected, || {
-            let verb = if self.dry_run { "would remove" } else { "removed" };
-            for path in &collected.removed {
-                context.out.line(format_args!("{verb} {path}"));
+        let verb = if self.dry_run { "would remove" } else { "removed" };
+        let out = &context.out;
+        let mut tell = |path: &str| {
+            if !out.json() {
+                out.line(format_args!("{verb} {path}"));
             }
-            let (count, bytes, young) = (collected.removed.len(), collected.bytes, collected.young);
-            context.out.note(format_args!("{verb} {count} files, {bytes} bytes; {young} are too young"));
+        };
+        let progress = out.progress();
+        let collected =
+            repository.gc_telling(retention, self.dry_run, context.now, &progress, &mut tell).await?;
+        out.result(&collected, || {
+            let Collected { count, bytes, young, .. } = collected;
+            out.note(format_args!("{verb} {count} files, {bytes} bytes; {young} are too young"));
         })
     }
 }

@@ -8,40 +8,20 @@ use crate::crypto::{Digests, Hasher};
 use crate::repository::{Repository, RepositoryError};
 use crate::store::StorePath;
 use crate::tuf::lookup::Edge;
-use crate::tuf::metadata::{Delegations, TargetFile};
-use crate::tuf::path::{RoleName, TargetPath};
+use crate::tuf::metadata::TargetFile;
+use crate::tuf::path::TargetPath;
 
 /// Bytes of a target file read at once.
 const CHUNK: usize = 256 * 1024;
 
-/// A role, and the delegations that lead to it.
-pub(super) struct Speaker<'a> {
-    role: &'a RoleName,
-    links: Vec<(Option<&'a Delegations>, &'a RoleName)>,
-}
-
-impl<'a> Speaker<'a> {
-    pub(super) fn new(edge: &'a Edge) -> Self {
-        let below = edge.chain().iter().skip(1).map(|(role, _)| role).chain([edge.role()]);
-        let links = edge
-            .chain()
-            .iter()
-            .zip(below)
-            .map(|((_, delegator), role)| (delegator.delegations.as_ref(), role));
-        Self { role: edge.role(), links: links.collect() }
-    }
-
-    pub(super) fn role(&self) -> &RoleName {
-        self.role
-    }
-
-    /// Whether every delegation on the way to the role matches the target.
-    pub(super) fn may_speak(&self, target: &TargetPath) -> bool {
-        self.links.iter().all(|(delegations, role)| {
-            let matching = delegations.as_ref().and_then(|delegations| delegations.matching(target).ok());
-            matching.is_some_and(|matching| matching.iter().any(|matched| matched.role == **role))
-        })
-    }
+/// Whether every delegation on the way to the role matches the target.
+pub(super) fn may_speak(edge: &Edge, target: &TargetPath) -> bool {
+    let below = edge.chain().iter().skip(1).map(|(role, _)| role).chain([edge.role()]);
+    edge.chain().iter().zip(below).all(|((_, delegator), role)| {
+        let matching =
+            delegator.delegations.as_ref().and_then(|delegations| delegations.matching(target).ok());
+        matching.is_some_and(|matching| matching.iter().any(|matched| matched.role == *role))
+    })
 }
 
 impl Repository {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Checked;
+use crate::repository::kept::is_bin_name;
 use crate::repository::{Repository, RepositoryError, layout};
 use crate::store::StorePath;
 use crate::tuf::path::percent_quote;
@@ -51,9 +52,11 @@ impl Repository {
                     }
                     return Ok(());
                 };
-                if !stems.contains(stem) {
+                let known = stems.contains(stem);
+                let retired = !known && is_bin_name(stem) && current.contains_key(stem);
+                if !known && !retired {
                     odd.push((entry.path, "belongs to no role of this repository"));
-                } else if stem != "root" && current.get(stem) != Some(&version) {
+                } else if stem != "root" && (retired || current.get(stem) != Some(&version)) {
                     checked.unreferenced += 1;
                 }
                 Ok(())

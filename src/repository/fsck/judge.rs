@@ -1,0 +1,197 @@
+//! Whether a file is what it should be; and making it so, from what else is there.
+
+use std::collections::BTreeSet;
+
+use super::want::{Kind, Wanted};
+use super::{Finding, Look, Part};
+use crate::python::{ProjectName, index_html, index_json};
+use crate::repository::plain::{Repair, project_of};
+use crate::repository::state::State;
+use crate::repository::{MAX_METADATA, Repository, RepositoryError, layout, path};
+use crate::store::{Content, StoreError, StorePath};
+use crate::tuf::metadata::TargetFile;
+use crate::tuf::path::TargetPath;
+
+impl Repository {
+    /// What is wrong with a file, of which `found` is the length. `pending` are the projects whose pages a later change
+    /// will finish.
+    pub(super) async fn judge(
+        &self,
+        state: &State,
+        pending: &BTreeSet<String>,
+        wanted: &Wanted,
+        found: Option<u64>,
+        look: Look,
+        repair: Repair,
+    ) -> Result<Option<Finding>, RepositoryError> {
+        let what = match (found, wanted.len()) {
+            (None, _) => Some("is missing".to_owned()),
+            (Some(found), Some(len)) if found != len => Some(format!("has {found} bytes, signed are {len}")),
+            _ if look == Look::Hash => self.altered(wanted).await?,
+            _ => None,
+        };
+        let Some(what) = what else { return Ok(None) };
+        if self.is_settled(state, pending, wanted).await? {
+            return Ok(None);
+        }
+        let repaired = repair == Repair::Yes && self.mend(state, wanted).await?;
+        Ok(Some(Finding::Bad {
+            path: wanted.at.to_string(),
+            part: wanted.part(),
+            what,
+            superseded: !wanted.current,
+            repaired,
+        }))
+    }
+
+    /// What is wrong with the bytes of a file.
+    async fn altered(&self, wanted: &Wanted) -> Result<Option<String>, RepositoryError> {
+        match &wanted.kind {
+            Kind::Metadata | Kind::List => Ok(None),
+            Kind::Hashed(_, file) => Ok(self.measure(&wanted.at, file).await?.err()),
+            Kind::Plain(target, file) => {
+                let Some(digest) = &file.hashes.sha256 else { return Ok(None) };
+                // The other name of the same file is looked at for itself.
+                if self.store.same(&wanted.at, &layout::hashed(target, digest)?).await? {
+                    return Ok(None);
+                }
+                Ok(self.measure(&wanted.at, file).await?.err())
+            }
+            Kind::PageJson(target, file) | Kind::PageHtml(target, file) => {
+                let Some(text) = self.page_text(wanted, target, file).await? else { return Ok(None) };
+                let same = self.holds(&wanted.at, text.as_bytes()).await?;
+                Ok((!same).then(|| "does not say what the signed page says".to_owned()))
+            }
+        }
+    }
+
+    /// What an unsigned page should say; `None` if the signed one is bad, which is a finding of its own.
+    async fn page_text(
+        &self,
+        wanted: &Wanted,
+        target: &TargetPath,
+        file: &TargetFile,
+    ) -> Result<Option<String>, RepositoryError> {
+        let Some(Ok(project)) = project_of(target).map(ProjectName::from_normalised) else { return Ok(None) };
+        let page = match self.read_page(&project, target, file).await {
+            Ok(page) => page,
+            Err(RepositoryError::Missing(_) | RepositoryError::Trust(_) | RepositoryError::Page { .. }) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let html = matches!(wanted.kind, Kind::PageHtml(..));
+        Ok(Some(if html { page.to_html() } else { page.to_json() }))
+    }
+
+    /// Whether what seems wrong is not, because somebody published since this began, or did not come to the end of it.
+    async fn is_settled(
+        &self,
+        state: &State,
+        pending: &BTreeSet<String>,
+        wanted: &Wanted,
+    ) -> Result<bool, RepositoryError> {
+        let (Kind::Hashed(target, file)
+        | Kind::Plain(target, file)
+        | Kind::PageJson(target, file)
+        | Kind::PageHtml(target, file)) = &wanted.kind
+        else {
+            return Ok(false);
+        };
+        let unsigned = wanted.part() == Part::Page;
+        if unsigned && project_of(target).is_some_and(|project| pending.contains(project)) {
+            return Ok(true);
+        }
+        let newer = self.state_after(Some(state)).await?;
+        if !wanted.current || newer.tag == state.tag {
+            return Ok(false);
+        }
+        // Whoever changed it since has also written it anew, or will.
+        let now = self.target(&newer, target).await?;
+        Ok(now.is_none_or(|now| now.hashes.sha256 != file.hashes.sha256))
+    }
+
+    /// Makes a file good from what else is there; whether that went well.
+    async fn mend(&self, state: &State, wanted: &Wanted) -> Result<bool, RepositoryError> {
+        match &wanted.kind {
+            Kind::Metadata | Kind::List => Ok(false),
+            Kind::Hashed(target, file) => self.mend_hashed(&wanted.at, target, file).await,
+            Kind::Plain(target, file) => {
+                self.repair_plain_file(target, file).await?;
+                self.plain_matches(target, file).await
+            }
+            Kind::PageJson(target, file) | Kind::PageHtml(target, file) => {
+                if self.page_text(wanted, target, file).await?.is_none() {
+                    return Ok(false);
+                }
+                self.plain_target(state, target, file, Repair::Yes).await?;
+                self.plain_matches(target, file).await
+            }
+        }
+    }
+
+    /// A hashed file from its plain copy, or a signed page from the unsigned one, if that has the right hash.
+    async fn mend_hashed(
+        &self,
+        at: &StorePath,
+        target: &TargetPath,
+        file: &TargetFile,
+    ) -> Result<bool, RepositoryError> {
+        let copy = match project_of(target).map(ProjectName::from_normalised) {
+            Some(Ok(project)) => layout::simple(&project, "index.json")?,
+            _ => layout::plain(target)?,
+        };
+        if self.measure(&copy, file).await?.is_err() {
+            return Ok(false);
+        }
+        self.store.delete(at).await?;
+        match self.store.create(at, Content::Copy(&copy)).await {
+            Ok(()) | Err(StoreError::Exists { .. }) => Ok(self.measure(at, file).await?.is_ok()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The two lists of all projects, if nobody published meanwhile, or did not come to the end of it.
+    pub(super) async fn judge_lists(
+        &self,
+        state: &State,
+        projects: &[String],
+        repair: Repair,
+    ) -> Result<Vec<Finding>, RepositoryError> {
+        let unfinished = !self.pending_projects().await?.is_empty();
+        if unfinished || projects.is_empty() || self.tag().await?.as_ref() != Some(&state.tag) {
+            return Ok(Vec::new());
+        }
+        let mut findings = Vec::new();
+        for (file, text) in lists_of(projects) {
+            let at = path(format!("{}/{file}", layout::SIMPLE))?;
+            let found = self.store.get(&at, MAX_METADATA).await?;
+            let what = match &found {
+                None => "is missing",
+                Some(found) if found.bytes != text.as_bytes() => {
+                    "does not list the projects that have a signed page"
+                }
+                Some(_) => continue,
+            };
+            let tag = found.as_ref().map(|found| &found.tag);
+            let repaired = repair == Repair::Yes && self.store.swap(&at, text.as_bytes(), tag).await.is_ok();
+            findings.push(Finding::Bad {
+                path: at.to_string(),
+                part: Part::Page,
+                what: what.to_owned(),
+                superseded: false,
+                repaired,
+            });
+        }
+        Ok(findings)
+    }
+}
+
+/// The lists of all projects, by file name.
+pub(in crate::repository) fn lists_of(projects: &[String]) -> [(&'static str, String); 2] {
+    let names = projects.iter().filter_map(|name| ProjectName::from_normalised(name).ok());
+    let mut names: Vec<ProjectName> = names.collect();
+    names.sort();
+    names.dedup();
+    [("index.json", index_json(&names)), ("index.html", index_html(&names))]
+}

@@ -1,0 +1,203 @@
+//! Removing files, batch by batch, so that none is lost that a publication uses again at that moment.
+
+use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::time::SystemTime;
+
+use futures_util::StreamExt;
+
+use super::mark::{Listed, Spot};
+use super::{Collected, MAX_REMOVED, Tell};
+use crate::crypto::random;
+use crate::repository::state::State;
+use crate::repository::{Repository, RepositoryError, layout, path};
+use crate::store::{Content, Entry, StoreError, StorePath};
+
+/// Files put aside, deleted and looked after together: what a client might miss for a moment if a publication uses it
+/// again just then.
+const BATCH: usize = 128;
+
+/// Deletes under way at once, where each is a request to a server.
+const DELETES: usize = 16;
+
+/// One sweep.
+pub(super) struct Sweep<'a> {
+    repository: &'a Repository,
+    /// The state whose files are all marked, by the board or by `late`.
+    seen: State,
+    late: HashSet<Spot>,
+    dry_run: bool,
+    /// Where this run puts things aside.
+    run: String,
+    batch: Vec<Listed>,
+    collected: Collected,
+    tell: &'a mut Tell<'a>,
+}
+
+impl<'a> Sweep<'a> {
+    pub(super) fn new(
+        repository: &'a Repository,
+        seen: State,
+        dry_run: bool,
+        tell: &'a mut Tell<'_>,
+    ) -> Result<Self, RepositoryError> {
+        let run = hex::encode(random::<12>()?);
+        let (late, batch, collected) = (HashSet::new(), Vec::new(), Collected::default());
+        Ok(Self { repository, seen, late, dry_run, run, batch, collected, tell })
+    }
+
+    /// The path that something put aside was taken from: what follows `staging/gc/RUN/`.
+    pub(super) fn original(aside: &StorePath) -> Option<&str> {
+        let rest = aside.as_str().strip_prefix(layout::ASIDE)?.strip_prefix('/')?;
+        rest.split_once('/').map(|(_, original)| original)
+    }
+
+    /// A metadata file that is not kept.
+    pub(super) async fn metadata(&mut self, entry: Entry, before: SystemTime) -> Result<(), RepositoryError> {
+        let young = entry.modified >= before;
+        self.unmarked(Listed { path: entry.path, len: entry.len, young }).await
+    }
+
+    /// Something that is not marked.
+    pub(super) async fn unmarked(&mut self, listed: Listed) -> Result<(), RepositoryError> {
+        if listed.young {
+            self.collected.young += 1;
+            return Ok(());
+        }
+        if self.dry_run {
+            self.removed(&listed);
+            return Ok(());
+        }
+        self.batch.push(listed);
+        if self.batch.len() < BATCH { Ok(()) } else { self.empty_batch().await }
+    }
+
+    /// Something that an earlier gc put aside; `wanted` if it is marked, and missing.
+    pub(super) async fn left_aside(&mut self, left: &Listed, wanted: bool) -> Result<(), RepositoryError> {
+        if self.dry_run {
+            return Ok(());
+        }
+        if let Some(original) = Self::original(&left.path).filter(|_| wanted) {
+            self.put_back(&path(original)?, &left.path).await?;
+        }
+        // Another gc may be at work, and these may be its own.
+        if wanted || !left.young {
+            self.repository.store.delete(&left.path).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends it.
+    pub(super) async fn finish(mut self) -> Result<Collected, RepositoryError> {
+        self.empty_batch().await?;
+        Ok(self.collected)
+    }
+
+    async fn empty_batch(&mut self) -> Result<(), RepositoryError> {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.catch_up().await?;
+        batch.retain(|listed| !self.is_late(&listed.path));
+        let Some(asides) = self.put_aside(&batch).await? else { return self.without_room(batch).await };
+        self.delete_all(batch.iter().map(|listed| &listed.path)).await?;
+        self.catch_up().await?;
+        for (original, aside) in &asides {
+            if self.is_late(original) {
+                self.put_back(original, aside).await?;
+            }
+        }
+        self.delete_all(asides.iter().map(|(_, aside)| aside)).await?;
+        for listed in batch {
+            // Metadata is never used again: its version number is taken.
+            if !self.is_late(&listed.path) {
+                self.removed(&listed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies of the targets in a batch, each with its original; `None` if there is no room for them.
+    async fn put_aside(
+        &self,
+        batch: &[Listed],
+    ) -> Result<Option<Vec<(StorePath, StorePath)>>, RepositoryError> {
+        let mut asides = Vec::new();
+        for listed in batch.iter().filter(|listed| listed.path.as_str().starts_with(layout::TARGETS)) {
+            let aside = path(format!("{}/{}/{}", layout::ASIDE, self.run, listed.path));
+            // One whose name is too long for it is removed all the same.
+            if let Ok(aside) = aside {
+                asides.push((listed.path.clone(), aside));
+            }
+        }
+        let copies: Vec<_> =
+            asides.iter().map(|(original, aside)| (aside.clone(), Content::Copy(original))).collect();
+        let mut room = true;
+        for outcome in self.repository.store.create_all(&copies).await {
+            match outcome {
+                // What is gone already needs no copy.
+                Ok(())
+                | Err(StoreError::Exists { .. } | StoreError::Io { kind: ErrorKind::NotFound, .. }) => {}
+                Err(StoreError::Io { kind: ErrorKind::StorageFull | ErrorKind::QuotaExceeded, .. }) => {
+                    room = false;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !room {
+            self.delete_all(asides.iter().map(|(_, aside)| aside)).await?;
+        }
+        Ok(room.then_some(asides))
+    }
+
+    /// The old way, for a disk so full that it cannot take another name for a file.
+    async fn without_room(&mut self, batch: Vec<Listed>) -> Result<(), RepositoryError> {
+        for listed in batch {
+            self.catch_up().await?;
+            if !self.is_late(&listed.path) {
+                self.repository.store.delete(&listed.path).await?;
+                self.removed(&listed);
+            }
+        }
+        Ok(())
+    }
+
+    /// If something was committed since the last look, marks that too.
+    async fn catch_up(&mut self) -> Result<(), RepositoryError> {
+        let newer = self.repository.state_after(Some(&self.seen)).await?;
+        if newer.tag != self.seen.tag {
+            self.repository.mark_newer(&self.seen, &newer, &mut self.late).await?;
+            self.seen = newer;
+        }
+        Ok(())
+    }
+
+    fn is_late(&self, path: &StorePath) -> bool {
+        self.late.contains(&Spot::of(path.as_str()))
+    }
+
+    async fn put_back(&mut self, original: &StorePath, aside: &StorePath) -> Result<(), RepositoryError> {
+        match self.repository.store.create(original, Content::Copy(aside)).await {
+            Ok(()) => self.collected.put_back += 1,
+            Err(StoreError::Exists { .. } | StoreError::Io { kind: ErrorKind::NotFound, .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    async fn delete_all(&self, paths: impl Iterator<Item = &StorePath>) -> Result<(), RepositoryError> {
+        let deletes = paths.map(|path| self.repository.store.delete(path));
+        let mut outcomes = futures_util::stream::iter(deletes).buffer_unordered(DELETES);
+        while let Some(outcome) = outcomes.next().await {
+            outcome?;
+        }
+        Ok(())
+    }
+
+    fn removed(&mut self, listed: &Listed) {
+        (self.tell)(listed.path.as_str());
+        self.collected.count += 1;
+        self.collected.bytes = self.collected.bytes.saturating_add(listed.len);
+        if self.collected.removed.len() < MAX_REMOVED {
+            self.collected.removed.push(listed.path.to_string());
+        }
+    }
+}
