@@ -139,10 +139,12 @@ impl Repository {
         self.state_after(None).await
     }
 
-    /// The same, without reading again what `before` has of it.
+    /// The same, without reading again what `before` has of it. A new root alone leaves the timestamp as it was, yet
+    /// what is signed from then on must be as that root demands.
     async fn state_after(&self, before: Option<&State>) -> Result<State, RepositoryError> {
         if let Some(before) = before
             && self.tag().await?.as_ref() == Some(&before.tag)
+            && !before.has_newer_root(&*self.store).await?
         {
             return Ok(before.clone());
         }

@@ -106,6 +106,23 @@ impl Repository {
         Ok(())
     }
 
+    /// The same for those notes that were `seen` at an earlier look. Returns the others.
+    pub(super) async fn finish_abandoned(
+        &self,
+        state: &State,
+        seen: &[StorePath],
+    ) -> Result<Vec<StorePath>, RepositoryError> {
+        let mut others = Vec::new();
+        for entry in self.store.list(layout::PENDING_PAGES).await? {
+            if seen.contains(&entry.path) {
+                self.follow_note(state, &entry.path).await?;
+            } else {
+                others.push(entry.path);
+            }
+        }
+        Ok(others)
+    }
+
     /// Projects whose pages a later change will finish, because an earlier one did not come to its end.
     pub(super) async fn pending_projects(&self) -> Result<Vec<String>, RepositoryError> {
         let mut projects = Vec::new();
@@ -117,7 +134,8 @@ impl Repository {
         Ok(projects)
     }
 
-    async fn follow_note(&self, state: &State, at: &StorePath) -> Result<(), RepositoryError> {
+    /// Finishes the pages of a commit, unless it is still to come, and removes its note.
+    pub(super) async fn follow_note(&self, state: &State, at: &StorePath) -> Result<(), RepositoryError> {
         let Some(object) = self.store.get(at, MAX_METADATA).await? else { return Ok(()) };
         let Ok(note) = serde_json::from_slice::<Note>(&object.bytes) else {
             return Ok(self.store.delete(at).await?);

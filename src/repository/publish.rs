@@ -45,6 +45,8 @@ impl Published {
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     state: Option<State>,
+    /// Notes of others that are still to be followed, as last seen.
+    notes: Vec<StorePath>,
 }
 
 /// Publications that share a snapshot, and what became of each.
@@ -52,6 +54,8 @@ struct Group<'a> {
     publications: Vec<Publication<'a>>,
     /// Whether the files are in the store already.
     stored: bool,
+    /// Notes of this attempt's pages and of those before it, which came to nothing.
+    notes: Vec<StorePath>,
 }
 
 /// One of them.
@@ -91,10 +95,16 @@ impl Repository {
     ) -> Vec<Result<Published, RepositoryError>> {
         let publications =
             publications.into_iter().map(|edits| Publication { edits, outcome: None }).collect();
-        let mut group = Group { publications, stored: false };
+        let mut group = Group { publications, stored: false, notes: Vec::new() };
         for attempt in 0..MAX_ATTEMPTS {
             match self.attempt(keys, recent, &mut group, now, progress).await {
-                Ok(()) if group.answered() => break,
+                Ok(()) if group.answered() => {
+                    for note in &group.notes {
+                        // All is decided. What is left is followed by a later change, and there is nothing to do.
+                        drop(self.store().delete(note).await);
+                    }
+                    break;
+                }
                 Ok(()) => {}
                 Err(RepositoryError::Store(StoreError::Conflict { .. })) => pause(attempt).await,
                 Err(error) => {
@@ -122,6 +132,9 @@ impl Repository {
         let mut plan = Plan::new(self, &state, now);
         let taken = group.plan(&mut plan).await;
         if !plan.changes() {
+            for note in std::mem::take(&mut group.notes) {
+                self.follow_note(&state, &note).await?;
+            }
             group.answer(taken, &state);
             return Ok(());
         }
@@ -151,6 +164,7 @@ impl Repository {
         let transaction = Transaction { roles, files, pages: names, ..Transaction::empty() };
         let staged = self.stage(keys, &state, transaction, now).await?;
         group.stored = true;
+        group.notes.extend(staged.notes.iter().cloned());
         if self.refuse_other_content(group, &staged.found).await? {
             return Ok(());
         }
@@ -167,10 +181,10 @@ impl Repository {
         (state, staged, pages): (&State, Staged, &[(PlannedPage, String)]),
         now: DateTime<Utc>,
     ) -> Result<(), RepositoryError> {
-        let notes = staged.notes.clone();
         let committed = self.swap_timestamp(keys, state, staged, None, now).await?;
         recent.state = Some(committed.clone());
-        self.show_pages(&committed, pages, &notes).await?;
+        self.show_pages(&committed, pages, &group.notes).await?;
+        group.notes.clear();
         self.write_missing(&group.places()?).await?;
         group.answer(taken, &committed);
         Ok(())
@@ -288,12 +302,15 @@ impl Repository {
 }
 
 impl Recent {
-    /// The state as it is now.
+    /// The state as it is now, and what others left undone on the way to it made good. Who lives finishes its own pages
+    /// soon: of those who commit beside this publisher, only notes that lay there before are followed.
     async fn current(&mut self, repository: &Repository) -> Result<State, RepositoryError> {
-        if self.state.is_none() {
-            repository.finish_pending(&repository.state().await?).await?;
-        }
         let state = repository.state_after(self.state.as_ref()).await?;
+        match &self.state {
+            None => repository.finish_pending(&state).await?,
+            Some(known) if known.tag == state.tag && self.notes.is_empty() => {}
+            Some(_) => self.notes = repository.finish_abandoned(&state, &self.notes).await?,
+        }
         self.state = Some(state.clone());
         Ok(state)
     }

@@ -104,6 +104,11 @@ impl State {
         next
     }
 
+    /// Whether there is a root after the newest one known here.
+    pub(super) async fn has_newer_root(&self, store: &dyn Store) -> Result<bool, RepositoryError> {
+        Ok(root_at(store, self.root.common.version.saturating_add(1)).await?.is_some())
+    }
+
     /// Whether the newest root vouches for the role's current file. It does not after a replacement of lost keys that
     /// did not come to its end; clients fail closed until the file is signed anew.
     pub(super) fn vouched(&self, role: TopLevel) -> bool {

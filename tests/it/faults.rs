@@ -21,7 +21,7 @@ use crate::scene::{ALL_KEYS, ONLINE, Scene, View, keyring, now, plan, role, whee
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+pub(crate) enum Fault {
     /// Nothing.
     None,
     /// The write is not done, and reported as failed.
@@ -42,7 +42,7 @@ const FAULTS: [Fault; 3] = [Fault::Lost, Fault::Done, Fault::Crash];
 
 /// A store that fails at the write number `at`, counted from zero.
 #[derive(Debug)]
-struct FaultStore<S> {
+pub(crate) struct FaultStore<S> {
     inner: S,
     fault: Fault,
     at: usize,
@@ -51,11 +51,11 @@ struct FaultStore<S> {
 }
 
 impl<S: Store> FaultStore<S> {
-    fn new(inner: S, fault: Fault, at: usize) -> Self {
+    pub(crate) fn new(inner: S, fault: Fault, at: usize) -> Self {
         Self { inner, fault, at, writes: AtomicUsize::new(0), crashed: AtomicBool::new(false) }
     }
 
-    fn writes(&self) -> usize {
+    pub(crate) fn writes(&self) -> usize {
         self.writes.load(Ordering::SeqCst)
     }
 
