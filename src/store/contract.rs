@@ -30,6 +30,25 @@ pub(super) async fn a_new_object_is_read_back_and_never_overwritten(
     Ok(())
 }
 
+pub(super) async fn an_object_is_measured_and_read_from_any_byte_on(
+    store: &dyn Store,
+) -> Result<(), Box<dyn Error>> {
+    let path = StorePath::new("targets/a/b.whl")?;
+    assert_eq!(store.stat(&path).await?, None);
+    assert!(store.open_at(&path, 0).await?.is_none());
+    store.create(&path, Content::Bytes(b"0123456789")).await?;
+    let listed = store.list("targets/a").await?;
+    assert_eq!(store.stat(&path).await?.as_ref(), listed.first());
+    assert_eq!(store.stat(&StorePath::new("targets/a")?).await?, None, "a folder is not an object");
+    for (start, expected) in [(0, "0123456789"), (3, "3456789"), (10, ""), (11, "")] {
+        let Some(mut stream) = store.open_at(&path, start).await? else { return Err("absent".into()) };
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        assert_eq!(text, expected);
+    }
+    Ok(())
+}
+
 pub(super) async fn of_concurrent_creators_one_wins(stores: &[Arc<dyn Store>]) -> Result<(), Box<dyn Error>> {
     let path = StorePath::new("a/b/c")?;
     let mut tasks = JoinSet::new();

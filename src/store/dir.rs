@@ -104,6 +104,21 @@ impl Store for DirStore {
         Ok(Some(Box::pin(tokio::fs::File::from_std(file))))
     }
 
+    async fn open_at(
+        &self,
+        path: &StorePath,
+        start: u64,
+    ) -> Result<Option<Pin<Box<dyn AsyncRead + Send>>>, StoreError> {
+        let path = path.clone();
+        let Some(file) = self.run(move |disk| disk.open_at(&path, start)).await? else { return Ok(None) };
+        Ok(Some(Box::pin(tokio::fs::File::from_std(file))))
+    }
+
+    async fn stat(&self, path: &StorePath) -> Result<Option<Entry>, StoreError> {
+        let path = path.clone();
+        self.run(move |disk| disk.stat(&path)).await
+    }
+
     async fn create(&self, path: &StorePath, content: Content<'_>) -> Result<(), StoreError> {
         one(self.create_all(&[(path.clone(), content)]).await)
     }

@@ -44,7 +44,7 @@ use std::pin::Pin;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub use dir::DirStore;
 pub use path::StorePath;
@@ -70,6 +70,24 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// The stream has no limit of its own; the caller counts.
     async fn open(&self, path: &StorePath) -> Result<Option<Pin<Box<dyn AsyncRead + Send>>>, StoreError>;
+
+    /// The object as a stream from byte `start` on, which is empty when it is not that long.
+    async fn open_at(
+        &self,
+        path: &StorePath,
+        start: u64,
+    ) -> Result<Option<Pin<Box<dyn AsyncRead + Send>>>, StoreError> {
+        let Some(mut stream) = self.open(path).await? else { return Ok(None) };
+        let skipped = tokio::io::copy(&mut (&mut stream).take(start), &mut tokio::io::sink()).await;
+        skipped.map_err(|error| StoreError::io("read", path, &error))?;
+        Ok(Some(stream))
+    }
+
+    /// What [`Self::list`] says of one object, or `None` when there is none.
+    async fn stat(&self, path: &StorePath) -> Result<Option<Entry>, StoreError> {
+        let folder = path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
+        Ok(self.list(folder).await?.into_iter().find(|entry| entry.path == *path))
+    }
 
     /// Writes a new object. Of several writers exactly one succeeds; the others get [`StoreError::Exists`], which
     /// says nothing about whether the bytes there are the same. The object that exists is dated anew: somebody is about

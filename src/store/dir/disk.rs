@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -78,6 +78,20 @@ impl Disk {
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(StoreError::io("read", path, &error)),
         }
+    }
+
+    pub(super) fn open_at(&self, path: &StorePath, start: u64) -> Result<Option<File>, StoreError> {
+        let Some(mut file) = self.open(path)? else { return Ok(None) };
+        file.seek(SeekFrom::Start(start)).map_err(|error| StoreError::io("read", path, &error))?;
+        Ok(Some(file))
+    }
+
+    pub(super) fn stat(&self, path: &StorePath) -> Result<Option<Entry>, StoreError> {
+        let Some(file) = self.open(path)? else { return Ok(None) };
+        let failed = |error| StoreError::io("read", path, &error);
+        let found = file.metadata().map_err(failed)?;
+        let modified = found.modified().map_err(failed)?;
+        Ok(Some(Entry { path: path.clone(), len: found.len(), modified }))
     }
 
     /// Nobody else swaps or deletes until all are done.

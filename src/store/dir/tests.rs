@@ -16,6 +16,12 @@ use super::DirStore;
 use crate::store::{Content, Store, StoreError, StorePath, contract};
 
 #[tokio::test]
+async fn an_object_is_measured_and_read_from_any_byte_on() -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    contract::an_object_is_measured_and_read_from_any_byte_on(&DirStore::open(folder.path()).await?).await
+}
+
+#[tokio::test]
 async fn a_new_object_is_read_back_and_never_overwritten() -> Result<(), Box<dyn Error>> {
     let folder = TempDir::new()?;
     contract::a_new_object_is_read_back_and_never_overwritten(&DirStore::open(folder.path()).await?).await
