@@ -10,10 +10,11 @@
 //! |---|---|---|
 //! | [`crypto`] | digests, signatures, keys; the only file that signs or verifies | nothing |
 //! | [`tuf`] | The Update Framework (pure) | `crypto` |
+//! | [`coding`] | gzip, zstd, deltas (pure) | `crypto` |
 //! | [`python`] | names, archives, pages (pure) | nothing |
 //! | [`store`] | where files lie; one conditional write | `crypto` |
 //! | [`keys`] | signing keys by URI | `crypto tuf` |
-//! | [`client`] | drives `tuf` over a server and a folder | `crypto store tuf` |
+//! | [`client`] | drives `tuf` over a server and a folder | `coding crypto store tuf` |
 //! | [`repository`] | plan → sign → commit | `crypto keys python store tuf` |
 //! | [`cli`] | what was typed → a call | all |
 //!
@@ -34,6 +35,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod coding;
 pub mod crypto;
 pub mod keys;
 pub mod python;

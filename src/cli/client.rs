@@ -1,5 +1,6 @@
 //! What clients type.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -12,9 +13,10 @@ use super::Context;
 use super::exit::{SomeFailed, Usage, client as client_code};
 use super::output::{BAD, FAINT, GOOD, STRONG, styled, until};
 use crate::client::trust::{Location, TrustStore};
-use crate::client::{Client, ClientError, MetadataDir, Session, Timing};
+use crate::client::{Client, ClientError, MetadataDir, Session, Timing, VerifiedFile, Wanted};
 use crate::crypto::sha256;
 use crate::python::{DistributionFilename, ProjectName, ProjectPage, files_of, universal};
+use crate::repository::Progress;
 use crate::tuf::lookup::Found;
 use crate::tuf::metadata::{Role, Root, TopLevel};
 use crate::tuf::path::TargetPath;
@@ -176,6 +178,9 @@ pub(crate) struct Download {
     /// All files of the version that a requirement means
     #[arg(long)]
     all: bool,
+    /// Files to fetch at once
+    #[arg(long, value_name = "N", default_value = "6")]
+    jobs: NonZeroUsize,
     /// A file name, a target path (project/file), or a requirement such as 'six>=1.16'
     #[arg(required = true, value_name = "TARGET|REQUIREMENT")]
     what: Vec<String>,
@@ -194,26 +199,34 @@ impl Download {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let client = self.trust.client()?;
         let mut session = self.trust.session(&client, context).await?;
-        let mut downloaded = Vec::new();
+        let mut wanted = Vec::new();
         for what in &self.what {
             for target in targets_meant(&mut session, what, self.all).await? {
-                let found = session.find(&target).await?;
-                let file = session.download(&found, &self.to.join(target.file_name())).await?;
-                downloaded.push(Downloaded {
-                    target: target.to_string(),
-                    path: file.path().to_owned(),
-                    length: file.target().length,
-                    sha256: file.target().hashes.sha256.map(hex::encode),
-                    fetched: file.fetched(),
-                });
+                let (found, to) = (session.find(&target).await?, self.to.join(target.file_name()));
+                wanted.push(Wanted { found, to });
             }
         }
+        let bar = context.out.progress();
+        let told = |done, total| bar.at("downloading", done, total);
+        let files = session.download_all(&wanted, self.jobs, &told).await?;
+        let downloaded: Vec<_> =
+            wanted.iter().zip(&files).map(|(wanted, file)| downloaded(wanted, file)).collect();
         context.out.result(&downloaded, || {
             for file in &downloaded {
                 let how = if file.fetched { "verified" } else { "verified (was there already)" };
                 context.out.line(format_args!("{} {}", styled(GOOD, how), file.path.display()));
             }
         })
+    }
+}
+
+fn downloaded(wanted: &Wanted, file: &VerifiedFile) -> Downloaded {
+    Downloaded {
+        target: wanted.found.path.to_string(),
+        path: file.path().to_owned(),
+        length: file.target().length,
+        sha256: file.target().hashes.sha256.map(hex::encode),
+        fetched: file.fetched(),
     }
 }
 

@@ -122,7 +122,9 @@ fn client_hint(error: &ClientError) -> Option<String> {
 pub(super) fn client(error: &ClientError) -> u8 {
     match error {
         ClientError::Trust(error) => trust(error),
-        ClientError::Fetch(FetchError::BadUrl { .. }) => USAGE,
+        ClientError::Fetch(FetchError::BadUrl { .. }) | ClientError::File(FileError::OnePlace { .. }) => {
+            USAGE
+        }
         ClientError::Fetch(FetchError::Local { .. }) => OTHER,
         ClientError::Fetch(_) | ClientError::Absent { .. } | ClientError::File(FileError::Absent { .. }) => {
             NETWORK

@@ -4,6 +4,7 @@ use std::fs::{File, Permissions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 use tempfile::NamedTempFile;
@@ -61,6 +62,16 @@ pub enum FileError {
         length: u64,
         /// The limit.
         max: u64,
+    },
+    /// Two of the files that are wanted have one name.
+    #[error("{first} and {second} would both be {place}")]
+    OnePlace {
+        /// A target path.
+        first: String,
+        /// Another one.
+        second: String,
+        /// Where both would go.
+        place: String,
     },
     /// A file operation failed.
     #[error("{what} {path}: {reason}")]
@@ -177,12 +188,14 @@ pub(super) struct Spool<'a> {
     file: NamedTempFile,
     hasher: Hasher,
     length: u64,
+    /// Bytes of all downloads together.
+    count: &'a AtomicU64,
 }
 
 impl<'a> Spool<'a> {
-    pub(super) fn new(found: &'a Found, dir: &Path) -> Result<Self, FileError> {
+    pub(super) fn new(found: &'a Found, dir: &Path, count: &'a AtomicU64) -> Result<Self, FileError> {
         let file = NamedTempFile::new_in(dir).map_err(|error| FileError::io("spooling to", dir, &error))?;
-        Ok(Self { found, file, hasher: found.target.hashes.hasher(), length: 0 })
+        Ok(Self { found, file, hasher: found.target.hashes.hasher(), length: 0, count })
     }
 
     /// Checks what came and moves it to `to`, replacing what is there.
@@ -220,6 +233,7 @@ impl Sink for Spool<'_> {
         self.file.as_file_mut().set_len(0)?;
         std::io::Seek::rewind(self.file.as_file_mut())?;
         self.hasher = self.found.target.hashes.hasher();
+        self.count.fetch_sub(self.length, Ordering::Relaxed);
         self.length = 0;
         Ok(())
     }
@@ -227,7 +241,9 @@ impl Sink for Spool<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.file.write_all(bytes)?;
         self.hasher.update(bytes);
-        self.length = self.length.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        let more = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.length = self.length.saturating_add(more);
+        self.count.fetch_add(more, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -11,14 +11,20 @@ use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, LOCATION};
 use reqwest::{Response, StatusCode, Url, redirect};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::decode::{ACCEPTED, DecodeError, decode};
 use super::source::{FetchError, Fetched, Sink, Source};
+use crate::coding::{self, Coding, DecodeError, delta};
+use crate::crypto::sha256;
 use crate::tuf::path::percent_quote;
 
 /// Redirects in a row, at most.
 const MAX_REDIRECTS: usize = 5;
 /// A compressed body may be this much longer than what comes out of it: headers of tiny files.
 const ENCODING_OVERHEAD: u64 = 1_024;
+
+/// What is asked for, for metadata alone: targets are compressed already and are checked as they are.
+const ACCEPTED: &str = "gzip, zstd";
+/// The same for one who holds an older version.
+const ACCEPTED_NEWER: &str = "dcz, zstd, gzip";
 
 /// How long to wait, and how slow is too slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,67 +178,109 @@ enum Failed {
     Maybe(FetchError),
 }
 
+/// One file to ask for.
+struct Ask<'a> {
+    url: String,
+    max_len: u64,
+    /// An older version of it, at hand.
+    held: Option<&'a [u8]>,
+}
+
 #[async_trait]
 impl Source for HttpSource {
     async fn fetch(&self, path: &str, max_len: u64, sink: &mut dyn Sink) -> Result<Fetched, FetchError> {
-        let url = match self.kind {
-            Kind::Metadata => format!("{}{path}", self.base),
-            Kind::Targets => format!("{}{}", self.base, percent_quote(path, b"/")),
-        };
-        for pause in self.http.timing.pauses {
-            match self.attempt(&url, max_len, sink).await {
-                Ok(fetched) => return Ok(fetched),
-                Err(Failed::ForGood(error)) => return Err(error),
-                Err(Failed::Maybe(_)) => sleep(pause).await,
+        self.patiently(&Ask { url: self.url(path), max_len, held: None }, sink).await
+    }
+
+    async fn fetch_newer(
+        &self,
+        path: &str,
+        max_len: u64,
+        held: &[u8],
+        sink: &mut dyn Sink,
+    ) -> Result<Fetched, FetchError> {
+        let held = Some(held).filter(|held| held.len() <= delta::MAX_DICTIONARY);
+        let ask = Ask { url: self.url(path), max_len, held };
+        match self.patiently(&ask, sink).await {
+            Err(FetchError::Encoding { .. }) if held.is_some() => {
+                sink.restart().map_err(|error| spooling(&ask.url, &error))?;
+                self.patiently(&Ask { held: None, ..ask }, sink).await
             }
-            sink.restart().map_err(|error| spooling(&url, &error))?;
-        }
-        match self.attempt(&url, max_len, sink).await {
-            Ok(fetched) => Ok(fetched),
-            Err(Failed::ForGood(error) | Failed::Maybe(error)) => Err(error),
+            done => done,
         }
     }
 }
 
 impl HttpSource {
-    async fn attempt(&self, url: &str, max_len: u64, sink: &mut dyn Sink) -> Result<Fetched, Failed> {
-        let response = self.head(url).await?;
+    fn url(&self, path: &str) -> String {
+        match self.kind {
+            Kind::Metadata => format!("{}{path}", self.base),
+            Kind::Targets => format!("{}{}", self.base, percent_quote(path, b"/")),
+        }
+    }
+
+    /// Tries again where that can help.
+    async fn patiently(&self, ask: &Ask<'_>, sink: &mut dyn Sink) -> Result<Fetched, FetchError> {
+        for pause in self.http.timing.pauses {
+            match self.attempt(ask, sink).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(Failed::ForGood(error)) => return Err(error),
+                Err(Failed::Maybe(_)) => sleep(pause).await,
+            }
+            sink.restart().map_err(|error| spooling(&ask.url, &error))?;
+        }
+        match self.attempt(ask, sink).await {
+            Ok(fetched) => Ok(fetched),
+            Err(Failed::ForGood(error) | Failed::Maybe(error)) => Err(error),
+        }
+    }
+
+    async fn attempt(&self, ask: &Ask<'_>, sink: &mut dyn Sink) -> Result<Fetched, Failed> {
+        let Ask { url, max_len, .. } = ask;
+        let response = self.head(ask).await?;
         let status = response.status();
         if matches!(status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE) {
             return Ok(Fetched::Absent);
         }
         if status != StatusCode::OK {
-            let error = FetchError::Status { url: url.to_owned(), status: status.as_u16() };
+            let error = FetchError::Status { url: url.clone(), status: status.as_u16() };
             return Err(if status.is_server_error() { Failed::Maybe(error) } else { Failed::ForGood(error) });
         }
         match content_encoding(&response).filter(|_| self.kind == Kind::Metadata) {
-            None => self.body(url, response, max_len, sink).await?,
+            None => self.body(url, response, *max_len, sink).await?,
             Some(encoding) => {
                 let mut body = Vec::new();
                 self.body(url, response, max_len.saturating_add(ENCODING_OVERHEAD), &mut body).await?;
-                let bytes = decode(&encoding, &body, max_len)
-                    .map_err(|error| undecodable(url, encoding, error, max_len))?;
+                let bytes =
+                    decode(&encoding, &body, ask).map_err(|error| undecodable(ask, encoding, error))?;
                 sink.write(&bytes).map_err(|error| Failed::ForGood(spooling(url, &error)))?;
             }
         }
         Ok(Fetched::Whole)
     }
 
-    async fn head(&self, url: &str) -> Result<Response, Failed> {
-        let response = self.send(url).await?;
+    async fn head(&self, ask: &Ask<'_>) -> Result<Response, Failed> {
+        let response = self.send(&ask.url, ask.held).await?;
         match secure_location(&response) {
-            Some(secure) => self.send(&secure).await,
+            Some(secure) => self.send(&secure, ask.held).await,
             None => Ok(response),
         }
     }
 
-    async fn send(&self, url: &str) -> Result<Response, Failed> {
-        let encodings = match self.kind {
-            Kind::Metadata => ACCEPTED,
-            Kind::Targets => "identity",
+    async fn send(&self, url: &str, held: Option<&[u8]>) -> Result<Response, Failed> {
+        let encodings = match (self.kind, held) {
+            (Kind::Metadata, None) => ACCEPTED,
+            (Kind::Metadata, Some(_)) => ACCEPTED_NEWER,
+            (Kind::Targets, _) => "identity",
         };
         let client = self.http.client(url).map_err(Failed::ForGood)?;
-        let request = client.get(url).header(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
+        let mut request = client.get(url).header(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
+        if let Some(held) = held.filter(|_| self.kind == Kind::Metadata) {
+            request = request.header(delta::AVAILABLE, delta::digest_field(&sha256(held)));
+            if let Some(version) = delta::version_hint(held) {
+                request = request.header(delta::ID, delta::id_field(version));
+            }
+        }
         let network = |reason| FetchError::Network { url: url.to_owned(), reason };
         match timeout(self.http.timing.head, request.send()).await {
             Ok(Ok(response)) => Ok(response),
@@ -319,11 +367,19 @@ fn content_encoding(response: &Response) -> Option<String> {
     (value != "identity" && !value.is_empty()).then_some(value)
 }
 
-fn undecodable(url: &str, encoding: String, error: DecodeError, max: u64) -> Failed {
-    let url = url.to_owned();
+/// What a body of that coding is, if it is one that was asked for.
+fn decode(encoding: &str, body: &[u8], ask: &Ask<'_>) -> Result<Vec<u8>, DecodeError> {
+    if let (delta::NAME, Some(held)) = (encoding, ask.held) {
+        return delta::decode(body, held, ask.max_len);
+    }
+    coding::decode(Coding::named(encoding).ok_or(DecodeError::Invalid)?, body, ask.max_len)
+}
+
+fn undecodable(ask: &Ask<'_>, encoding: String, error: DecodeError) -> Failed {
+    let url = ask.url.clone();
     Failed::ForGood(match error {
         DecodeError::Invalid => FetchError::Encoding { url, encoding },
-        DecodeError::TooLarge => FetchError::TooLarge { url, max },
+        DecodeError::TooLarge => FetchError::TooLarge { url, max: ask.max_len },
     })
 }
 

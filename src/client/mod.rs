@@ -8,16 +8,19 @@
 //! A [`VerifiedFile`] exists only after length and hashes were checked. Bytes are stored as received, and only after
 //! they were accepted. The files are plain: `root.json`, `timestamp.json`, and quoted names for delegated roles.
 //!
-//! Requests are exactly those the specification needs, one after the other, by GET.
+//! Requests are exactly those the specification needs, one after the other, by GET. Where an older version of a file is
+//! at hand, the request says so, and the answer may be what changed; what comes out is checked like any other answer.
+//! Target files alone are fetched side by side, by [`Session::download_all`].
 
 mod cache;
-mod decode;
 mod file;
 mod http;
+mod parallel;
 mod source;
 pub mod trust;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
 use thiserror::Error;
@@ -25,6 +28,7 @@ use thiserror::Error;
 pub use cache::{CacheError, MetadataDir};
 pub use file::{FileError, VerifiedFile};
 pub use http::{Http, HttpSource, Timing};
+pub use parallel::Wanted;
 pub use source::{DirSource, FetchError, Fetched, Sink, Source};
 
 use crate::tuf::lookup::{Edge, Found, Search, Step};
@@ -119,7 +123,7 @@ impl Client {
     async fn update_root(&self, now: DateTime<Utc>) -> Result<AwaitTimestamp, ClientError> {
         let mut chain = RootChain::start(self.cache.root()?, now, self.limits)?;
         while !chain.full() {
-            let Some(bytes) = self.fetch(&chain.request()?).await? else { break };
+            let Some(bytes) = self.fetch(&chain.request()?, None).await? else { break };
             if chain.accept(bytes)? == Rotated::DropLocal {
                 self.cache.remove("timestamp")?;
                 self.cache.remove("snapshot")?;
@@ -131,7 +135,7 @@ impl Client {
 
     async fn update_timestamp(&self, phase: AwaitTimestamp) -> Result<AwaitSnapshot, ClientError> {
         let phase = self.offer_timestamp(phase)?;
-        let bytes = self.must_fetch(&phase.request()).await?;
+        let bytes = self.must_fetch(&phase.request(), None).await?;
         let next = phase.accept(bytes)?;
         if let Some(bytes) = next.new_timestamp() {
             self.cache.write("timestamp", bytes)?;
@@ -144,7 +148,8 @@ impl Client {
             Local::Current(next) => return Ok(next),
             Local::Fetch(phase) => phase,
         };
-        let bytes = self.must_fetch(&phase.request()?).await?;
+        let held = self.cache.read("snapshot")?;
+        let bytes = self.must_fetch(&phase.request()?, held.as_deref()).await?;
         let next = phase.accept(bytes)?;
         if let Some(bytes) = next.new_snapshot() {
             self.cache.write("snapshot", bytes)?;
@@ -157,7 +162,8 @@ impl Client {
             Local::Current(trusted) => return Ok(trusted),
             Local::Fetch(phase) => phase,
         };
-        let bytes = self.must_fetch(&phase.request()?).await?;
+        let held = self.cache.read("targets")?;
+        let bytes = self.must_fetch(&phase.request()?, held.as_deref()).await?;
         let trusted = phase.accept(bytes)?;
         if let Some(bytes) = trusted.new_targets() {
             self.cache.write("targets", bytes)?;
@@ -189,16 +195,22 @@ impl Client {
         })
     }
 
-    async fn fetch(&self, request: &Request) -> Result<Option<Vec<u8>>, ClientError> {
-        let mut bytes = Vec::new();
-        match self.metadata.fetch(&request.path, request.max_len, &mut bytes).await? {
-            Fetched::Whole => Ok(Some(bytes)),
-            Fetched::Absent => Ok(None),
-        }
+    /// `held` is an older version of the file, whether it is trusted or not.
+    async fn fetch(&self, request: &Request, held: Option<&[u8]>) -> Result<Option<Vec<u8>>, ClientError> {
+        let (path, max, mut bytes) = (&request.path, request.max_len, Vec::new());
+        let fetched = match held {
+            None => self.metadata.fetch(path, max, &mut bytes).await?,
+            Some(held) => self.metadata.fetch_newer(path, max, held, &mut bytes).await?,
+        };
+        Ok(match fetched {
+            Fetched::Whole => Some(bytes),
+            Fetched::Absent => None,
+        })
     }
 
-    async fn must_fetch(&self, request: &Request) -> Result<Vec<u8>, ClientError> {
-        self.fetch(request).await?.ok_or_else(|| ClientError::Absent { path: request.path.clone() })
+    async fn must_fetch(&self, request: &Request, held: Option<&[u8]>) -> Result<Vec<u8>, ClientError> {
+        let fetched = self.fetch(request, held).await?;
+        fetched.ok_or_else(|| ClientError::Absent { path: request.path.clone() })
     }
 }
 
@@ -225,13 +237,24 @@ impl Session<'_> {
     ///
     /// The file appears whole and checked, or whatever was there stays.
     pub async fn download(&self, found: &Found, to: &Path) -> Result<VerifiedFile, ClientError> {
+        self.download_counted(found, to, &AtomicU64::new(0)).await
+    }
+
+    /// The same, adding to `count` each byte that is there. What is fetched again counts once.
+    async fn download_counted(
+        &self,
+        found: &Found,
+        to: &Path,
+        count: &AtomicU64,
+    ) -> Result<VerifiedFile, ClientError> {
         if let Some(file) = file::already(found, to)? {
+            count.fetch_add(found.target.length, Ordering::Relaxed);
             return Ok(file);
         }
         self.online()?;
         let consistent = self.trusted.root().consistent_snapshot;
         let location = file::location(found, consistent)?;
-        let mut spool = file::Spool::new(found, &self.client.cache.spool()?)?;
+        let mut spool = file::Spool::new(found, &self.client.cache.spool()?, count)?;
         match self.client.targets.fetch(&location, found.target.length, &mut spool).await? {
             Fetched::Absent => Err(FileError::Absent { path: found.path.to_string(), location }.into()),
             Fetched::Whole => Ok(spool.finish(to)?),
@@ -276,15 +299,16 @@ impl Session<'_> {
             return Ok(());
         }
         let request = self.trusted.request(edge)?;
-        if let Some(local) = self.client.cache.read(&stem)?
-            && self.trusted.accept(edge, local).is_ok()
+        let held = self.client.cache.read(&stem)?;
+        if let Some(local) = &held
+            && self.trusted.accept(edge, local.as_slice()).is_ok()
         {
             return Ok(());
         }
         if self.offline {
             return Err(TrustError::NoLocal { role: edge.role().to_string() }.into());
         }
-        let bytes = self.client.must_fetch(&request).await?;
+        let bytes = self.client.must_fetch(&request, held.as_deref()).await?;
         self.trusted.accept(edge, bytes.clone())?;
         Ok(self.client.cache.write(&stem, &bytes)?)
     }

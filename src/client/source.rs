@@ -128,6 +128,19 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     /// Writes the file to `sink`, at most `max_len` bytes: more is [`FetchError::TooLarge`]. One request, unless a
     /// connection fault or a server error is worth a retry. Bytes are not checked in any other way.
     async fn fetch(&self, path: &str, max_len: u64, sink: &mut dyn Sink) -> Result<Fetched, FetchError>;
+
+    /// The same for one who holds an older version of the file: the server may then send what changed alone. Whatever
+    /// is odd about such an answer, the whole file is fetched instead, by a second request.
+    async fn fetch_newer(
+        &self,
+        path: &str,
+        max_len: u64,
+        held: &[u8],
+        sink: &mut dyn Sink,
+    ) -> Result<Fetched, FetchError> {
+        let _ = held;
+        self.fetch(path, max_len, sink).await
+    }
 }
 
 /// A folder, laid out as the server's.
