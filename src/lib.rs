@@ -16,6 +16,7 @@
 //! | [`keys`] | signing keys by URI | `crypto tuf` |
 //! | [`client`] | drives `tuf` over a server and a folder | `coding crypto store tuf` |
 //! | [`repository`] | plan → sign → commit | `crypto keys python store tuf` |
+//! | [`server`] | the repository over HTTP, for reading | `coding crypto python repository store` |
 //! | [`cli`] | what was typed → a call | all |
 //!
 //! # How data flows
@@ -40,5 +41,6 @@ pub mod crypto;
 pub mod keys;
 pub mod python;
 pub mod repository;
+pub mod server;
 pub mod store;
 pub mod tuf;

@@ -2,7 +2,7 @@
 //!
 //! | file | who |
 //! |---|---|
-//! | `admin`, `keys` | repository admins: `init key add remove yank bump status check fsck gc backup restore diff role` |
+//! | `admin`, `keys` | repository admins: `init key add remove yank bump status check fsck gc backup restore diff role serve` |
 //! | `client` | clients: `trust download verify explain` |
 //! | `look` | everyone: `inspect tree completion man help` |
 //! | `conformance` | the TUF conformance suite |
@@ -83,6 +83,8 @@ enum Command {
     Restore(admin::Restore),
     /// What changed between two snapshots
     Diff(admin::Diff),
+    /// Serve the repository over HTTP
+    Serve(admin::Serve),
     /// Change who signs a role
     #[command(subcommand)]
     Role(admin::Role),
@@ -135,7 +137,11 @@ pub fn main(clock: fn() -> DateTime<Utc>) -> ExitCode {
     let out = Out::new(cli.json, cli.color, !cli.no_progress);
     let conformance = matches!(cli.command, Command::Conformance(_));
     let context = Context { out, now: clock(), clock };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let mut runtime = match &cli.command {
+        Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return context.out.failure(&error.into()),
     };
@@ -164,6 +170,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Backup(command) => command.run(context).await,
         Command::Restore(command) => command.run(context).await,
         Command::Diff(command) => command.run(context).await,
+        Command::Serve(command) => command.run(context).await,
         Command::Role(command) => command.run(context).await,
         Command::Trust(command) => command.run(context),
         Command::Download(command) => command.run(context).await,

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -38,13 +38,14 @@ pub(super) fn styled(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Both streams.
+/// Both streams. Clones write to the same ones.
+#[derive(Clone)]
 pub(crate) struct Out {
     json: bool,
     color: anstream::ColorChoice,
     progress: bool,
     /// Whether data could not be written.
-    unwritten: AtomicBool,
+    unwritten: Arc<AtomicBool>,
 }
 
 impl Out {
@@ -55,7 +56,7 @@ impl Out {
             ColorChoice::Never => anstream::ColorChoice::Never,
         };
         let progress = progress && std::io::stderr().is_terminal();
-        Self { json, color, progress, unwritten: AtomicBool::new(false) }
+        Self { json, color, progress, unwritten: Arc::default() }
     }
 
     /// Whether output is for programs.

@@ -7,11 +7,11 @@ use crate::tuf::metadata::Version;
 use crate::tuf::path::{TargetPath, percent_quote};
 
 /// Folder of all metadata.
-pub(super) const METADATA: &str = "metadata";
+pub const METADATA: &str = "metadata";
 /// Folder of all target files.
-pub(super) const TARGETS: &str = "targets";
+pub const TARGETS: &str = "targets";
 /// Folder of the unsigned pages for plain installers.
-pub(super) const SIMPLE: &str = "simple";
+pub const SIMPLE: &str = "simple";
 /// Notes on pages that are still to be written.
 pub(super) const PENDING_PAGES: &str = "staging/pages";
 /// Where `gc` keeps what it is about to remove, for a moment.

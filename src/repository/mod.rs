@@ -70,6 +70,7 @@ pub use gc::{Collected, MAX_REMOVED, Retention, Tell};
 pub use group::Publisher;
 pub use init::{BinStyle, Plan, RolePlan};
 pub use keyring::Keyring;
+pub use layout::{METADATA, SIMPLE, TARGETS};
 pub use plain::Repair;
 pub use publish::Published;
 pub use restore::{Missing, Restored, Source};
@@ -127,6 +128,11 @@ impl Repository {
     /// Where its files are.
     pub fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// The same, to be kept beyond the repository's own life.
+    pub fn shared_store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
     }
 
     /// Its settings.

@@ -18,6 +18,7 @@ mod memory;
 mod program;
 mod readme;
 mod scene;
+mod serve;
 mod shell;
 mod simulator;
 mod stream;

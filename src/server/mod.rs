@@ -1,0 +1,106 @@
+//! `serve`: the repository over HTTP/1.1, for reading. Any store will do; nothing is written, no key is needed.
+//!
+//! | file | what |
+//! |---|---|
+//! | `routes.rs` | addresses, and what they answer |
+//! | `resource.rs` | one answer held in memory: which coding, which caching |
+//! | `negotiate.rs` | what request fields ask for |
+//! | `range.rs` | parts of a file |
+//! | `cache.rs` | what was read, compressed or made a delta of, within a number of bytes |
+//! | `shared.rs` | what all requests share: store, cache, how much is done at once |
+//! | `connections.rs` | TCP: how many, how slow, how they end |
+//!
+//! The server is **not trusted** by clients, and has nothing worth stealing. What it must not do is fail under hostile
+//! requests: heads, connections, work at once and waiting are all bounded by [`Limits`]. It writes down nothing about
+//! its clients, least of all their addresses.
+//!
+//! An answer from memory is metadata or a page. Its steps: read the plain file (cached, if its name is for good); not
+//! changed since the client saw it: 304; the client holds an older version: a delta of it; else a compressed sibling
+//! from the store, else compressed here, else plain. Target files are streamed as they are, also in parts.
+
+mod cache;
+mod connections;
+mod negotiate;
+mod range;
+mod resource;
+mod routes;
+mod shared;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+
+use self::shared::Shared;
+use crate::store::{Store, StoreError};
+
+/// What a server bears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once; more wait to be accepted.
+    pub connections: usize,
+    /// Bytes of a request's head. pip, uv and browsers send under 2,000.
+    pub head_bytes: usize,
+    /// Fields in a request's head.
+    pub head_fields: usize,
+    /// Time for a head to come, and for a kept connection to stay idle.
+    pub head: Duration,
+    /// Time in which a client must take some of what is sent.
+    pub stall: Duration,
+    /// Time for running answers to end when the server stops.
+    pub farewell: Duration,
+    /// Bytes of files kept in memory: plain, compressed and deltas.
+    pub cache_bytes: usize,
+    /// Files read into memory at once.
+    pub reads: usize,
+    /// Files compressed at once: as many as there are cores.
+    pub compressions: usize,
+    /// Versions of a role, back from the one asked for, among which the client's dictionary is looked for when it does
+    /// not say which it is.
+    pub look_back: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1_024,
+            head_bytes: 16 * 1_024,
+            head_fields: 64,
+            head: Duration::from_secs(15),
+            stall: Duration::from_secs(30),
+            farewell: Duration::from_secs(10),
+            cache_bytes: 64 * 1_024 * 1_024,
+            reads: 64,
+            compressions: std::thread::available_parallelism().map_or(1, Into::into),
+            look_back: 8,
+        }
+    }
+}
+
+/// A repository's files over HTTP. Clones share store, cache and limits.
+#[derive(Clone)]
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+impl Server {
+    /// Serves `store`. `report` is told when the store fails; it learns nothing about who asked.
+    pub fn new(
+        store: Arc<dyn Store>,
+        limits: Limits,
+        report: impl Fn(&StoreError) + Send + Sync + 'static,
+    ) -> Self {
+        Self { shared: Arc::new(Shared::new(store, limits, Box::new(report))) }
+    }
+
+    /// All routes, for a caller who has others to add.
+    pub fn router(&self) -> Router {
+        routes::router(Arc::clone(&self.shared))
+    }
+
+    /// Serves until `stop` comes; then takes no new requests and lets the running ones end.
+    pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
+        connections::serve(listener, self.router(), self.shared.limits, stop).await;
+    }
+}

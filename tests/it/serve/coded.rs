@@ -1,0 +1,183 @@
+//! Compressed bodies, siblings, and what changed since.
+
+use std::fs;
+
+use wheelseal::client::{Client, Http, MetadataDir, Timing};
+use wheelseal::coding::{self, Coding, delta};
+use wheelseal::crypto::sha256;
+use wheelseal::tuf::path::TargetPath;
+use wheelseal::tuf::trusted::Limits as ClientLimits;
+
+use super::{Answer, Served, scene};
+use crate::scene::{Scene, now};
+
+const SNAPSHOT: &str = "metadata/2.snapshot.json";
+
+fn decoded(answer: &Answer) -> Vec<u8> {
+    match answer.field("content-encoding") {
+        "" => answer.body.clone(),
+        name => coding::decode(Coding::named(name).unwrap(), &answer.body, 1_000_000).unwrap(),
+    }
+}
+
+/// Publishes once more, so that there is another snapshot.
+async fn publish(scene: &Scene, version: u64) {
+    let edit = scene.add("beta", &format!("{version}.0"), "y = 1\n");
+    scene.publish(&[edit]).await.unwrap();
+}
+
+/// What a client that holds this file sends.
+fn holding(file: &[u8], id: Option<u64>) -> Vec<String> {
+    let mut fields = vec![
+        "Accept-Encoding: dcz, zstd, gzip".to_owned(),
+        format!("Available-Dictionary: {}", delta::digest_field(&sha256(file))),
+    ];
+    fields.extend(id.map(|id| format!("Dictionary-ID: {}", delta::id_field(id))));
+    fields
+}
+
+fn get(served: &Served, path: &str, fields: &[String]) -> Answer {
+    served.get(&format!("/{path}"), &fields.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn metadata_and_pages_come_in_the_coding_that_is_most_welcome() {
+    let scene = scene().await;
+    let served = Served::new(scene.store().await);
+    let files = scene.files();
+    for (path, file) in [
+        (SNAPSHOT, SNAPSHOT),
+        ("metadata/timestamp.json", "metadata/timestamp.json"),
+        ("simple/alpha/", "simple/alpha/index.html"),
+    ] {
+        for (accepted, coding) in [
+            ("gzip", "gzip"),
+            ("gzip, zstd", "zstd"),
+            ("zstd;q=0.5, gzip;q=0.6", "gzip"),
+            ("*", "zstd"),
+            ("br, deflate", ""),
+            ("gzip;q=0, zstd;q=0", ""),
+            ("identity", ""),
+            ("dcz", ""),
+        ] {
+            for _ in 0..2 {
+                let answer = served.get(&format!("/{path}"), &[&format!("Accept-Encoding: {accepted}")]);
+                assert_eq!(answer.field("content-encoding"), coding, "{path} {accepted}");
+                assert_eq!(decoded(&answer), files[file]);
+                assert_eq!(answer.field("content-length"), answer.body.len().to_string());
+                assert!(answer.field("vary").contains("Accept-Encoding"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sibling_in_the_store_is_sent_and_one_that_saves_nothing_is_not() {
+    let scene = scene().await;
+    let at = |coding: Coding| scene.root().join(format!("{SNAPSHOT}{}", coding.ending()));
+    let plain = fs::read(scene.root().join(SNAPSHOT)).unwrap();
+    let marked =
+        [zstd::encode_all(&plain[..], 19).unwrap(), b"\x50\x2a\x4d\x18\x01\0\0\0!".to_vec()].concat();
+    fs::write(at(Coding::Zstd), &marked).unwrap();
+    fs::write(at(Coding::Gzip), vec![0; plain.len() + 1]).unwrap();
+    let served = Served::new(scene.store().await);
+    assert_eq!(served.get(&format!("/{SNAPSHOT}"), &["Accept-Encoding: zstd"]).body, marked);
+    let gzip = served.get(&format!("/{SNAPSHOT}"), &["Accept-Encoding: gzip"]);
+    assert_eq!(decoded(&gzip), plain);
+    assert!(gzip.body.len() < plain.len());
+    assert_eq!(
+        served.get(&format!("/{SNAPSHOT}.zst"), &[]).status,
+        404,
+        "siblings have no address of their own"
+    );
+}
+
+#[tokio::test]
+async fn whoever_holds_an_older_version_gets_what_changed() {
+    let scene = scene().await;
+    for version in 2..5 {
+        publish(&scene, version).await;
+    }
+    let served = Served::new(scene.store().await);
+    let files = scene.files();
+    let newest = &files["metadata/5.snapshot.json"];
+    for (held, id) in [(4, Some(4)), (4, None), (2, Some(2)), (1, None), (1, Some(1))] {
+        let file = &files[&format!("metadata/{held}.snapshot.json")];
+        let answer = get(&served, "metadata/5.snapshot.json", &holding(file, id));
+        assert_eq!(answer.field("content-encoding"), "dcz", "{held} {id:?}");
+        assert_eq!(&delta::decode(&answer.body, file, 1_000_000).unwrap(), newest);
+        assert_eq!(answer.field("vary"), "Accept-Encoding, Available-Dictionary");
+        assert_eq!(answer.field("use-as-dictionary"), "match=\"/metadata/*.snapshot.json\", id=\"5\"");
+    }
+    let bin = files.keys().find_map(|path| path.strip_prefix("metadata/3.bins-")).unwrap();
+    let (old, new) = (format!("metadata/1.bins-{bin}"), format!("metadata/3.bins-{bin}"));
+    let answer = get(&served, &new, &holding(&files[&old], Some(1)));
+    assert_eq!(answer.field("content-encoding"), "dcz");
+    assert_eq!(delta::decode(&answer.body, &files[&old], 1_000_000).unwrap(), files[&new]);
+}
+
+#[tokio::test]
+async fn without_the_dictionary_the_whole_file_is_sent() {
+    let scene = scene().await;
+    for version in 2..5 {
+        publish(&scene, version).await;
+    }
+    let limits = wheelseal::server::Limits { look_back: 2, ..wheelseal::server::Limits::default() };
+    let served = Served::with(scene.store().await, limits);
+    let files = scene.files();
+    let snapshot = |version: u64| &files[&format!("metadata/{version}.snapshot.json")][..];
+    let digest = delta::digest_field(&sha256(snapshot(4)));
+    let cases = [
+        (holding(b"never seen", None), "unknown"),
+        (holding(b"never seen", Some(4)), "unknown, with a number"),
+        (holding(snapshot(4), Some(3)), "another number"),
+        (holding(snapshot(4), Some(5)), "not older"),
+        (holding(snapshot(4), Some(u64::MAX)), "the largest number"),
+        (holding(snapshot(5), None), "the same file"),
+        (holding(snapshot(2), None), "too far back"),
+        (holding(&files["metadata/1.bins.json"], Some(1)), "another role's file"),
+        (vec!["Accept-Encoding: dcz, zstd".to_owned()], "nothing offered"),
+        (vec!["Accept-Encoding: dcz, zstd".to_owned(), "Available-Dictionary: ::".to_owned()], "no digest"),
+        (vec!["Accept-Encoding: zstd".to_owned(), format!("Available-Dictionary: {digest}")], "not welcome"),
+        (
+            vec!["Accept-Encoding: dcz;q=0, *".to_owned(), format!("Available-Dictionary: {digest}")],
+            "refused",
+        ),
+    ];
+    for (fields, why) in cases {
+        let answer = get(&served, "metadata/5.snapshot.json", &fields);
+        assert_eq!(answer.field("content-encoding"), "zstd", "{why}");
+        assert_eq!(decoded(&answer), snapshot(5), "{why}");
+    }
+    let near = get(&served, "metadata/5.snapshot.json", &holding(snapshot(3), None));
+    assert_eq!(near.field("content-encoding"), "dcz", "two versions back are looked at");
+    for path in ["metadata/timestamp.json", "metadata/1.root.json"] {
+        let answer = get(&served, path, &holding(&files[path], Some(1)));
+        assert_ne!(answer.field("content-encoding"), "dcz", "{path}");
+        assert_eq!(answer.field("use-as-dictionary"), "", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_real_client_updates_and_downloads_through_it() {
+    let scene = scene().await;
+    let served = Served::new(scene.store().await);
+    let home = tempfile::tempdir().unwrap();
+    let root = fs::read(scene.root().join("metadata/1.root.json")).unwrap();
+    let cache = MetadataDir::init(home.path().join("cache"), &root).unwrap();
+    let http = Http::new(Timing::default()).unwrap();
+    let metadata = http.metadata(&format!("{}metadata/", served.url())).unwrap();
+    let targets = http.targets(&format!("{}targets/", served.url())).unwrap();
+    let client = Client::new(Box::new(metadata), Box::new(targets), cache, ClientLimits::default());
+    for version in 2..5 {
+        let mut session = client.refresh(now()).await.unwrap();
+        let found =
+            session.find(&TargetPath::new("alpha/alpha-1.0-py3-none-any.whl").unwrap()).await.unwrap();
+        let to = home.path().join(format!("{version}.whl"));
+        assert!(session.download(&found, &to).await.unwrap().fetched());
+        let page = session.find(&TargetPath::new("simple/alpha/index.json").unwrap()).await.unwrap();
+        session.read(&page, 1_000_000).await.unwrap();
+        publish(&scene, version).await;
+    }
+    assert_eq!(client.refresh(now()).await.unwrap().trusted().snapshot().common.version, 5);
+}
