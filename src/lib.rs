@@ -15,7 +15,7 @@
 //! | [`store`] | where files lie; one conditional write | `crypto` |
 //! | [`keys`] | signing keys by URI | `crypto tuf` |
 //! | [`client`] | drives `tuf` over a server and a folder | `coding crypto store tuf` |
-//! | [`repository`] | plan → sign → commit | `crypto keys python store tuf` |
+//! | [`repository`] | plan → sign → commit | `coding crypto keys python store tuf` |
 //! | [`server`] | the repository over HTTP, for reading | `coding crypto python repository store` |
 //! | [`cli`] | what was typed → a call | all |
 //!

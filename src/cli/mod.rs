@@ -2,7 +2,7 @@
 //!
 //! | file | who |
 //! |---|---|
-//! | `admin`, `keys` | repository admins: `init key add remove yank bump status check fsck gc backup restore diff role serve` |
+//! | `admin`, `keys` | repository admins: `init key add remove yank bump status check fsck gc backup restore diff role serve compress` |
 //! | `client` | clients: `trust download verify explain` |
 //! | `look` | everyone: `inspect tree completion man help` |
 //! | `conformance` | the TUF conformance suite |
@@ -83,6 +83,8 @@ enum Command {
     Restore(admin::Restore),
     /// What changed between two snapshots
     Diff(admin::Diff),
+    /// Store metadata compressed as well
+    Compress(admin::Compress),
     /// Serve the repository over HTTP
     Serve(admin::Serve),
     /// Change who signs a role
@@ -170,6 +172,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Backup(command) => command.run(context).await,
         Command::Restore(command) => command.run(context).await,
         Command::Diff(command) => command.run(context).await,
+        Command::Compress(command) => command.run(context).await,
         Command::Serve(command) => command.run(context).await,
         Command::Role(command) => command.run(context).await,
         Command::Trust(command) => command.run(context),

@@ -81,7 +81,7 @@ impl Checked {
         self.add_problem(Problem { subject: subject.to_owned(), what, expired });
     }
 
-    fn problem(&mut self, subject: impl Into<String>, what: &impl ToString) {
+    pub(super) fn problem(&mut self, subject: impl Into<String>, what: &impl ToString) {
         self.add_problem(Problem { subject: subject.into(), what: what.to_string(), expired: false });
     }
 

@@ -150,6 +150,9 @@ impl Repository {
         let mut work = Stage { keys, authorities, snapshot: draft, roles: pending, files, pages };
         for _ in 0..MAX_SKIPPED {
             if let Some(bytes) = self.write_stage(&mut work, &mut staged).await? {
+                if self.writes_siblings() {
+                    self.write_siblings(&work.metadata(&bytes)?).await?;
+                }
                 staged.snapshot = Some((work.snapshot, bytes));
                 return Ok(staged);
             }
@@ -236,6 +239,13 @@ impl Repository {
 }
 
 impl Stage<'_> {
+    /// All metadata of it, with the snapshot's file.
+    fn metadata<'a>(&'a self, snapshot: &'a [u8]) -> Result<Vec<(StorePath, &'a [u8])>, RepositoryError> {
+        let roles = self.roles.iter().map(|role| (role.at.clone(), role.bytes.as_slice()));
+        let at = layout::versioned("snapshot", self.snapshot.content.common.version)?;
+        Ok(roles.chain([(at, snapshot)]).collect())
+    }
+
     /// Signs snapshot and what was not written anew, under the next version.
     async fn next_versions(&mut self) -> Result<(), RepositoryError> {
         for role in self.roles.iter_mut().filter(|role| !role.written) {

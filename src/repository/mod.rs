@@ -14,6 +14,7 @@
 //! | `plan`, `publish`, `group` | many publications, one snapshot |
 //! | `init`, `bump`, `rotate` | the other changes |
 //! | `spill` | sorting more records than fit in memory |
+//! | `siblings` | metadata stored compressed as well |
 //! | `pages`, `plain` | the unsigned copies that plain pip reads |
 //! | `status`, `check`, `fsck`, `gc`, `diff` | looking after it |
 //! | `backup`, `restore` | all that is signed in one file, and back |
@@ -47,6 +48,7 @@ mod publish;
 mod restore;
 mod rotate;
 mod settings;
+mod siblings;
 mod spill;
 mod state;
 mod status;
@@ -75,6 +77,7 @@ pub use plain::Repair;
 pub use publish::Published;
 pub use restore::{Missing, Restored, Source};
 pub use settings::{Expiry, Profile, Settings};
+pub use siblings::{Compressed, MetadataSettings};
 pub use spill::SpillError;
 pub use state::State;
 pub use status::{RoleStatus, Status};

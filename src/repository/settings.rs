@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::siblings::MetadataSettings;
 use super::{RepositoryError, path};
 use crate::store::{Content, Store};
 
@@ -23,6 +24,9 @@ pub struct Settings {
     /// Signing keys that are always at hand.
     #[serde(default)]
     pub keys: Keys,
+    /// How metadata is stored.
+    #[serde(default, skip_serializing_if = "MetadataSettings::is_default")]
+    pub metadata: MetadataSettings,
 }
 
 /// `[keys]`: which keys commands open without being told.
@@ -72,7 +76,7 @@ impl Profile {
 impl Settings {
     /// Settings with these expiry dates and online keys.
     pub fn new(expiry: Expiry, online: Vec<String>) -> Self {
-        Self { format: FORMAT, expiry, keys: Keys { online } }
+        Self { format: FORMAT, expiry, keys: Keys { online }, metadata: MetadataSettings::default() }
     }
 
     /// For work on a repository whose settings are not written yet.

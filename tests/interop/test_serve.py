@@ -106,6 +106,17 @@ def test_others_read_what_is_compressed(sealed: Sealed, url: str) -> None:
         assert json.loads(decode(body))["name"] == "seal"
 
 
+def test_others_read_the_siblings_in_the_store(sealed: Sealed) -> None:
+    sealed.run("compress")
+    folder = sealed.folder / "metadata"
+    for ending, decode in ((".gz", gzip.decompress), (".zst", zstandard.decompress)):
+        siblings = list(folder.glob(f"*{ending}"))
+        assert len(siblings) == 64 + 6
+        for sibling in siblings:
+            assert decode(sibling.read_bytes()) == (folder / sibling.name.removesuffix(ending)).read_bytes()
+    sealed.run("check")
+
+
 def test_python_tuf_downloads_everything(sealed: Sealed, url: str, tmp_path: Path) -> None:
     assert download_everything(url, sealed, tmp_path / "cache") == 5
     sealed.run("add", wheel(tmp_path / "dists", "walrus", "1.0"))

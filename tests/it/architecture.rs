@@ -17,7 +17,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
     ("store", &["crypto"]),
     ("keys", &["crypto", "tuf"]),
     ("client", &["coding", "crypto", "store", "tlog", "tuf"]),
-    ("repository", &["crypto", "keys", "python", "store", "tuf"]),
+    ("repository", &["coding", "crypto", "keys", "python", "store", "tuf"]),
     ("server", &["coding", "crypto", "python", "repository", "store"]),
 ];
 

@@ -12,7 +12,7 @@ use crate::scene::example;
 use crate::shell::{Home, Ran, shown};
 
 /// Every command, with the words of those that have commands of their own.
-const COMMANDS: [&[&str]; 32] = [
+const COMMANDS: [&[&str]; 33] = [
     &["init"],
     &["key"],
     &["key", "gen"],
@@ -30,6 +30,7 @@ const COMMANDS: [&[&str]; 32] = [
     &["backup"],
     &["restore"],
     &["diff"],
+    &["compress"],
     &["serve"],
     &["role"],
     &["role", "rotate"],

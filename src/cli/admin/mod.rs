@@ -11,4 +11,4 @@ pub(super) use publish::{Add, Remove, Yank};
 pub(super) use roles::{Init, Role};
 pub(super) use storage::{Backup, Fsck, Restore};
 pub(super) use serve::Serve;
-pub(super) use upkeep::{Bump, Check, Diff, Gc, Status};
+pub(super) use upkeep::{Bump, Check, Compress, Diff, Gc, Status};

@@ -1,14 +1,17 @@
 //! `init` and `role rotate`: who signs what.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::upkeep::CodingArg;
 use crate::cli::exit::Usage;
 use crate::cli::keys::{KeyArgs, absolute, anchor, open_repository};
 use crate::cli::output::{GOOD, styled};
 use crate::cli::{Context, RepoArg};
+use crate::coding::Coding;
 use crate::keys::{self, Ask, KeyUri};
 use crate::repository::{BinStyle, Expiry, Keyring, Plan, Profile, Repository, RolePlan};
 use crate::store::DirStore;
@@ -55,6 +58,9 @@ pub(crate) struct Init {
     /// How bins are delegated to: `succinct` (TAP 15) is small, `prefixes` is read by every TUF client
     #[arg(long, value_enum, default_value = "succinct")]
     bin_style: BinStyleArg,
+    /// Store metadata compressed as well, for servers that do not compress themselves
+    #[arg(long, value_name = "CODING", value_delimiter = ',')]
+    compress: Vec<CodingArg>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -106,7 +112,14 @@ impl Init {
         Repository::init(store, &plan, &keyring, context.now, &context.out.progress()).await?;
         // Not before: an init over a repository is refused, and must not make this machine forget it.
         anchor(&self.repo)?.forget()?;
-        open_repository(&self.repo).await?.state().await?;
+        let mut repository = open_repository(&self.repo).await?;
+        repository.state().await?;
+        if !self.compress.is_empty() {
+            let codings: BTreeSet<Coding> = self.compress.iter().copied().map(Coding::from).collect();
+            let codings: Vec<_> = codings.into_iter().collect();
+            repository.compress_from_now_on(codings.clone()).await?;
+            repository.compress(&codings, &context.out.progress()).await?;
+        }
         let root = self.repo.repo.join("metadata/1.root.json");
         let value = serde_json::json!({"bins": self.bins, "root": root});
         context.out.result(&value, || {

@@ -8,6 +8,7 @@ use crate::cli::exit::{self, SomeFailed};
 use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::output::{BAD, GOOD, STRONG, styled, until};
 use crate::cli::{Context, RepoArg};
+use crate::coding::Coding;
 use crate::crypto::random;
 use crate::repository::{
     Change, Collected, Repair, Repository, Retention, RoleStatus, Sample, Share, Unseen,
@@ -287,6 +288,54 @@ impl Gc {
         out.result(&collected, || {
             let Collected { count, bytes, young, .. } = collected;
             out.note(format_args!("{verb} {count} files, {bytes} bytes; {young} are too young"));
+        })
+    }
+}
+
+/// Write what is missing of the compressed forms of metadata, for servers that do not compress themselves.
+#[derive(Debug, Args)]
+pub(crate) struct Compress {
+    #[command(flatten)]
+    repo: RepoArg,
+    /// Which: gzip, zstd; without it those in wheelseal.toml, or both
+    #[arg(long = "with", value_name = "CODING", value_delimiter = ',')]
+    codings: Vec<CodingArg>,
+}
+
+/// A coding of files and bodies.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(in crate::cli) enum CodingArg {
+    Gzip,
+    Zstd,
+}
+
+impl From<CodingArg> for Coding {
+    fn from(coding: CodingArg) -> Self {
+        match coding {
+            CodingArg::Gzip => Self::Gzip,
+            CodingArg::Zstd => Self::Zstd,
+        }
+    }
+}
+
+impl Compress {
+    pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let repository = open_repository(&self.repo).await?;
+        let mut codings: Vec<Coding> = self.codings.into_iter().map(Coding::from).collect();
+        if codings.is_empty() {
+            codings.clone_from(&repository.settings().metadata.compress);
+        }
+        if codings.is_empty() {
+            codings.extend(Coding::ALL);
+        }
+        codings.sort_unstable();
+        codings.dedup();
+        let done = repository.compress(&codings, &context.out.progress()).await?;
+        context.out.result(&done, || {
+            let (written, bytes, plain) = (done.written, done.bytes, done.plain_bytes);
+            let word = styled(GOOD, "wrote");
+            context.out.line(format_args!("{word} {written} files, {bytes} bytes for {plain}"));
+            context.out.note(format_args!("{} were there already", done.found));
         })
     }
 }

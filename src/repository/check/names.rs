@@ -42,7 +42,7 @@ impl Repository {
         checked: &mut Checked,
     ) -> Result<(), RepositoryError> {
         let current = current(trusted);
-        let mut odd = Vec::new();
+        let (mut odd, mut copies) = (Vec::new(), Vec::new());
         self.store
             .walk(layout::METADATA, &mut |entry| {
                 let name = plain_name(file_name(&entry.path));
@@ -58,6 +58,8 @@ impl Repository {
                     odd.push((entry.path, "belongs to no role of this repository"));
                 } else if stem != "root" && (retired || current.get(stem) != Some(&version)) {
                     checked.unreferenced += 1;
+                } else if name != file_name(&entry.path) {
+                    copies.push(entry.path);
                 }
                 Ok(())
             })
@@ -65,6 +67,9 @@ impl Repository {
         odd.sort();
         for (path, what) in odd {
             checked.problem(path.as_str(), &what);
+        }
+        for copy in copies {
+            self.check_sibling(&copy, checked).await?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use wheelseal::client::{Client, Http, MetadataDir, Timing};
-use wheelseal::coding::{self, Coding, delta};
+use wheelseal::coding::{self, Coding, Effort, delta};
 use wheelseal::crypto::sha256;
 use wheelseal::tuf::path::TargetPath;
 use wheelseal::tuf::trusted::Limits as ClientLimits;
@@ -180,4 +180,75 @@ async fn the_real_client_updates_and_downloads_through_it() {
         publish(&scene, version).await;
     }
     assert_eq!(client.refresh(now()).await.unwrap().trusted().snapshot().common.version, 5);
+}
+
+#[tokio::test]
+async fn siblings_by_the_settings_are_written_served_checked_and_collected() {
+    let scene = scene().await;
+    let mut repository = scene.open().await;
+    repository.compress_from_now_on(vec![Coding::Gzip, Coding::Zstd]).await.unwrap();
+    publish(&scene, 2).await;
+    let files = scene.files();
+    let siblings = |files: &std::collections::BTreeMap<String, Vec<u8>>| -> Vec<String> {
+        files
+            .keys()
+            .filter(|path| path.starts_with("metadata/") && path.strip_suffix(".json").is_none())
+            .cloned()
+            .collect()
+    };
+    let written = siblings(&files);
+    assert!(written.contains(&"metadata/3.snapshot.json.gz".to_owned()), "{written:?}");
+    assert!(
+        !written.iter().any(|path| path.contains("2.snapshot") || path.contains("timestamp")),
+        "{written:?}"
+    );
+    for path in &written {
+        let (plain, coding) = match path.strip_suffix(".gz") {
+            Some(plain) => (plain, Coding::Gzip),
+            None => (path.strip_suffix(".zst").unwrap(), Coding::Zstd),
+        };
+        assert_eq!(coding::decode(coding, &files[path], 1_000_000).unwrap(), files[plain], "{path}");
+    }
+    let all = scene.open().await.compress(&Coding::ALL, &wheelseal::repository::Unwatched).await.unwrap();
+    let expected = 2 * (6 + 4);
+    assert_eq!(all.found, u64::try_from(written.len()).unwrap());
+    assert_eq!(all.written + all.found, expected, "root, snapshot, targets, bins, two claimed, four bins");
+    let again = scene.open().await.compress(&Coding::ALL, &wheelseal::repository::Unwatched).await.unwrap();
+    assert_eq!((again.written, again.found, again.bytes), (0, expected, 0));
+    scene.assert_sound("with siblings").await;
+    fs::write(
+        scene.root().join("metadata/3.snapshot.json.gz"),
+        coding::encode(Coding::Gzip, b"x", Effort::Quick).unwrap(),
+    )
+    .unwrap();
+    let problems = scene.check().await.problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].subject, "metadata/3.snapshot.json.gz");
+    fs::remove_file(scene.root().join("metadata/3.snapshot.json.gz")).unwrap();
+    publish(&scene, 3).await;
+    let retention = wheelseal::repository::Retention { snapshots: 1, grace: std::time::Duration::ZERO };
+    let later = now() + chrono::TimeDelta::days(1);
+    let unwatched = wheelseal::repository::Unwatched;
+    let collected = scene.open().await.gc(retention, false, later, &unwatched).await.unwrap();
+    assert!(collected.removed.contains(&"metadata/3.snapshot.json.zst".to_owned()), "{collected:?}");
+    let files = scene.files();
+    for path in siblings(&files) {
+        let plain = path.trim_end_matches(".gz").trim_end_matches(".zst");
+        assert!(files.contains_key(plain), "{path} has outlived its plain file");
+    }
+    assert!(files.contains_key("metadata/4.snapshot.json.zst"));
+    scene.assert_sound("after gc").await;
+}
+
+#[tokio::test]
+async fn a_sibling_that_a_crash_left_of_another_file_is_made_right() {
+    let scene = scene().await;
+    let mut repository = scene.open().await;
+    repository.compress_from_now_on(vec![Coding::Zstd]).await.unwrap();
+    let orphan = scene.root().join("metadata/3.snapshot.json.zst");
+    fs::write(&orphan, b"of a file that is gone").unwrap();
+    publish(&scene, 2).await;
+    let plain = fs::read(scene.root().join("metadata/3.snapshot.json")).unwrap();
+    assert_eq!(coding::decode(Coding::Zstd, &fs::read(&orphan).unwrap(), 1_000_000).unwrap(), plain);
+    scene.assert_sound("after it").await;
 }
