@@ -9,6 +9,7 @@
 
 use std::collections::HashSet;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,8 @@ use crate::store::{Content, StoreError, StorePath};
 
 /// Files read, compressed and written together: 128 bins of 31 kB are 4 MB.
 const GROUP: usize = 128;
+/// Files read at once: the round trips of an object store are what takes time.
+const READS: usize = 16;
 
 /// `[metadata]`: how metadata is stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,20 +115,23 @@ impl Repository {
         there: &HashSet<StorePath>,
         done: &mut Compressed,
     ) -> Result<(), RepositoryError> {
-        let mut files = Vec::new();
+        let mut wanted = Vec::new();
         for plain in group {
             let mut missing = Vec::new();
             for coding in codings {
                 let path = sibling(plain, *coding)?;
                 if there.contains(&path) { done.found += 1 } else { missing.push((path, *coding)) }
             }
-            if missing.is_empty() {
-                continue;
+            if !missing.is_empty() {
+                wanted.push((plain, missing));
             }
-            let object = self.store.get(plain, MAX_METADATA).await?;
-            let bytes = object.ok_or_else(|| RepositoryError::Missing(plain.to_string()))?.bytes;
-            files.push((bytes, missing));
         }
+        let reads = stream::iter(wanted).map(async |(plain, missing)| {
+            let object = self.store.get(plain, MAX_METADATA).await?;
+            let object = object.ok_or_else(|| RepositoryError::Missing(plain.to_string()))?;
+            Ok::<_, RepositoryError>((object.bytes, missing))
+        });
+        let files: Vec<_> = reads.buffered(READS).try_collect().await?;
         let mut coded = Vec::new();
         for (bytes, missing) in &files {
             let plain = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
