@@ -13,14 +13,15 @@ use std::sync::{Arc, LazyLock};
 use chrono::{DateTime, Utc};
 use divan::Bencher;
 use divan::counter::BytesCount;
-use wheelseal::crypto::sha256;
+use wheelseal::crypto::{NewKey, SigningKey, sha256};
 use wheelseal::keys::{self, Ask, KeyUri, Signer};
 use wheelseal::repository::{BinStyle, Keyring, Plan, Profile, Repository, RolePlan, Unwatched};
 use wheelseal::store::DirStore;
 use wheelseal::tuf::json::{parse, parse_time};
 use wheelseal::tuf::lookup::{Found, Search, Step};
-use wheelseal::tuf::metadata::{Common, Extra, Hashes, TargetFile, Targets};
+use wheelseal::tuf::metadata::{Common, Extra, Hashes, MetaFile, Snapshot, TargetFile, Targets, TopLevel};
 use wheelseal::tuf::path::{RoleName, TargetPath};
+use wheelseal::tuf::render::{self, Line};
 use wheelseal::tuf::signed::{Draft, Signed};
 use wheelseal::tuf::trusted::{Limits, RootChain, Trusted};
 
@@ -31,7 +32,7 @@ fn main() {
     divan::main();
 }
 
-/// Canonical form of the bin, from its text: what both signing and checking do.
+/// Canonical form of the bin by way of a tree, which only text in another form takes.
 #[divan::bench]
 fn canonical_bin(bencher: Bencher) {
     let bytes = &REPOSITORY.bin;
@@ -63,6 +64,117 @@ fn verify_bin(bencher: Bencher) {
         .bench(|| Signed::<Targets>::new(Arc::clone(&REPOSITORY.bin)).verify(black_box(&authority)).unwrap());
 }
 
+/// The snapshot of all bins: scan, signature, content.
+#[divan::bench]
+fn verify_snapshot(bencher: Bencher) {
+    let bytes = REPOSITORY.file("1.snapshot.json");
+    let trusted = REPOSITORY.refresh();
+    let authority = trusted.root().authority(TopLevel::Snapshot);
+    bencher
+        .counter(BytesCount::of_slice(&bytes))
+        .bench(|| Signed::<Snapshot>::new(Arc::clone(&bytes)).verify(black_box(&authority)).unwrap());
+}
+
+/// The same snapshot in another form: spaces between the fields of the envelope.
+#[divan::bench]
+fn verify_snapshot_by_tree(bencher: Bencher) {
+    let text = String::from_utf8(REPOSITORY.file("1.snapshot.json").to_vec()).unwrap();
+    let bytes: Arc<[u8]> = text.replacen(",\"signed\"", ", \"signed\"", 1).into_bytes().into();
+    let trusted = REPOSITORY.refresh();
+    let authority = trusted.root().authority(TopLevel::Snapshot);
+    bencher
+        .counter(BytesCount::of_slice(&bytes))
+        .bench(|| Signed::<Snapshot>::new(Arc::clone(&bytes)).verify(black_box(&authority)).unwrap());
+}
+
+/// What a publication does to the snapshot before it signs: copy it, set one role, write it.
+#[divan::bench]
+fn next_snapshot(bencher: Bencher) {
+    let trusted = REPOSITORY.refresh();
+    bencher.bench(|| {
+        let mut draft = trusted.snapshot().draft();
+        draft.content.set(black_box("bins-1234"), MetaFile::version(2));
+        draft.payload()
+    });
+}
+
+/// One bin of a bulk import, from a sorted list to the bytes that are signed.
+#[divan::bench]
+fn render_bin(bencher: Bencher) {
+    let paths: Vec<_> = (0..FILES_IN_BIN).map(|number| format!("project/project-{number:04}.whl")).collect();
+    let sha256 = hex::encode(sha256(b""));
+    let line = |path| Line { path, length: 1_234_567, sha256: &sha256, custom: None };
+    let common = Common::new(1, REPOSITORY.now);
+    bencher.bench(|| render::bin(black_box(&common), paths.iter().map(|path| line(path))).unwrap());
+}
+
+/// 16,384 delegations by hash prefix, 3 MB: scan, signature, content, index.
+#[divan::bench]
+fn verify_listed_bins(bencher: Bencher) {
+    let (delegator, bytes) = &*LISTED;
+    let trusted = REPOSITORY.refresh();
+    let authority = trusted.targets().delegations.as_ref().unwrap();
+    let top = RoleName::targets();
+    let authority = authority.authority(&top, delegator).unwrap();
+    bencher
+        .counter(BytesCount::of_slice(bytes))
+        .bench(|| Signed::<Targets>::new(Arc::clone(bytes)).verify(black_box(&authority)).unwrap());
+}
+
+/// Which of those bins answers for a path, and who signs it.
+#[divan::bench]
+fn find_among_listed_bins(bencher: Bencher) {
+    let (delegator, bytes) = &*LISTED;
+    let trusted = REPOSITORY.refresh();
+    let top = RoleName::targets();
+    let authority = trusted.targets().delegations.as_ref().unwrap().authority(&top, delegator).unwrap();
+    let bins = Signed::<Targets>::new(Arc::clone(bytes)).verify(&authority).unwrap();
+    let delegations = bins.delegations.as_ref().unwrap();
+    bencher.bench(|| {
+        let matched = delegations.matching(black_box(&REPOSITORY.target)).unwrap().remove(0);
+        delegations.role(&matched.role).unwrap().1
+    });
+}
+
+/// A signature by an online key; bytes of what is signed.
+#[divan::bench(args = [31_000, 500_000])]
+fn sign_ed25519(bencher: Bencher, size: usize) {
+    sign(bencher, NewKey::Ed25519, size);
+}
+
+/// The same with ECDSA on P-256.
+#[divan::bench(args = [31_000, 500_000])]
+fn sign_p256(bencher: Bencher, size: usize) {
+    sign(bencher, NewKey::P256, size);
+}
+
+/// A check of such a signature.
+#[divan::bench(args = [31_000, 500_000])]
+fn check_ed25519(bencher: Bencher, size: usize) {
+    check(bencher, NewKey::Ed25519, size);
+}
+
+/// The same with ECDSA on P-256.
+#[divan::bench(args = [31_000, 500_000])]
+fn check_p256(bencher: Bencher, size: usize) {
+    check(bencher, NewKey::P256, size);
+}
+
+fn sign(bencher: Bencher, kind: NewKey, size: usize) {
+    let (key, message) = (SigningKey::from_pkcs8(&kind.generate().unwrap()).unwrap(), vec![b'x'; size]);
+    let scheme = key.public().default_scheme();
+    bencher.counter(BytesCount::new(size)).bench(|| key.sign(scheme, black_box(&message)).unwrap());
+}
+
+fn check(bencher: Bencher, kind: NewKey, size: usize) {
+    let (key, message) = (SigningKey::from_pkcs8(&kind.generate().unwrap()).unwrap(), vec![b'x'; size]);
+    let scheme = key.public().default_scheme();
+    let signature = key.sign(scheme, &message).unwrap();
+    bencher
+        .counter(BytesCount::new(size))
+        .bench(|| assert!(key.public().verifies(scheme, black_box(&message), &signature)));
+}
+
 /// A whole client: four top-level files, `bins`, one bin, one target found.
 #[divan::bench]
 fn refresh_and_find(bencher: Bencher) {
@@ -72,6 +184,35 @@ fn refresh_and_find(bencher: Bencher) {
 
 static REPOSITORY: LazyLock<Files> =
     LazyLock::new(|| tokio::runtime::Runtime::new().unwrap().block_on(Files::make()));
+
+/// The name and file of `bins` where each bin is delegated to by hash prefix.
+static LISTED: LazyLock<(RoleName, Arc<[u8]>)> =
+    LazyLock::new(|| tokio::runtime::Runtime::new().unwrap().block_on(listed()));
+
+async fn listed() -> (RoleName, Arc<[u8]>) {
+    let (folder, mut keyring) = (tempfile::tempdir().unwrap(), Keyring::default());
+    let layout = layout(&mut keyring, BinStyle::Prefixes).await;
+    let store = Arc::new(DirStore::create(folder.path()).await.unwrap());
+    Repository::init(store, &layout, &keyring, REPOSITORY.now, &Unwatched).await.unwrap();
+    let bytes = std::fs::read(folder.path().join("metadata/1.bins.json")).unwrap();
+    (RoleName::delegated("bins").unwrap(), bytes.into())
+}
+
+async fn layout(keyring: &mut Keyring, bin_style: BinStyle) -> Plan {
+    let root = plan(keyring, "root-1").await;
+    let targets = plan(keyring, "targets-1").await;
+    let online = plan(keyring, "online").await;
+    Plan {
+        root,
+        bins: targets.clone(),
+        targets,
+        online,
+        bin_count: BINS,
+        bin_style,
+        expiry: Profile::Default.expiry(),
+        online_uris: Vec::new(),
+    }
+}
 
 /// A repository as a client sees it.
 struct Files {
@@ -87,19 +228,7 @@ impl Files {
         let now = parse_time("2026-01-01T00:00:00Z").unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut keyring = Keyring::default();
-        let root = plan(&mut keyring, "root-1").await;
-        let targets = plan(&mut keyring, "targets-1").await;
-        let online = plan(&mut keyring, "online").await;
-        let layout = Plan {
-            root,
-            bins: targets.clone(),
-            targets,
-            online,
-            bin_count: BINS,
-            bin_style: BinStyle::Succinct,
-            expiry: Profile::Default.expiry(),
-            online_uris: Vec::new(),
-        };
+        let layout = layout(&mut keyring, BinStyle::Succinct).await;
         let store = Arc::new(DirStore::create(folder.path()).await.unwrap());
         Repository::init(store, &layout, &keyring, now, &Unwatched).await.unwrap();
         let target = TargetPath::new("seal/seal-1.0-py3-none-any.whl").unwrap();

@@ -143,20 +143,37 @@ impl MetadataDir {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(CacheError::new("opening", &path, &error)),
         };
-        let mut bytes = Vec::new();
+        let length = file.metadata().map_or(0, |about| about.len().min(MAX_FILE));
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
         file.take(MAX_FILE)
             .read_to_end(&mut bytes)
             .map_err(|error| CacheError::new("reading", &path, &error))?;
         Ok(Some(bytes))
     }
 
-    /// Replaces a role's bytes, whole or not at all.
+    /// Replaces a role's bytes, whole or not at all, even if the machine stops: for root, timestamp and snapshot,
+    /// which later updates are measured by.
     pub fn write(&self, stem: &str, bytes: &[u8]) -> Result<(), CacheError> {
+        self.replace(stem, bytes, File::sync_data)
+    }
+
+    /// The same without waiting for the disk: for targets roles, which may be fetched again. If the machine stops,
+    /// what is left may be torn; then it fails its checks and counts as absent.
+    pub fn keep(&self, stem: &str, bytes: &[u8]) -> Result<(), CacheError> {
+        self.replace(stem, bytes, |_| Ok(()))
+    }
+
+    fn replace(
+        &self,
+        stem: &str,
+        bytes: &[u8],
+        flush: fn(&File) -> std::io::Result<()>,
+    ) -> Result<(), CacheError> {
         self.make()?;
         let path = self.path(stem);
         let written = tempfile::NamedTempFile::new_in(&self.dir).and_then(|mut file| {
             file.write_all(bytes)?;
-            file.as_file().sync_data()?;
+            flush(file.as_file())?;
             file.persist(&path).map_err(|error| error.error)
         });
         written.map(drop).map_err(|error| CacheError::new("writing", &path, &error))

@@ -20,6 +20,7 @@ mod source;
 pub mod trust;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
@@ -166,7 +167,7 @@ impl Client {
         let bytes = self.must_fetch(&phase.request()?, held.as_deref()).await?;
         let trusted = phase.accept(bytes)?;
         if let Some(bytes) = trusted.new_targets() {
-            self.cache.write("targets", bytes)?;
+            self.cache.keep("targets", bytes)?;
         }
         Ok(trusted)
     }
@@ -308,8 +309,8 @@ impl Session<'_> {
         if self.offline {
             return Err(TrustError::NoLocal { role: edge.role().to_string() }.into());
         }
-        let bytes = self.client.must_fetch(&request, held.as_deref()).await?;
-        self.trusted.accept(edge, bytes.clone())?;
-        Ok(self.client.cache.write(&stem, &bytes)?)
+        let bytes: Arc<[u8]> = self.client.must_fetch(&request, held.as_deref()).await?.into();
+        self.trusted.accept(edge, Arc::clone(&bytes))?;
+        Ok(self.client.cache.keep(&stem, &bytes)?)
     }
 }

@@ -168,6 +168,13 @@ impl<'a> Inside<'a> {
 #[derive(Debug)]
 pub(super) struct Pairs<'a>(Inside<'a>);
 
+impl Pairs<'_> {
+    /// Bytes of text that are left.
+    pub(super) fn text_len(&self) -> usize {
+        self.0.end.saturating_sub(self.0.at)
+    }
+}
+
 impl<'a> Iterator for Pairs<'a> {
     type Item = (Cow<'a, str>, Raw<'a>);
     fn next(&mut self) -> Option<Self::Item> {

@@ -165,6 +165,11 @@ impl<T> Verified<T> {
         &self.0.bytes
     }
 
+    /// Whether both came from the same bytes. Cheap for copies of one another.
+    pub fn same_file(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.bytes() == other.bytes()
+    }
+
     /// The keys whose signatures counted.
     pub fn signers(&self) -> &[KeyId] {
         &self.0.signers

@@ -191,7 +191,7 @@ impl sealed::Sealed for Snapshot {
     fn read(value: Raw<'_>) -> Result<Self, ParseError> {
         let mut fields = Fields::new("snapshot", value)?;
         let mut common = Common::take(&mut fields, "snapshot")?;
-        let meta = Table::read(fields.object("meta")?, MetaFile::read)?;
+        let meta = Table::read(fields.object("meta")?, ENTRY, MetaFile::read)?;
         common.extra = fields.extra();
         Ok(Self { common, meta })
     }

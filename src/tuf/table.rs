@@ -94,12 +94,15 @@ impl<V> Table<V> {
         self.rows.iter().map(|row| &row.value)
     }
 
-    /// From an object in canonical form, whose keys rise.
+    /// From an object in canonical form, whose keys rise. An entry has about `entry` bytes.
     pub(super) fn read<'a>(
         pairs: Pairs<'a>,
+        entry: usize,
         read: fn(Raw<'a>) -> Result<V, ParseError>,
     ) -> Result<Self, ParseError> {
-        let mut table = Self::new();
+        let rows = pairs.text_len() / entry;
+        let names = String::with_capacity(pairs.text_len() / 2);
+        let mut table = Self { names, rows: Vec::with_capacity(rows + rows / 8 + 1) };
         for (name, value) in pairs {
             let row = table.row(&name, read(value)?);
             table.rows.push(row);

@@ -492,7 +492,7 @@ impl Trusted {
     pub fn delegated(&self, edge: &Edge) -> Option<&Verified<Targets>> {
         let vouched = self.delegated.get(&edge.pair())?;
         let (_, delegator) = edge.chain().last()?;
-        (vouched.delegator.bytes() == delegator.bytes()).then_some(&vouched.role)
+        vouched.delegator.same_file(delegator).then_some(&vouched.role)
     }
 
     /// Bytes of a delegated role that another delegator led to: worth offering to [`Self::accept`] before fetching.
