@@ -1,6 +1,6 @@
-"""python-tuf's client, as a program: refresh, find one target, download it.
+"""W3 by python-tuf: its client, as a program: refresh, find one target, download it.
 
-tuf_client.py BASE_URL ROOT.json CACHE TARGET
+client.py BASE_URL ROOT.json CACHE TARGET
 """
 
 from __future__ import annotations
