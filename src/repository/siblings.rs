@@ -13,7 +13,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Checked, plain_name};
+use super::check::Checked;
+use super::check::names::plain_name;
 use super::state::State;
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout};
 use crate::coding::{self, Coding, Effort};
