@@ -1,7 +1,5 @@
 //! `add --stdin`: file names as they come, each a publication of its own.
 
-#![expect(clippy::unwrap_used, reason = "a program that does not start is a test that cannot run")]
-
 use std::collections::BTreeSet;
 
 use crate::shell::{Home, Ran};
