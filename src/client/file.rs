@@ -15,8 +15,9 @@ use crate::crypto::{Digests, Hasher};
 use crate::tuf::lookup::Found;
 use crate::tuf::metadata::{Mismatch, TargetFile};
 
-/// Bytes read from a file at once.
-const CHUNK: usize = 128 * 1024;
+/// Bytes read from a file at once: they stay in the cache of the core that hashes them, and below the size from which
+/// the allocator maps and unmaps pages for each buffer.
+const CHUNK: usize = 64 * 1024;
 
 /// Why a target file is refused, or could not be put in place.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
