@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,7 +129,20 @@ def w3(scene: Scene, runs: int = RUNS) -> None:
             }
     header = ["", "CPU", "wall", "peak memory", "requests", "metadata bytes", "PEP 458 expects"]
     section.table(header, rows)
+    count = versions(repo)
+    section.note(
+        f"The snapshot names bins of {count} different versions; the fewer, the better it compresses."
+    )
     goals(section, visits)
+
+
+def versions(repo: Path) -> int:
+    """How many different versions of bins the snapshot names."""
+    snapshot = max(
+        (repo / "metadata").glob("*.snapshot.json"), key=lambda file: int(file.name.partition(".")[0])
+    )
+    meta = json.loads(snapshot.read_bytes())["signed"]["meta"]
+    return len({entry["version"] for name, entry in meta.items() if name.startswith("bins-")})
 
 
 def goals(section: Section, visits: Visits) -> None:

@@ -100,6 +100,12 @@ class Report:
         self.sections.append(Section(name, title))
         return self.sections[-1]
 
+    def failed(self, name: str, command: str) -> None:
+        """A workload that did not come to its end has missed its goals."""
+        if not self.sections or self.sections[-1].name != name:
+            self.section(name, "failed")
+        self.sections[-1].holds("every command succeeds", command, False)
+
     @property
     def goals(self) -> list[Goal]:
         """Those of all workloads."""
