@@ -2,7 +2,7 @@
 //!
 //! | file | who |
 //! |---|---|
-//! | `admin`, `keys` | repository admins: `init key add remove yank bump status check fsck gc backup restore diff role serve compress` |
+//! | `admin`, `keys` | repository admins: `init key add import remove yank bump status check fsck gc backup restore diff bins role serve compress` |
 //! | `client` | clients: `trust download verify explain` |
 //! | `look` | everyone: `inspect tree completion man help` |
 //! | `conformance` | the TUF conformance suite |
@@ -63,6 +63,8 @@ enum Command {
     Key(keys::Key),
     /// Publish wheels and sdists
     Add(admin::Add),
+    /// Sign many files at once, by their hashes
+    Import(admin::Import),
     /// Withdraw published files
     Remove(admin::Remove),
     /// Mark published files as not to be chosen (PEP 592), or take that back
@@ -87,6 +89,9 @@ enum Command {
     Compress(admin::Compress),
     /// Serve the repository over HTTP
     Serve(admin::Serve),
+    /// Change how many hashed bins there are
+    #[command(subcommand)]
+    Bins(admin::Bins),
     /// Change who signs a role
     #[command(subcommand)]
     Role(admin::Role),
@@ -162,6 +167,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Init(command) => command.run(context).await,
         Command::Key(command) => command.run(context).await,
         Command::Add(command) => command.run(context).await,
+        Command::Import(command) => command.run(context).await,
         Command::Remove(command) => command.run(context).await,
         Command::Yank(command) => command.run(context).await,
         Command::Bump(command) => command.run(context).await,
@@ -174,6 +180,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Diff(command) => command.run(context).await,
         Command::Compress(command) => command.run(context).await,
         Command::Serve(command) => command.run(context).await,
+        Command::Bins(command) => command.run(context).await,
         Command::Role(command) => command.run(context).await,
         Command::Trust(command) => command.run(context),
         Command::Download(command) => command.run(context).await,

@@ -136,7 +136,9 @@ impl Progress for Bar {
         }
         let Ok(mut current) = self.bar.lock() else { return };
         if current.as_ref().is_none_or(|(name, _)| *name != what) {
-            let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} ({eta})");
+            let style = ProgressStyle::with_template(
+                "{msg} {wide_bar} {human_pos}/{human_len} ({per_sec}, {eta} left)",
+            );
             let bar = ProgressBar::new(total).with_message(what);
             if let Ok(style) = style {
                 bar.set_style(style.progress_chars("━╸ "));

@@ -6,14 +6,14 @@
 
 use chrono::{DateTime, Utc};
 
+use super::bulk::Again;
 use super::commit::{Listing, NewRole, Transaction};
-use super::init::bin_names;
 use super::keyring::Keyring;
 use super::settings::Expiry;
 use super::state::{self, BINS, CLAIMED, RECENTLY_CLAIMED, State};
 use super::{MAX_ATTEMPTS, Progress, Repository, RepositoryError, days_after};
 use crate::store::StoreError;
-use crate::tuf::metadata::{Common, Targets, TopLevel};
+use crate::tuf::metadata::{Common, MetaFile, Targets, TopLevel};
 use crate::tuf::path::RoleName;
 use crate::tuf::signed::{Authority, Verified};
 
@@ -68,8 +68,9 @@ impl Repository {
         progress: &dyn Progress,
     ) -> Result<Bumped, RepositoryError> {
         let expiry = self.settings.expiry;
-        let mut round = Round { keys, now, all, roles: Vec::new(), bumped: Bumped::default() };
-        let (top, delegator) = (RoleName::targets(), RoleName::delegated(BINS)?);
+        let mut round =
+            Round { keys, now, all, roles: Vec::new(), written: Vec::new(), bumped: Bumped::default() };
+        let top = RoleName::targets();
         let authority = state.root.authority(TopLevel::Targets);
         let unvouched = !state.vouched(TopLevel::Targets);
         round.consider(authority, &state.targets, expiry.targets, Listing::Hashed, unvouched);
@@ -79,17 +80,14 @@ impl Repository {
             let metadata = state.delegated(self.store(), role).await?;
             round.consider(authority, &metadata, *days, Listing::Hashed, false);
         }
-        let names = bin_names(&state.bins)?;
-        let total = u64::try_from(names.len()).unwrap_or(u64::MAX);
-        let offline = round.bumped.signed.len();
-        for (done, name) in (1..).zip(&names) {
-            let metadata = state.bin(self.store(), name).await?;
-            let authority = state.bin_authority(&delegator, name)?;
-            round.consider(authority, &metadata, expiry.bin_n, Listing::Version, false);
-            progress.at("looking at bins", done, total);
+        let again = Again { all, due: half_life(now, expiry.bin_n), expires: days_after(now, expiry.bin_n) };
+        let bins = self.sign_bins_again(keys, state, again, progress).await?;
+        round.bumped.bins = u64::try_from(bins.written.len()).unwrap_or(u64::MAX);
+        round.bumped.due.extend(bins.due);
+        if let Some(expires) = bins.earliest {
+            round.bumped.again(expires, expiry.bin_n);
         }
-        round.bumped.bins = u64::try_from(round.bumped.signed.len() - offline).unwrap_or(u64::MAX);
-        round.bumped.signed.truncate(offline);
+        round.written = bins.written;
         self.finish_round(round, state).await
     }
 
@@ -98,18 +96,18 @@ impl Repository {
     async fn finish_round(&self, round: Round<'_>, state: &State) -> Result<Bumped, RepositoryError> {
         let expiry = self.settings.expiry;
         let due = |common: &Common, days, role| round.due(common, days) || !state.vouched(role);
-        let snapshot =
-            !round.roles.is_empty() || due(&state.snapshot.common, expiry.snapshot, TopLevel::Snapshot);
+        let snapshot = round.changes() || due(&state.snapshot.common, expiry.snapshot, TopLevel::Snapshot);
         let timestamp = snapshot || due(&state.timestamp.common, expiry.timestamp, TopLevel::Timestamp);
         let root = round.due(&state.root.common, expiry.root);
-        let Round { keys, now, roles, mut bumped, .. } = round;
+        let Round { keys, now, roles, written, mut bumped, .. } = round;
         for (common, days) in
             [(&state.snapshot.common, expiry.snapshot), (&state.timestamp.common, expiry.timestamp)]
         {
             bumped.again(common.expires, days);
         }
         if timestamp {
-            self.commit(keys, state, Transaction { roles, snapshot, ..Transaction::empty() }, now).await?;
+            self.commit(keys, state, Transaction { roles, written, snapshot, ..Transaction::empty() }, now)
+                .await?;
             bumped.signed.extend(snapshot.then(|| "snapshot".to_owned()));
             bumped.signed.push("timestamp".to_owned());
             bumped.next = bumped.next.map(|next| next.max(half_life(now, expiry.timestamp)));
@@ -159,10 +157,16 @@ struct Round<'a> {
     now: DateTime<Utc>,
     all: bool,
     roles: Vec<NewRole<'a>>,
+    /// Bins whose new files are written.
+    written: Vec<(String, MetaFile)>,
     bumped: Bumped,
 }
 
 impl<'a> Round<'a> {
+    fn changes(&self) -> bool {
+        !self.roles.is_empty() || !self.written.is_empty()
+    }
+
     fn due(&self, common: &Common, days: u32) -> bool {
         self.all || common.expires <= half_life(self.now, days)
     }

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::bulk::ImportError;
 use super::spill::SpillError;
 use crate::crypto::CryptoError;
 use crate::keys::KeyError;
@@ -35,6 +36,9 @@ pub enum RepositoryError {
     /// Sorting on the local disk.
     #[error(transparent)]
     Spill(#[from] SpillError),
+    /// A list of files that is not imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// There is no repository here.
     #[error("{0} does not exist: there is no wheelseal repository")]
     NoRepository(String),

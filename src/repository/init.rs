@@ -9,7 +9,6 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt, stream};
 
 use super::check::split_name;
 use super::commit::{announce, refuse_too_large};
@@ -29,8 +28,8 @@ use crate::tuf::signed::Draft;
 
 /// Bins, at most: 2^16, as PEP 458's growth allows; more make snapshot too large.
 const MAX_BIN_BITS: u32 = 16;
-/// Bins written at once.
-const PARALLEL_WRITES: usize = 64;
+/// Bins written and made durable together.
+const WRITTEN_TOGETHER: usize = 4_096;
 
 /// How bins are delegated to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,16 +158,16 @@ impl Repository {
         let total = u64::try_from(names.len()).unwrap_or(u64::MAX);
         // All bins start with the same content and the same keys: one signature serves them all.
         let bytes = keys.sign(&draft, &[authority]).await?;
-        let writes = stream::iter(&names).map(|name| self.write(&draft, name.as_str(), &bytes));
-        let mut writes = writes.buffer_unordered(PARALLEL_WRITES);
-        let (mut done, mut outcome) = (0, Ok(()));
-        // To the end even after a failure: a write that is dropped may still happen, under the feet of the next try.
-        while let Some(written) = writes.next().await {
-            outcome = outcome.and(written);
-            done += 1;
+        refuse_too_large(first.as_str(), &bytes)?;
+        let mut done = 0;
+        for some in names.chunks(WRITTEN_TOGETHER) {
+            let objects =
+                some.iter().map(|name| Ok((layout::versioned(name.as_str(), 1)?, Content::Bytes(&bytes))));
+            let objects = objects.collect::<Result<Vec<_>, RepositoryError>>()?;
+            self.store.create_all(&objects).await.into_iter().collect::<Result<(), _>>()?;
+            done += u64::try_from(some.len()).unwrap_or(0);
             progress.at("writing bins", done, total);
         }
-        outcome?;
         meta.extend(names.iter().map(|name| (format!("{name}.json"), MetaFile::version(1))));
         Ok(meta)
     }
@@ -238,12 +237,7 @@ impl Plan {
             }
         }
         self.online.check("timestamp")?;
-        let bits = self.bin_count.trailing_zeros();
-        if !self.bin_count.is_power_of_two() || !(1..=MAX_BIN_BITS).contains(&bits) {
-            let message = format!("{} bins: it must be a power of two from 2 to 65,536", self.bin_count);
-            return Err(RepositoryError::Plan(message));
-        }
-        Ok(())
+        check_bin_count(self.bin_count)
     }
 
     fn root_content(&self, now: DateTime<Utc>) -> Root {
@@ -296,8 +290,16 @@ impl Plan {
     }
 }
 
+/// Refuses numbers of bins that cannot be.
+pub(super) fn check_bin_count(count: u32) -> Result<(), RepositoryError> {
+    if count.is_power_of_two() && (1..=MAX_BIN_BITS).contains(&count.trailing_zeros()) {
+        return Ok(());
+    }
+    Err(RepositoryError::Plan(format!("{count} bins: it must be a power of two from 2 to 65,536")))
+}
+
 /// The same bins, each with the hash prefixes it answers for.
-fn prefixed(bins: &SuccinctRoles) -> Result<Vec<DelegatedRole>, RepositoryError> {
+pub(super) fn prefixed(bins: &SuccinctRoles) -> Result<Vec<DelegatedRole>, RepositoryError> {
     let digits = hex_digits(bins.bit_length);
     let prefixes_per_bin = (1_u64 << (4 * u32::try_from(digits).unwrap_or(8))) / bins.count();
     let role = |index: u64| {

@@ -1,5 +1,7 @@
 //! The signing keys at hand.
 
+use std::sync::Arc;
+
 use crate::keys::Signer;
 use crate::tuf::key::KeyId;
 use crate::tuf::metadata::Role;
@@ -10,18 +12,18 @@ use super::RepositoryError;
 /// Signers, in no order. A signer counts for a role if the role lists the same public key, under whatever id.
 #[derive(Debug, Default)]
 pub struct Keyring {
-    signers: Vec<Box<dyn Signer>>,
+    signers: Vec<Arc<dyn Signer>>,
 }
 
 impl Keyring {
     /// A keyring of these.
     pub fn new(signers: Vec<Box<dyn Signer>>) -> Self {
-        Self { signers }
+        Self { signers: signers.into_iter().map(Arc::from).collect() }
     }
 
     /// Adds a signer.
     pub fn add(&mut self, signer: Box<dyn Signer>) {
-        self.signers.push(signer);
+        self.signers.push(signer.into());
     }
 
     /// All signers.
@@ -86,15 +88,15 @@ impl Keyring {
     }
 
     /// Pairs of key id and signer that count for the role; each public key once.
-    fn usable<'a>(&'a self, authority: &Authority<'a>) -> Vec<(&'a KeyId, &'a dyn Signer)> {
-        let mut usable: Vec<(&KeyId, &dyn Signer)> = Vec::new();
+    pub(super) fn usable<'a>(&'a self, authority: &Authority<'a>) -> Vec<(&'a KeyId, &'a Arc<dyn Signer>)> {
+        let mut usable: Vec<(&KeyId, &Arc<dyn Signer>)> = Vec::new();
         for (id, key) in authority.keys() {
-            let fits = |signer: &&dyn Signer| {
+            let fits = |signer: &&Arc<dyn Signer>| {
                 key.public().is_some()
                     && signer.key().public() == key.public()
                     && signer.key().scheme() == key.scheme()
             };
-            let signer = self.signers().find(fits);
+            let signer = self.signers.iter().find(fits);
             let Some(signer) = signer else { continue };
             if usable.iter().all(|(_, other)| other.key().public() != key.public()) {
                 usable.push((id, signer));

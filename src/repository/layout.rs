@@ -17,6 +17,11 @@ pub(super) const PENDING_PAGES: &str = "staging/pages";
 /// Where `gc` keeps what it is about to remove, for a moment.
 pub(super) const ASIDE: &str = "staging/gc";
 
+/// `staging/ROLE.json`: the file of an offline role that waits for signatures.
+pub(super) fn proposal(role: &str) -> Result<StorePath, RepositoryError> {
+    path(format!("staging/{role}.json"))
+}
+
 /// `metadata/N.role.json`.
 pub(super) fn versioned(role: &str, version: Version) -> Result<StorePath, RepositoryError> {
     path(format!("{METADATA}/{version}.{}.json", percent_quote(role, b"")))

@@ -13,6 +13,7 @@
 //! | `distribution`, `edit` | what is published, one file at a time |
 //! | `plan`, `publish`, `group` | many publications, one snapshot |
 //! | `init`, `bump`, `rotate` | the other changes |
+//! | `bulk` | many bins at once: imports, all bins signed anew, another number of bins |
 //! | `spill` | sorting more records than fit in memory |
 //! | `siblings` | metadata stored compressed as well |
 //! | `pages`, `plain` | the unsigned copies that plain pip reads |
@@ -27,6 +28,7 @@
 mod anchor;
 mod backup;
 mod bins;
+mod bulk;
 mod bump;
 mod check;
 mod commit;
@@ -61,6 +63,7 @@ use chrono::{DateTime, Utc};
 
 pub use anchor::Anchor;
 pub use backup::BackedUp;
+pub use bulk::{ImportError, Imported, LineFault, Proposal, Resized, Run, add_signature};
 pub use bump::{Bumped, Due};
 pub use check::{Checked, MAX_PROBLEMS, Problem, Sample, Share, Unseen};
 pub use diff::{Change, Difference};

@@ -395,7 +395,7 @@ fn objects<'a>(places: &'a [(Files, &'a Distribution)]) -> Vec<(StorePath, Conte
 }
 
 /// Until an interrupted rotation is finished, what the store holds is signed with keys that may be stolen.
-fn refuse_unvouched(state: &State) -> Result<(), RepositoryError> {
+pub(super) fn refuse_unvouched(state: &State) -> Result<(), RepositoryError> {
     match state.unvouched().next() {
         None => Ok(()),
         Some(role) => Err(RepositoryError::Plan(format!(

@@ -12,7 +12,7 @@ use crate::scene::example;
 use crate::shell::{Home, Ran, shown};
 
 /// Every command, with the words of those that have commands of their own.
-const COMMANDS: [&[&str]; 33] = [
+const COMMANDS: [&[&str]; 37] = [
     &["init"],
     &["key"],
     &["key", "gen"],
@@ -20,6 +20,7 @@ const COMMANDS: [&[&str]; 33] = [
     &["key", "show"],
     &["key", "export"],
     &["add"],
+    &["import"],
     &["remove"],
     &["yank"],
     &["bump"],
@@ -32,6 +33,9 @@ const COMMANDS: [&[&str]; 33] = [
     &["diff"],
     &["compress"],
     &["serve"],
+    &["bins"],
+    &["bins", "resize"],
+    &["bins", "sign"],
     &["role"],
     &["role", "rotate"],
     &["trust"],

@@ -5,6 +5,8 @@ mod architecture;
 mod backup;
 mod bad_input;
 mod behaviour;
+mod bulk;
+mod bulk_resize;
 mod cli;
 mod client;
 mod concurrency;

@@ -1,5 +1,7 @@
 //! What repository admins type: making a repository and its keys, publishing, looking after it.
 
+mod bins;
+mod import;
 mod publish;
 mod roles;
 mod serve;
@@ -7,6 +9,8 @@ mod storage;
 mod stream;
 mod upkeep;
 
+pub(super) use bins::Bins;
+pub(super) use import::Import;
 pub(super) use publish::{Add, Remove, Yank};
 pub(super) use roles::{Init, Role};
 pub(super) use serve::Serve;

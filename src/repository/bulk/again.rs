@@ -1,0 +1,103 @@
+//! Bins signed anew with another expiry date, in parallel.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+
+use super::bins::BinMap;
+use super::forge::{Bench, Content, Forge};
+use super::merge::{READ_TOGETHER, render};
+use super::reader::Reader;
+use crate::repository::bump::Due;
+use crate::repository::state::State;
+use crate::repository::{Keyring, Progress, Repository, RepositoryError};
+use crate::tuf::metadata::MetaFile;
+
+/// Which bins are signed anew, and until when they are good then.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::repository) struct Again {
+    /// All of them.
+    pub(in crate::repository) all: bool,
+    /// Those that expire at this time or before.
+    pub(in crate::repository) due: DateTime<Utc>,
+    /// The new date.
+    pub(in crate::repository) expires: DateTime<Utc>,
+}
+
+/// What was done about them.
+#[derive(Debug, Default)]
+pub(in crate::repository) struct Signed {
+    /// Bins whose new files are durable, and what snapshot is to say of them.
+    pub(in crate::repository) written: Vec<(String, MetaFile)>,
+    /// Bins that are due, but whose keys are not at hand, by name.
+    pub(in crate::repository) due: Vec<Due>,
+    /// When the first of the others expires.
+    pub(in crate::repository) earliest: Option<DateTime<Utc>>,
+}
+
+/// The content of bins does not change.
+struct Unchanged {
+    bins: Arc<BinMap>,
+    reader: Reader,
+    again: Again,
+    signed: Arc<Mutex<Signed>>,
+}
+
+impl Content for Unchanged {
+    fn group(&self, _: usize, wanted: &[usize], bench: &mut Bench) -> Result<(), RepositoryError> {
+        for some in wanted.chunks(READ_TOGETHER) {
+            for (bin, present) in some.iter().zip(self.reader.read(some, bench.handle())?) {
+                let expires = present.common.expires;
+                let due = expires <= self.again.due;
+                if (due || self.again.all) && bench.can_sign(*bin) {
+                    let common = bench.common(*bin, Some(&present.common));
+                    let (version, payload) = (common.version, render(common, &present, &[])?);
+                    self.note(self.again.expires);
+                    bench.put(*bin, version, payload)?;
+                } else if due {
+                    let role = self.bins.name(*bin)?.to_string();
+                    self.signed
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .due
+                        .push(Due { role, expires });
+                } else {
+                    self.note(expires);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Unchanged {
+    fn note(&self, expires: DateTime<Utc>) {
+        let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        signed.earliest = Some(signed.earliest.map_or(expires, |earliest| earliest.min(expires)));
+    }
+}
+
+impl Repository {
+    /// Signs bins anew and writes them; nothing refers to them yet.
+    pub(in crate::repository) async fn sign_bins_again(
+        &self,
+        keys: &Keyring,
+        state: &State,
+        again: Again,
+        progress: &dyn Progress,
+    ) -> Result<Signed, RepositoryError> {
+        let bins = Arc::new(BinMap::of(&state.bins)?);
+        let signed = Arc::new(Mutex::new(Signed::default()));
+        let reader = Reader::new(Arc::clone(&self.store), state.clone(), Arc::clone(&bins))?;
+        let content = Unchanged { bins: Arc::clone(&bins), reader, again, signed: Arc::clone(&signed) };
+        let store = Arc::clone(&self.store);
+        let forge =
+            Forge::new(store, keys, Arc::clone(&bins), &state.bins, Arc::new(content), again.expires)?;
+        let written = forge.run((0..bins.len()).collect(), progress).await?;
+        let mut signed = std::mem::take(&mut *signed.lock().unwrap_or_else(PoisonError::into_inner));
+        signed.due.sort_by(|a, b| a.role.cmp(&b.role));
+        signed.due.dedup();
+        signed.written = Forge::entries(&bins, &written)?;
+        Ok(signed)
+    }
+}

@@ -1,0 +1,43 @@
+//! Work on many bins at once: signing millions of targets, signing all bins anew, another number of bins.
+//!
+//! | file | room |
+//! |---|---|
+//! | `bins` | which bin a path belongs to, without a search |
+//! | `reader` | bins read back and verified |
+//! | `cores` | the same work on every core |
+//! | `forge` | bins read, rendered, signed and written in parallel |
+//! | `merge` | new targets and what a bin lists already |
+//! | `input` | text read in pieces of whole lines, by many threads |
+//! | `record` | a target on its way through the spill |
+//! | `line` | one line of a list of files |
+//! | `again` | bins signed anew |
+//! | `resize` | another number of bins |
+//! | `propose` | signatures of an offline role, brought together |
+//! | `import` | a list of files becomes signed targets |
+//!
+//! ```text
+//! lines ─▶ checked, hashed (all cores) ─▶ Spill ─▶ forge: a bin's records + what it lists ─▶ signed (all cores)
+//!                                                   ─▶ create_all, batch by batch ─▶ one commit
+//! ```
+//!
+//! Memory is bounded by constants: the budget of the spill, a partition and a few bins for each worker, and the batches
+//! on their way to the store. Until the commit nothing has happened: what a crash leaves is files that nothing refers to.
+
+mod again;
+mod bins;
+mod cores;
+mod forge;
+mod import;
+mod input;
+mod line;
+mod merge;
+mod propose;
+mod reader;
+mod record;
+mod resize;
+
+pub(super) use again::Again;
+pub use import::{ImportError, Imported, Run};
+pub use line::LineFault;
+pub use propose::{Proposal, add_signature};
+pub use resize::Resized;
