@@ -186,14 +186,16 @@ static REPOSITORY: LazyLock<Files> =
     LazyLock::new(|| tokio::runtime::Runtime::new().unwrap().block_on(Files::make()));
 
 /// The name and file of `bins` where each bin is delegated to by hash prefix.
-static LISTED: LazyLock<(RoleName, Arc<[u8]>)> =
-    LazyLock::new(|| tokio::runtime::Runtime::new().unwrap().block_on(listed()));
+static LISTED: LazyLock<(RoleName, Arc<[u8]>)> = LazyLock::new(|| {
+    let now = REPOSITORY.now;
+    tokio::runtime::Runtime::new().unwrap().block_on(listed(now))
+});
 
-async fn listed() -> (RoleName, Arc<[u8]>) {
+async fn listed(now: DateTime<Utc>) -> (RoleName, Arc<[u8]>) {
     let (folder, mut keyring) = (tempfile::tempdir().unwrap(), Keyring::default());
     let layout = layout(&mut keyring, BinStyle::Prefixes).await;
     let store = Arc::new(DirStore::create(folder.path()).await.unwrap());
-    Repository::init(store, &layout, &keyring, REPOSITORY.now, &Unwatched).await.unwrap();
+    Repository::init(store, &layout, &keyring, now, &Unwatched).await.unwrap();
     let bytes = std::fs::read(folder.path().join("metadata/1.bins.json")).unwrap();
     (RoleName::delegated("bins").unwrap(), bytes.into())
 }
