@@ -4,7 +4,7 @@ use crate::client::trust::{OpenError, TrustStoreError};
 use crate::client::{CacheError, ClientError, FetchError, FileError};
 use crate::keys::KeyError;
 use crate::repository::RepositoryError;
-use crate::store::StoreError;
+use crate::store::{Fault, StoreError};
 use crate::tuf::signed::VerifyError;
 use crate::tuf::trusted::TrustError;
 
@@ -50,7 +50,7 @@ pub(super) struct SomeFailed {
 /// Wrong usage that clap cannot see.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Usage(pub(super) String);
+pub(crate) struct Usage(pub(super) String);
 
 /// The exit code for an error.
 pub(super) fn code(error: &anyhow::Error) -> u8 {
@@ -68,6 +68,9 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<TrustStoreError>() {
         return store(error);
     }
+    if let Some(error) = error.downcast_ref::<StoreError>() {
+        return object(error);
+    }
     if let Some(error) = error.downcast_ref::<SomeFailed>() {
         return error.code;
     }
@@ -84,6 +87,9 @@ pub(super) fn hint(error: &anyhow::Error) -> Option<String> {
     }
     if let Some(error) = error.downcast_ref::<TrustStoreError>() {
         return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<StoreError>() {
+        return error.hint().map(Into::into);
     }
     match error.downcast_ref::<OpenError>() {
         Some(OpenError::Store(error)) => return error.hint(),
@@ -168,13 +174,24 @@ fn store(error: &TrustStoreError) -> u8 {
     }
 }
 
+/// The exit code for what keeps a repository's files.
+fn object(error: &StoreError) -> u8 {
+    match error {
+        StoreError::Conflict { .. } => BUSY,
+        StoreError::Server { fault: Fault::Unsafe, .. } => POLICY,
+        StoreError::Server { .. } => NETWORK,
+        _ => OTHER,
+    }
+}
+
 fn repository(error: &RepositoryError) -> u8 {
     match error {
+        RepositoryError::Store(error) => object(error),
         RepositoryError::Verify(error) => verify(error),
         RepositoryError::Trust(error) => trust(error),
         RepositoryError::KeysMissing { .. } => THRESHOLD,
         RepositoryError::WentBack { .. } => ROLLBACK,
-        RepositoryError::Busy(_) | RepositoryError::Store(StoreError::Conflict { .. }) => BUSY,
+        RepositoryError::Busy(_) => BUSY,
         RepositoryError::Plan(_)
         | RepositoryError::NoRepository(_)
         | RepositoryError::AlreadyRepository(_)

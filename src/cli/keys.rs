@@ -9,11 +9,9 @@ use serde::Serialize;
 use super::exit::Usage;
 use super::output::Out;
 use super::{Context, RepoArg};
-use crate::client::trust::state_home;
-use crate::crypto::{NewKey, sha256};
+use crate::crypto::NewKey;
 use crate::keys::{self, Ask, KeyUri, Passphrase};
-use crate::repository::{Anchor, Keyring, Repository, RepositoryError};
-use crate::store::DirStore;
+use crate::repository::{Keyring, Repository, RepositoryError};
 use crate::tuf::metadata::{Targets, TopLevel};
 use crate::tuf::path::RoleName;
 
@@ -50,20 +48,15 @@ impl KeyArgs {
     }
 }
 
-/// Opens a repository in a folder, and holds it against what this machine remembers of it.
+/// Opens a repository, and holds it against what this machine remembers of it.
 pub(super) async fn open_repository(repo: &RepoArg) -> anyhow::Result<Repository> {
-    if !repo.repo.is_dir() {
-        return Err(RepositoryError::NoRepository(repo.repo.display().to_string()).into());
-    }
-    let repository = Repository::open(std::sync::Arc::new(DirStore::open(&repo.repo).await?)).await?;
-    Ok(repository.anchored(anchor(repo)?))
-}
-
-/// Where this machine remembers the repository in a folder.
-pub(super) fn anchor(repo: &RepoArg) -> anyhow::Result<Anchor> {
-    let folder = std::fs::canonicalize(&repo.repo)?;
-    let name = hex::encode(sha256(folder.as_os_str().as_encoded_bytes()));
-    Ok(Anchor::new(state_home()?.join("repositories").join(format!("{name}.json"))))
+    let store = repo.repo.open().await?;
+    let in_full = |error| match error {
+        RepositoryError::NoRepository(file) => RepositoryError::NoRepository(repo.repo.file(&file)),
+        error => error,
+    };
+    let repository = Repository::open(store).await.map_err(in_full)?;
+    Ok(repository.anchored(repo.repo.anchor()?))
 }
 
 /// Makes file URIs absolute, so that they work from any folder.

@@ -1,6 +1,6 @@
 //! What everyone may type: looking at things, and help.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -10,6 +10,8 @@ use super::exit::{TABLE, Usage};
 use super::keys::open_repository;
 use super::output::{FAINT, STRONG, styled};
 use super::{Context, RepoArg};
+use crate::repository::MAX_METADATA;
+use crate::store::StorePath;
 use crate::tuf::json::{Json, parse};
 use crate::tuf::metadata::{DelegatedRoles, Delegations, PathSet, TopLevel, Version};
 use crate::tuf::path::RoleName;
@@ -26,14 +28,13 @@ pub(crate) struct Inspect {
 
 impl Inspect {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let file = self.file().await?;
-        let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
-        let tree = parse(&bytes).with_context(|| file.display().to_string())?;
+        let (name, bytes) = self.file().await?;
+        let tree = parse(&bytes).with_context(|| name.clone())?;
         if context.out.json() {
             context.out.line(tree.to_text());
             return Ok(());
         }
-        context.out.line(styled(FAINT, format_args!("{} (not verified)", file.display())));
+        context.out.line(styled(FAINT, format_args!("{name} (not verified)")));
         let mut rows = Vec::new();
         let signed = tree.get("signed").unwrap_or(&Json::Null);
         for field in ["_type", "spec_version", "version", "expires", "consistent_snapshot"] {
@@ -54,24 +55,28 @@ impl Inspect {
         Ok(())
     }
 
-    /// A path as it stands; a role's current file otherwise.
-    async fn file(&self) -> anyhow::Result<PathBuf> {
-        let given = PathBuf::from(&self.what);
-        if given.exists() {
-            return Ok(given);
+    /// A path as it stands; a role's current file otherwise. Its name, and its bytes.
+    async fn file(&self) -> anyhow::Result<(String, Vec<u8>)> {
+        if Path::new(&self.what).exists() {
+            let bytes = std::fs::read(&self.what).with_context(|| self.what.clone())?;
+            return Ok((self.what.clone(), bytes));
         }
-        let state = open_repository(&self.repo).await?.state().await?;
-        let folder = self.repo.repo.join("metadata");
-        let versioned = |version: Version| folder.join(format!("{version}.{}.json", self.what));
-        Ok(match self.what.as_str() {
-            "timestamp" => folder.join("timestamp.json"),
+        let repository = open_repository(&self.repo).await?;
+        let state = repository.state().await?;
+        let versioned = |version: Version| format!("metadata/{version}.{}.json", self.what);
+        let at = match self.what.as_str() {
+            "timestamp" => "metadata/timestamp.json".to_owned(),
             "root" => versioned(state.root.common.version),
             "snapshot" => versioned(state.snapshot.common.version),
             role => {
                 let usage = || Usage(format!("{role:?} is neither a file nor a role of the repository"));
                 versioned(state.snapshot.role(role).ok_or_else(usage)?.version)
             }
-        })
+        };
+        let name = self.repo.repo.file(&at);
+        let object = repository.store().get(&StorePath::new(at)?, MAX_METADATA).await?;
+        let object = object.with_context(|| format!("{name} does not exist"))?;
+        Ok((name, object.bytes))
     }
 }
 
@@ -248,7 +253,7 @@ Passphrases are asked for on the terminal, or taken from WHEELSEAL_PASSPHRASE.
 Supported are Ed25519, ECDSA P-256 and P-384, and RSA from 2,048 bits (RSASSA-PSS).";
 
 pub(super) const ENVIRONMENT: &str = "\
-WHEELSEAL_REPO         folder of the repository (--repo)
+WHEELSEAL_REPO         folder or bucket of the repository (--repo)
 WHEELSEAL_TRUST        name of the trust (--trust)
 WHEELSEAL_KEYS         URIs of the online keys, instead of those in wheelseal.toml; separated by spaces
 WHEELSEAL_PASSPHRASE   passphrase of encrypted keys
@@ -256,6 +261,9 @@ WHEELSEAL_COLOR        auto, always or never (--color); NO_COLOR is respected
 WHEELSEAL_NO_PROGRESS  no progress bars (--no-progress)
 XDG_CONFIG_HOME        trusts are kept in wheelseal/ below it
 XDG_STATE_HOME         trusted metadata is kept in wheelseal/ below it
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL   s3://
+GOOGLE_APPLICATION_CREDENTIALS   gs://
+AZURE_STORAGE_ACCOUNT, AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, AZURE_STORAGE_CONNECTION_STRING   az://
 HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY   as other tools use them";
 
 impl Help {

@@ -7,6 +7,7 @@
 //! | `look` | everyone: `inspect tree completion man help` |
 //! | `conformance` | the TUF conformance suite |
 //! | `demo`, `samples` | whoever tries it for the first time |
+//! | `place` | folders and buckets: what `--repo` names |
 //! | `output`, `exit` | how results and errors reach people and programs |
 
 mod admin;
@@ -17,15 +18,16 @@ mod exit;
 mod keys;
 mod look;
 mod output;
+mod place;
 mod samples;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use output::{ColorChoice, Out};
+use place::Place;
 
 /// Seals a Python package repository with TUF (PEP 458), and verifies what is downloaded from it.
 #[derive(Debug, Parser)]
@@ -45,12 +47,12 @@ pub(crate) struct Cli {
     command: Command,
 }
 
-/// The folder of the repository.
+/// Where the repository lies.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RepoArg {
-    /// Folder of the repository
-    #[arg(long, value_name = "DIR", default_value = ".", env = "WHEELSEAL_REPO")]
-    repo: PathBuf,
+    /// Folder of the repository, or its bucket: `s3://BUCKET/PREFIX`, `gs://…`, `az://…`
+    #[arg(long, value_name = "DIR|URL", default_value = ".", env = "WHEELSEAL_REPO")]
+    repo: Place,
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,6 +79,8 @@ enum Command {
     Check(admin::Check),
     /// Name every file that is missing or altered
     Fsck(admin::Fsck),
+    /// Does the object store keep its promises? Tried out on objects of its own
+    CheckStore(admin::CheckStore),
     /// Remove files that no recent snapshot refers to
     Gc(admin::Gc),
     /// Write everything that is signed to one file
@@ -174,6 +178,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Status(command) => command.run(context).await,
         Command::Check(command) => command.run(context).await,
         Command::Fsck(command) => command.run(context).await,
+        Command::CheckStore(command) => command.run(context).await,
         Command::Gc(command) => command.run(context).await,
         Command::Backup(command) => command.run(context).await,
         Command::Restore(command) => command.run(context).await,

@@ -1,4 +1,4 @@
-//! What every [`Store`] must do, as tests: each backend runs all of them.
+//! What every [`Store`] must do, as tests: each backend runs all of them. `tests/servers` runs them on real servers.
 //!
 //! `stores` are handles on one store, empty at first; a backend gives at least two, opened apart where it can.
 
@@ -14,6 +14,27 @@ use tokio::task::JoinSet;
 use super::{Content, Store, StoreError, StorePath, Swap, Tag};
 
 const NO_LIMIT: u64 = u64::MAX;
+
+/// All tests one after another, each on a new store that `fresh` gives several handles on.
+pub(super) async fn all(fresh: impl Fn() -> Vec<Arc<dyn Store>>) -> Result<(), Box<dyn Error>> {
+    let one = || fresh().swap_remove(0);
+    a_new_object_is_read_back_and_never_overwritten(&*one()).await?;
+    of_concurrent_creators_one_wins(&fresh()).await?;
+    a_swap_needs_the_tag_of_what_is_there(&*one()).await?;
+    a_created_object_can_be_swapped_and_a_swapped_one_not_created(&*one()).await?;
+    concurrent_swappers_lose_no_update(&fresh()).await?;
+    creators_and_swappers_of_an_absent_object_have_one_winner(&fresh()).await?;
+    a_list_is_sorted_and_keeps_to_its_folder(&*one()).await?;
+    a_folder_that_is_no_path_is_not_listed(&*one()).await?;
+    deleting_twice_is_fine(&*one()).await?;
+    an_object_longer_than_the_limit_is_refused(&*one()).await?;
+    a_large_file_is_stored_and_streamed(&*one()).await?;
+    a_copy_outlives_its_original(&*one()).await?;
+    many_objects_are_created_each_with_its_outcome(&*one()).await?;
+    of_concurrent_batches_each_object_has_one_winner(&fresh()).await?;
+    many_swaps_happen_each_on_its_own(&*one()).await?;
+    a_walk_shows_what_a_list_does_and_ends_when_told(&*one()).await
+}
 
 pub(super) async fn a_new_object_is_read_back_and_never_overwritten(
     store: &dyn Store,

@@ -16,6 +16,7 @@
 //! |---|---|
 //! | `path.rs` | [`StorePath`], the name of an object |
 //! | `dir.rs`, `dir/` | [`DirStore`], a folder of the local file system |
+//! | `object.rs`, `object/` | [`ObjectStore`], a bucket of S3, Google Cloud Storage or Azure, or memory |
 //! | `contract.rs` | the tests that every backend runs |
 //!
 //! ```no_run
@@ -32,6 +33,7 @@
 //! ```
 
 mod dir;
+mod object;
 mod path;
 
 #[cfg(test)]
@@ -47,6 +49,7 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub use dir::DirStore;
+pub use object::{EtagQuotes, ObjectStore, Probed};
 pub use path::StorePath;
 
 /// Objects named by path. Any number of processes may use one store at once.
@@ -56,7 +59,8 @@ pub use path::StorePath;
 /// * A reader sees an object whole or not at all, and never waits for a writer.
 /// * An object's bytes change by `swap` and `delete` alone.
 /// * A write that returned `Ok` survives a power cut, as does an object reported by [`StoreError::Exists`].
-/// * A write that returned [`StoreError::Io`] may have happened all the same: read back before trying again.
+/// * A write that returned [`StoreError::Io`] or [`StoreError::Server`] may have happened all the same: read back before
+///   trying again.
 /// * A write whose future is dropped may still happen.
 ///
 /// A path is either an object or a folder of objects. Folders are not objects: they appear with the first object
@@ -90,7 +94,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     }
 
     /// Writes a new object. Of several writers exactly one succeeds; the others get [`StoreError::Exists`], which
-    /// says nothing about whether the bytes there are the same. The object that exists is dated anew: somebody is about
+    /// says nothing about whether the bytes there are the same. If they are, the object is dated anew: somebody is about
     /// to refer to it, so it must not look old enough to be collected.
     async fn create(&self, path: &StorePath, content: Content<'_>) -> Result<(), StoreError>;
 
@@ -267,11 +271,73 @@ pub enum StoreError {
         /// The system's wording.
         message: String,
     },
+    /// The service that keeps the bucket refused, failed, or is not to be relied upon.
+    #[error("cannot {what} {path}: {message}")]
+    Server {
+        /// What was tried: a verb.
+        what: &'static str,
+        /// The object or the bucket.
+        path: String,
+        /// What is wrong.
+        fault: Fault,
+        /// The service's wording.
+        message: String,
+    },
+}
+
+/// What is wrong with a service or the way to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no such object.
+    NoObject,
+    /// There is no such bucket or container.
+    NoBucket,
+    /// It asks for credentials, and there are none that it knows.
+    NoCredentials,
+    /// These credentials have no right to do this.
+    Denied,
+    /// The bucket is in another region.
+    WrongRegion,
+    /// It does not keep the conditions that publishing rests on.
+    Unsafe,
+    /// Whether the write happened is not known.
+    Unknown,
+    /// It did not answer, or with an error of its own.
+    Failed,
+}
+
+impl Fault {
+    fn hint(self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoObject => return None,
+            Self::NoBucket => "make the bucket first, with the tools of its vendor; or is its name misspelt?",
+            Self::NoCredentials => {
+                "give credentials in the environment, as the vendor's tools read them: \
+                 `wheelseal help environment` names the variables"
+            }
+            Self::Denied => {
+                "these credentials may not do this: reading, writing, listing and deleting are needed, and the clock \
+                 must be right"
+            }
+            Self::WrongRegion => {
+                "name the bucket's region in AWS_REGION, or its server in AWS_ENDPOINT_URL_S3"
+            }
+            Self::Unsafe => {
+                "two publishers could undo each other there without a word: use another server, or go past the proxy \
+                 in front of it; `wheelseal check-store` tries again"
+            }
+            Self::Unknown => "look at `wheelseal status` before you repeat the command",
+            Self::Failed => "try again; if it persists, ask whoever runs the server",
+        })
+    }
 }
 
 impl StoreError {
     /// What the person running wheelseal can do about it, where that is known.
     pub fn hint(&self) -> Option<&'static str> {
+        if let Self::Server { fault, .. } = self {
+            return fault.hint();
+        }
         let Self::Io { kind, .. } = self else { return None };
         match kind {
             io::ErrorKind::ReadOnlyFilesystem => {

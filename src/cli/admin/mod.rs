@@ -6,6 +6,7 @@ mod publish;
 mod roles;
 mod serve;
 mod storage;
+mod store;
 mod stream;
 mod upkeep;
 
@@ -15,4 +16,5 @@ pub(super) use publish::{Add, Remove, Yank};
 pub(super) use roles::{Init, Role};
 pub(super) use serve::Serve;
 pub(super) use storage::{Backup, Fsck, Restore};
+pub(super) use store::CheckStore;
 pub(super) use upkeep::{Bump, Check, Compress, Diff, Gc, Status};

@@ -2,19 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::upkeep::CodingArg;
 use crate::cli::exit::Usage;
-use crate::cli::keys::{KeyArgs, absolute, anchor, open_repository};
+use crate::cli::keys::{KeyArgs, absolute, open_repository};
 use crate::cli::output::{GOOD, styled};
+use crate::cli::place::Place;
 use crate::cli::{Context, RepoArg};
 use crate::coding::Coding;
 use crate::keys::{self, Ask, KeyUri};
 use crate::repository::{BinStyle, Expiry, Keyring, Plan, Profile, Repository, RolePlan};
-use crate::store::DirStore;
 use crate::tuf::metadata::TopLevel;
 
 /// Make a new, signed repository.
@@ -107,11 +106,11 @@ impl Init {
             expiry: self.expiry(),
             online_uris: uris.collect::<anyhow::Result<_>>()?,
         };
-        let store = Arc::new(DirStore::create(&self.repo.repo).await?);
+        let store = self.repo.repo.create().await?;
         self.refuse_served_keys()?;
         Repository::init(store, &plan, &keyring, context.now, &context.out.progress()).await?;
         // Not before: an init over a repository is refused, and must not make this machine forget it.
-        anchor(&self.repo)?.forget()?;
+        self.repo.repo.anchor()?.forget()?;
         let mut repository = open_repository(&self.repo).await?;
         repository.state().await?;
         if !self.compress.is_empty() {
@@ -120,18 +119,19 @@ impl Init {
             repository.compress_from_now_on(codings.clone()).await?;
             repository.compress(&codings, &context.out.progress()).await?;
         }
-        let root = self.repo.repo.join("metadata/1.root.json");
+        let root = self.repo.repo.file("metadata/1.root.json");
         let value = serde_json::json!({"bins": self.bins, "root": root});
         context.out.result(&value, || {
-            let (made, folder) = (styled(GOOD, "made"), self.repo.repo.display());
-            context.out.line(format_args!("{made} a repository with {} bins in {folder}", self.bins));
-            context.out.line(format_args!("give clients {} over a channel they trust", root.display()));
+            let (made, place) = (styled(GOOD, "made"), &self.repo.repo);
+            context.out.line(format_args!("{made} a repository with {} bins in {place}", self.bins));
+            context.out.line(format_args!("give clients {root} over a channel they trust"));
         })
     }
 
     /// The folder is served to everyone: no private key may lie in it.
     fn refuse_served_keys(&self) -> anyhow::Result<()> {
-        let folder = std::fs::canonicalize(&self.repo.repo)?;
+        let Place::Folder(folder) = &self.repo.repo else { return Ok(()) };
+        let folder = std::fs::canonicalize(folder)?;
         for uri in [&self.root, &self.targets, &self.bins_keys, &self.online].into_iter().flatten() {
             if let KeyUri::File(path) = KeyUri::from_str(uri)?
                 && std::fs::canonicalize(&path)?.starts_with(&folder)

@@ -1,7 +1,6 @@
 //! `fsck`, `backup`, `restore`: what lies on the disk under a repository.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 
@@ -10,7 +9,6 @@ use crate::cli::keys::open_repository;
 use crate::cli::output::{BAD, FAINT, GOOD, styled};
 use crate::cli::{Context, RepoArg};
 use crate::repository::{Finding, Fscked, Look, Repair, Repository, RepositoryError, Restored, Source};
-use crate::store::DirStore;
 
 /// Name every file that is missing or altered, and every one that nothing refers to.
 ///
@@ -120,7 +118,7 @@ pub(crate) struct Restore {
 impl Restore {
     pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let root = self.root.map(std::fs::read).transpose()?;
-        let store = Arc::new(DirStore::create(&self.repo.repo).await?);
+        let store = self.repo.repo.create().await?;
         let source = Source { archive: &self.from, files: &self.files, root: root.as_deref() };
         let out = &context.out;
         let mut absent = Vec::new();

@@ -1,0 +1,37 @@
+//! The store on real servers. `tests/servers/with cargo test --test servers` starts them; without, these tests fail.
+//!
+//! | file | what |
+//! |---|---|
+//! | `setting` | which servers, and new stores on them |
+//! | `real` | the contract on each |
+//! | `proxy` | a server in front of the server, that misbehaves as told |
+//! | `unsound` | servers that the probe must refuse |
+//! | `faults` | answers lost, late, wrong or old |
+//! | `google` | a stand-in for Google Cloud Storage, of which there is no usable emulator |
+//! | `end_to_end` | the program, from `init` to a verified download |
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a server that does not answer is a test that cannot run"
+)]
+
+mod end_to_end;
+mod faults;
+mod google;
+mod proxy;
+mod real;
+mod setting;
+mod unsound;
+
+#[path = "../../src/store/contract.rs"]
+mod contract;
+#[path = "../it/scene.rs"]
+#[expect(dead_code, reason = "made for the tests of the repository, of which some parts serve here")]
+mod scene;
+#[path = "../it/shell.rs"]
+#[expect(dead_code, reason = "made for the tests of the program, of which some parts serve here")]
+mod shell;
+
+// What the contract names by `super`.
+use wheelseal::store::{Content, Store, StoreError, StorePath, Swap, Tag};
