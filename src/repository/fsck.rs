@@ -138,7 +138,7 @@ impl Repository {
                 .await?;
             outcome?;
         }
-        let shared = Arc::new((state, pending));
+        let state = Arc::new(state);
         let total = u64::try_from(board.partitions()).unwrap_or(u64::MAX);
         for (done, index) in (1..).zip(0..board.partitions()) {
             let sorted = board.partition(index)?;
@@ -147,25 +147,25 @@ impl Repository {
             if tally.fscked.unread == 0 {
                 sorted.strays.into_iter().for_each(|stray| tally.stray(stray));
             }
-            let (repository, shared) = (self.clone(), Arc::clone(&shared));
-            let work = move |(wanted, found): (Wanted, Option<u64>)| {
-                let (repository, shared) = (repository.clone(), Arc::clone(&shared));
-                async move { repository.judge(&shared.0, &shared.1, &wanted, found, look, repair).await }
-            };
             let doubtful = sorted.there.into_iter().filter(|(wanted, found)| {
                 look == Look::Hash && wanted.part() != Part::Metadata || wanted.doubtful(*found)
             });
-            in_order(doubtful, work, |finding| {
-                if let Some(finding) = finding {
-                    tally.bad(&finding);
-                }
+            let suspects = self.suspects(doubtful, look).await?;
+            let suspects = self.still_suspect(&state, &pending, suspects).await?;
+            let (repository, shared) = (self.clone(), Arc::clone(&state));
+            let work = move |(wanted, what): (Wanted, String)| {
+                let (repository, state) = (repository.clone(), Arc::clone(&shared));
+                async move { repository.sentence(&state, wanted, what, repair).await }
+            };
+            in_order(suspects, work, |finding| {
+                tally.bad(&finding);
                 Ok(())
             })
             .await?;
             progress.at("looking at files", done, total);
         }
         if tally.fscked.unread == 0 {
-            for finding in self.judge_lists(&shared.0, &projects, repair).await? {
+            for finding in self.judge_lists(&state, &projects, repair).await? {
                 tally.bad(&finding);
             }
         }

@@ -28,7 +28,7 @@ use super::fsck::lists_of;
 use super::plain::project_of;
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, Settings, layout, path};
 use crate::python::ProjectPage;
-use crate::store::{Content, Store, StoreError, StorePath};
+use crate::store::{Content, Object, Store, StoreError, StorePath, Swap};
 use crate::tuf::metadata::{TopLevel, Version};
 use crate::tuf::path::{TargetPath, percent_quote};
 use crate::tuf::trusted::TrustError;
@@ -158,14 +158,30 @@ impl Repository {
                 outcome => outcome?,
             }
         }
-        let mut projects = Vec::new();
+        let (mut projects, mut files) = (Vec::new(), Vec::new());
         for entry in batch.iter().filter(|entry| matches!(entry.kind, Kind::Page)) {
-            let shown = || entry.at.to_string();
             let page = ProjectPage::from_json(&entry.bytes)
-                .map_err(|error| RepositoryError::Page { project: shown(), error })?;
-            self.put(&layout::simple(page.name(), "index.json")?, page.to_json().as_bytes()).await?;
-            self.put(&layout::simple(page.name(), "index.html")?, page.to_html().as_bytes()).await?;
+                .map_err(|error| RepositoryError::Page { project: entry.at.to_string(), error })?;
+            for (file, text) in [("index.json", page.to_json()), ("index.html", page.to_html())] {
+                let at = layout::simple(page.name(), file)?;
+                let old = self.store.get(&at, MAX_METADATA).await?;
+                files.push((at, text, old));
+            }
             projects.push(page.name().to_string());
+        }
+        let other = |(_, text, old): &&(StorePath, String, Option<Object>)| {
+            old.as_ref().is_none_or(|old| old.bytes != text.as_bytes())
+        };
+        let changed = files.iter().filter(other);
+        let swaps: Vec<_> = changed
+            .map(|(path, text, old)| Swap {
+                path,
+                bytes: text.as_bytes(),
+                expected: old.as_ref().map(|old| &old.tag),
+            })
+            .collect();
+        for outcome in self.store.swap_all(&swaps).await {
+            outcome?;
         }
         Ok(projects)
     }

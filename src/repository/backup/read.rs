@@ -21,6 +21,9 @@ use crate::tuf::path::{RoleName, TargetPath, percent_quote};
 use crate::tuf::signed::{Authority, Signed, Verified};
 use crate::tuf::trusted::TrustError;
 
+/// Bytes after the last entry, at most: tar ends in zeros up to a multiple of 10,240.
+const MAX_PADDING: u64 = 64 * 1024;
+
 /// One verified entry.
 pub(in crate::repository) struct Entry {
     pub(in crate::repository) at: StorePath,
@@ -83,7 +86,7 @@ fn read(
     let opened = File::open(file).map_err(|error| bad(&error))?;
     let decoder = zstd::stream::read::Decoder::new(opened).map_err(|error| bad(&error))?;
     let mut archive = tar::Archive::new(decoder);
-    let mut judge = Judge { file, ..Judge::new(file) };
+    let mut judge = Judge::new(file);
     for entry in archive.entries().map_err(|error| bad(&error))? {
         let mut entry = entry.map_err(|error| bad(&error))?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -93,6 +96,12 @@ fn read(
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(|error| bad(&error))?;
         take(judge.entry(&name, bytes)?)?;
+    }
+    // To its very end, where the checksum is.
+    let mut rest = archive.into_inner().take(MAX_PADDING);
+    let padding = std::io::copy(&mut rest, &mut std::io::sink()).map_err(|error| bad(&error))?;
+    if padding == MAX_PADDING {
+        return Err(judge.refuse("what comes after the last entry", "does not belong in a backup"));
     }
     judge.finish()
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::want::{Kind, Wanted};
 use super::{Finding, Look, Part};
 use crate::python::{ProjectName, index_html, index_json};
+use crate::repository::bins::in_order;
 use crate::repository::plain::{Repair, project_of};
 use crate::repository::state::State;
 use crate::repository::{MAX_METADATA, Repository, RepositoryError, layout, path};
@@ -13,35 +14,73 @@ use crate::tuf::metadata::TargetFile;
 use crate::tuf::path::TargetPath;
 
 impl Repository {
-    /// What is wrong with a file, of which `found` is the length. `pending` are the projects whose pages a later change
-    /// will finish.
-    pub(super) async fn judge(
+    /// Files that seem wrong, with what is wrong with them, of those of which the length that was found is given.
+    pub(super) async fn suspects(
+        &self,
+        files: impl Iterator<Item = (Wanted, Option<u64>)> + Send,
+        look: Look,
+    ) -> Result<Vec<(Wanted, String)>, RepositoryError> {
+        let repository = self.clone();
+        let work = move |(wanted, found): (Wanted, Option<u64>)| {
+            let repository = repository.clone();
+            async move {
+                let what = match (found, wanted.len()) {
+                    (None, _) => Some("is missing".to_owned()),
+                    (Some(found), Some(len)) if found != len => {
+                        Some(format!("has {found} bytes, signed are {len}"))
+                    }
+                    _ if look == Look::Hash => repository.altered(&wanted).await?,
+                    _ => None,
+                };
+                Ok(what.map(|what| (wanted, what)))
+            }
+        };
+        let mut suspects = Vec::new();
+        in_order(files, work, |suspect| {
+            suspects.extend(suspect);
+            Ok(())
+        })
+        .await?;
+        Ok(suspects)
+    }
+
+    /// Those that are wrong by what is signed now as well, and not because somebody published since this began, or did
+    /// not come to the end of it. `pending` are the projects whose pages a later change will finish.
+    pub(super) async fn still_suspect(
         &self,
         state: &State,
         pending: &BTreeSet<String>,
-        wanted: &Wanted,
-        found: Option<u64>,
-        look: Look,
-        repair: Repair,
-    ) -> Result<Option<Finding>, RepositoryError> {
-        let what = match (found, wanted.len()) {
-            (None, _) => Some("is missing".to_owned()),
-            (Some(found), Some(len)) if found != len => Some(format!("has {found} bytes, signed are {len}")),
-            _ if look == Look::Hash => self.altered(wanted).await?,
-            _ => None,
-        };
-        let Some(what) = what else { return Ok(None) };
-        if self.is_settled(state, pending, wanted).await? {
-            return Ok(None);
+        suspects: Vec<(Wanted, String)>,
+    ) -> Result<Vec<(Wanted, String)>, RepositoryError> {
+        if suspects.is_empty() {
+            return Ok(suspects);
         }
-        let repaired = repair == Repair::Yes && self.mend(state, wanted).await?;
-        Ok(Some(Finding::Bad {
+        let newer = self.state_after(Some(state)).await?;
+        let mut still = Vec::new();
+        for (wanted, what) in suspects {
+            if !self.is_settled(state, &newer, pending, &wanted).await? {
+                still.push((wanted, what));
+            }
+        }
+        Ok(still)
+    }
+
+    /// Makes it good if asked to, and says what was wrong.
+    pub(super) async fn sentence(
+        &self,
+        state: &State,
+        wanted: Wanted,
+        what: String,
+        repair: Repair,
+    ) -> Result<Finding, RepositoryError> {
+        let repaired = repair == Repair::Yes && self.mend(state, &wanted).await?;
+        Ok(Finding::Bad {
             path: wanted.at.to_string(),
             part: wanted.part(),
             what,
             superseded: !wanted.current,
             repaired,
-        }))
+        })
     }
 
     /// What is wrong with the bytes of a file.
@@ -84,10 +123,10 @@ impl Repository {
         Ok(Some(if html { page.to_html() } else { page.to_json() }))
     }
 
-    /// Whether what seems wrong is not, because somebody published since this began, or did not come to the end of it.
     async fn is_settled(
         &self,
         state: &State,
+        newer: &State,
         pending: &BTreeSet<String>,
         wanted: &Wanted,
     ) -> Result<bool, RepositoryError> {
@@ -102,12 +141,11 @@ impl Repository {
         if unsigned && project_of(target).is_some_and(|project| pending.contains(project)) {
             return Ok(true);
         }
-        let newer = self.state_after(Some(state)).await?;
         if !wanted.current || newer.tag == state.tag {
             return Ok(false);
         }
         // Whoever changed it since has also written it anew, or will.
-        let now = self.target(&newer, target).await?;
+        let now = self.target(newer, target).await?;
         Ok(now.is_none_or(|now| now.hashes.sha256 != file.hashes.sha256))
     }
 
