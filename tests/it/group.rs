@@ -54,7 +54,7 @@ impl Stage {
     async fn shows(&self, wheels: &[(&str, &str)], when: &str) {
         assert_sound(&self.store, when).await;
         Reader::of(&self.store).downloads(now(), wheels.iter().copied()).await.unwrap();
-        let found = View::of(&self.store.open().await).await.files.into_keys();
+        let found = View::of(&self.store.repository().await).await.files.into_keys();
         let expected = wheels.iter().map(|(project, version)| wheel_name(project, version).to_string());
         assert_eq!(found.collect::<BTreeSet<_>>(), expected.collect(), "{when}");
     }
@@ -203,14 +203,14 @@ async fn a_store_that_fails_in_the_middle_of_a_group_answers_everyone_and_the_ne
             let told = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
             let when = format!("{fault:?} at write {at}: {outcomes:?}");
             assert!(told == if reached { 0 } else { 3 }, "{when}");
-            let problems = stage.store.open().await.check(now(), &Unwatched).await.unwrap().problems;
+            let problems = stage.store.repository().await.check(now(), &Unwatched).await.unwrap().problems;
             assert!(problems.is_empty(), "{when}: {problems:#?}");
             let again =
                 publish(&publisher, projects.map(|project| vec![stage.add(project, "2.0", "two")]).into())
                     .await;
             assert_eq!(again.iter().flatten().count(), 3, "{when}, then {again:?}");
             // A note of a commit that never was is removed by whoever comes next.
-            stage.store.open().await.gc(KEEP, false, now(), &Unwatched).await.unwrap();
+            stage.store.repository().await.gc(KEEP, false, now(), &Unwatched).await.unwrap();
             let mut wheels = vec![("alpha", "1.0"), ("beta", "1.0")];
             wheels.extend(projects.map(|project| (project, "2.0")));
             stage.shows(&wheels, &when).await;
@@ -232,7 +232,7 @@ async fn what_others_commit_between_two_groups_is_built_upon() {
     let mut publications = stage.adds(&["alpha", "beta", "gamma"]).into_iter();
     let mut next = || publisher.publish(publications.next().unwrap(), now());
     let first = next().await.unwrap();
-    let (other, all) = (stage.store.open().await, keyring(&ALL_KEYS).await);
+    let (other, all) = (stage.store.repository().await, keyring(&ALL_KEYS).await);
     other.bump(&all, true, now(), &Unwatched).await.unwrap();
     let second = next().await.unwrap();
     assert_eq!((first.snapshot, second.snapshot), (2, 4));
@@ -256,7 +256,7 @@ async fn a_publisher_notices_a_new_root_under_the_timestamp_that_it_remembers() 
     publish(&stage.publisher().await, stage.adds(&["alpha"])).await;
     let (keys, plan) = (keyring(&["root-1", "online", "online-2"]).await, role(&["online-2"], 1).await);
     let finished = stage.store.copy();
-    finished.open().await.rotate(&keys, TopLevel::Timestamp, &plan, now()).await.unwrap();
+    finished.repository().await.rotate(&keys, TopLevel::Timestamp, &plan, now()).await.unwrap();
     let stopping = Arc::new(FaultStore::new(stage.store.clone(), Fault::Crash, 1));
     let stopping = Repository::open(stopping).await.unwrap();
     stopping.rotate(&keys, TopLevel::Timestamp, &plan, now()).await.unwrap_err();
@@ -311,7 +311,7 @@ async fn a_publisher_finishes_the_pages_of_another_one_that_died() {
         let dying = Arc::new(FaultStore::new(store.clone(), Fault::Crash, at));
         let outcomes =
             publish(&self::publisher(dying).await, vec![vec![stage.add("beta", "1.0", "one")]]).await;
-        if store.open().await.state().await.unwrap().timestamp.common.version == 3 {
+        if store.repository().await.state().await.unwrap().timestamp.common.version == 3 {
             assert!(outcomes[0].is_err());
             stage.store.world().objects = store.world().objects.clone();
             break;

@@ -19,7 +19,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tempfile::TempDir;
 use tokio::io::AsyncRead;
-use wheelseal::client::{Client, ClientError, DirSource, FetchError, Fetched, MetadataDir, Sink, Source};
+use wheelseal::client::{
+    Client, ClientError, DirSource, FetchError, Fetched, MetadataDir, Session, Sink, Source,
+};
 use wheelseal::crypto::sha256;
 use wheelseal::python::{index_html, index_json};
 use wheelseal::repository::{Plan, Repair, Repository, Unwatched};
@@ -65,7 +67,7 @@ impl MemoryStore {
         store
     }
 
-    pub(crate) async fn open(&self) -> Repository {
+    pub(crate) async fn repository(&self) -> Repository {
         Repository::open(Arc::new(self.clone())).await.unwrap()
     }
 
@@ -85,7 +87,7 @@ impl MemoryStore {
 }
 
 impl Stored {
-    fn tag(&self) -> Tag {
+    pub(crate) fn tag(&self) -> Tag {
         Tag::new(hex::encode(self.digest))
     }
 }
@@ -221,10 +223,8 @@ impl Reader {
         let mut session = self.client.refresh(now).await?;
         for (project, version) in wheels {
             let file = wheel_name(project, version);
-            let page = TargetPath::new(format!("simple/{project}/index.json")).unwrap();
-            let found = session.find(&page).await?;
-            let page = session.read(&found, 1 << 20).await?;
-            assert!(String::from_utf8(page).unwrap().contains(file.as_str()), "{file} is not on its page");
+            let page = page(&mut session, project).await?;
+            assert!(page.contains(file.as_str()), "{file} is not on its page");
             let target = TargetPath::new(format!("{project}/{file}")).unwrap();
             let found = session.find(&target).await?;
             let to = self.folder.path().join(file.as_str());
@@ -233,11 +233,22 @@ impl Reader {
         }
         Ok(())
     }
+
+    /// Updates, and gives the page of a project as its JSON.
+    pub(crate) async fn page(&self, now: DateTime<Utc>, project: &str) -> Result<String, ClientError> {
+        page(&mut self.client.refresh(now).await?, project).await
+    }
+}
+
+async fn page(session: &mut Session<'_>, project: &str) -> Result<String, ClientError> {
+    let page = TargetPath::new(format!("simple/{project}/index.json")).unwrap();
+    let found = session.find(&page).await?;
+    Ok(String::from_utf8(session.read(&found, 1 << 20).await?).unwrap())
 }
 
 /// All verifies, and what plain pip reads is what was signed: files, pages and the list of projects.
 pub(crate) async fn assert_sound(store: &MemoryStore, when: &str) {
-    let repository = store.open().await;
+    let repository = store.repository().await;
     let problems = repository.check(now(), &Unwatched).await.unwrap().problems;
     assert!(problems.is_empty(), "{when}: {problems:#?}");
     let plain = repository.check_plain(Repair::No, &Unwatched).await.unwrap();

@@ -84,8 +84,8 @@ impl Home {
         self.run_by(&[], arguments)
     }
 
-    /// Runs the program by another one, such as `unshare`.
-    pub(crate) fn run_by(&self, by: &[&str], arguments: &[&str]) -> Ran {
+    /// The program, ready to run by another one, such as `unshare`.
+    pub(crate) fn command(&self, by: &[&str], arguments: &[&str]) -> Command {
         let program = env!("CARGO_BIN_EXE_wheelseal");
         let line: Vec<&str> = by.iter().copied().chain([program]).chain(arguments.iter().copied()).collect();
         let mut command = Command::new(line[0]);
@@ -96,7 +96,12 @@ impl Home {
             command.env(name, self.folder.path().join(folder));
         }
         command.envs(self.variables.iter().cloned());
-        let output = assert_cmd::Command::from_std(command).output().unwrap();
+        command
+    }
+
+    /// Runs the program by another one.
+    pub(crate) fn run_by(&self, by: &[&str], arguments: &[&str]) -> Ran {
+        let output = assert_cmd::Command::from_std(self.command(by, arguments)).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let ran = Ran {
             code: output.status.code().unwrap_or(-1),
