@@ -273,7 +273,8 @@ impl Repository {
             if !found.contains(&plain) {
                 continue;
             }
-            let (published, _) = self.hash_stored(&plain).await?;
+            // What a gc removed since is written again after the commit.
+            let Some((published, _)) = self.hash_if_stored(&plain).await? else { continue };
             if published != digest {
                 let (published, found) = (hex::encode(published), hex::encode(digest));
                 let filename = target.file_name().to_owned();

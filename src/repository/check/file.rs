@@ -40,16 +40,7 @@ impl Repository {
         Ok(same.map_err(|mismatch| format!("is not the file that was signed: {mismatch}")))
     }
 
-    /// SHA-256 and length of a stored file.
-    pub(in crate::repository) async fn hash_stored(
-        &self,
-        at: &StorePath,
-    ) -> Result<([u8; 32], u64), RepositoryError> {
-        let found = self.hash_if_stored(at).await?;
-        found.ok_or_else(|| RepositoryError::Missing(at.to_string()))
-    }
-
-    /// The same, or `None` if there is no such file.
+    /// SHA-256 and length of a stored file, or `None` if there is no such file.
     pub(in crate::repository) async fn hash_if_stored(
         &self,
         at: &StorePath,

@@ -4,8 +4,6 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::time::SystemTime;
 
-use futures_util::StreamExt;
-
 use super::mark::{Listed, Spot};
 use super::{Collected, MAX_REMOVED, Tell};
 use crate::crypto::random;
@@ -16,9 +14,6 @@ use crate::store::{Content, Entry, StoreError, StorePath};
 /// Files put aside, deleted and looked after together: what a client might miss for a moment if a publication uses it
 /// again just then.
 const BATCH: usize = 128;
-
-/// Deletes under way at once, where each is a request to a server.
-const DELETES: usize = 16;
 
 /// One sweep.
 pub(super) struct Sweep<'a> {
@@ -183,11 +178,11 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
+    /// One after another: a publication that finds its file there and gone a moment later fails, and has to be repeated,
+    /// so that moment is kept short.
     async fn delete_all(&self, paths: impl Iterator<Item = &StorePath>) -> Result<(), RepositoryError> {
-        let deletes = paths.map(|path| self.repository.store.delete(path));
-        let mut outcomes = futures_util::stream::iter(deletes).buffer_unordered(DELETES);
-        while let Some(outcome) = outcomes.next().await {
-            outcome?;
+        for path in paths {
+            self.repository.store.delete(path).await?;
         }
         Ok(())
     }
