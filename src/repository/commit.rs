@@ -72,6 +72,7 @@ impl Transaction<'_> {
 #[derive(Debug)]
 pub(super) struct Staged {
     snapshot: Option<(Draft<Snapshot>, Vec<u8>)>,
+    roles: Vec<(StorePath, Vec<u8>)>,
     /// Target files that were there already.
     pub(super) found: Vec<StorePath>,
     /// Notes of the pages to refresh.
@@ -135,7 +136,7 @@ impl Repository {
             keys.require(newest)?;
         }
         let Transaction { roles, written, snapshot, pages, files, .. } = transaction;
-        let mut staged = Staged { snapshot: None, found: Vec::new(), notes: Vec::new() };
+        let mut staged = Staged { snapshot: None, roles: Vec::new(), found: Vec::new(), notes: Vec::new() };
         if !snapshot && roles.is_empty() && written.is_empty() {
             return Ok(staged);
         }
@@ -154,6 +155,7 @@ impl Repository {
                     self.write_siblings(&work.metadata(&bytes)?).await?;
                 }
                 staged.snapshot = Some((work.snapshot, bytes));
+                staged.roles = work.roles.into_iter().map(|role| (role.at, role.bytes)).collect();
                 return Ok(staged);
             }
             work.next_versions().await?;
@@ -220,6 +222,7 @@ impl Repository {
         let authorities = |role| authorities(state, successor, role);
         let bytes = sign_for(keys, &timestamp, &authorities(TopLevel::Timestamp)).await?;
         let tag = self.store.swap(&layout::timestamp()?, &bytes, Some(&state.tag)).await?;
+        self.write_missing(staged.metadata()?).await?;
         let signers = |role| keys.signers_for(&authorities(role));
         let timestamp = Held::signed(timestamp, bytes, signers(TopLevel::Timestamp));
         let snapshot = staged.snapshot;
@@ -229,12 +232,45 @@ impl Repository {
         Ok(committed)
     }
 
+    /// After a commit: a gc may have removed what a publisher that slept for longer than the grace period had staged, or
+    /// a file that had been there for long.
+    pub(super) async fn write_missing(
+        &self,
+        objects: Vec<(StorePath, Content<'_>)>,
+    ) -> Result<(), RepositoryError> {
+        let mut missing = Vec::new();
+        for object in objects {
+            if self.store.open(&object.0).await?.is_none() {
+                missing.push(object);
+            }
+        }
+        for outcome in self.store.create_all(&missing).await {
+            match outcome {
+                Ok(()) | Err(StoreError::Exists { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     fn next_snapshot(&self, state: &State, now: DateTime<Utc>) -> Draft<Snapshot> {
         let mut draft = state.snapshot.draft();
         let common = draft.content.common_mut();
         common.version = common.version.saturating_add(1);
         common.expires = days_after(now, self.settings.expiry.snapshot);
         draft
+    }
+}
+
+impl Staged {
+    fn metadata(&self) -> Result<Vec<(StorePath, Content<'_>)>, RepositoryError> {
+        let roles = self.roles.iter().map(|(at, bytes)| (at.clone(), Content::Bytes(bytes)));
+        let mut metadata: Vec<_> = roles.collect();
+        if let Some((draft, bytes)) = &self.snapshot {
+            let at = layout::versioned("snapshot", draft.content.common.version)?;
+            metadata.push((at, Content::Bytes(bytes)));
+        }
+        Ok(metadata)
     }
 }
 

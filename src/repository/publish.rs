@@ -153,12 +153,7 @@ impl Repository {
             }
             files.clear();
         }
-        let mut texts = Vec::new();
-        for (planned, json) in pages.iter().filter(|(planned, _)| !planned.page.files().is_empty()) {
-            let target = layout::page(planned.page.name())?;
-            texts.push((layout::hashed(&target, &sha256(json.as_bytes()))?, json));
-        }
-        files.extend(texts.iter().map(|(at, json)| (at.clone(), Content::Bytes(json.as_bytes()))));
+        files.extend(page_objects(&pages)?);
         let names = pages.iter().map(|(planned, _)| planned.page.name().to_string()).collect();
         let roles = plan.roles(&delegator)?;
         let transaction = Transaction { roles, files, pages: names, ..Transaction::empty() };
@@ -185,7 +180,8 @@ impl Repository {
         recent.state = Some(committed.clone());
         self.show_pages(&committed, pages, &group.notes).await?;
         group.notes.clear();
-        self.write_missing(&group.places()?).await?;
+        let places = group.places()?;
+        self.write_missing(objects(&places).into_iter().chain(page_objects(pages)?).collect()).await?;
         group.answer(taken, &committed);
         Ok(())
     }
@@ -283,23 +279,6 @@ impl Repository {
         }
         Ok(None)
     }
-
-    /// After a commit: a gc that began before it may have removed a file that had been there for long.
-    async fn write_missing(&self, places: &[(Files, &Distribution)]) -> Result<(), RepositoryError> {
-        let mut missing = Vec::new();
-        for object in objects(places) {
-            if self.store().open(&object.0).await?.is_none() {
-                missing.push(object);
-            }
-        }
-        for outcome in self.store().create_all(&missing).await {
-            match outcome {
-                Ok(()) | Err(StoreError::Exists { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Recent {
@@ -393,6 +372,16 @@ fn objects<'a>(places: &'a [(Files, &'a Distribution)]) -> Vec<(StorePath, Conte
         }
     }
     objects
+}
+
+/// The signed pages.
+fn page_objects(pages: &[(PlannedPage, String)]) -> Result<Vec<(StorePath, Content<'_>)>, RepositoryError> {
+    let listed = pages.iter().filter(|(planned, _)| !planned.page.files().is_empty());
+    let objects = listed.map(|(planned, json)| {
+        let target = layout::page(planned.page.name())?;
+        Ok((layout::hashed(&target, &sha256(json.as_bytes()))?, Content::Bytes(json.as_bytes())))
+    });
+    objects.collect()
 }
 
 /// Until an interrupted rotation is finished, what the store holds is signed with keys that may be stolen.

@@ -12,7 +12,7 @@ use crate::scene::example;
 use crate::shell::{Home, Ran, shown};
 
 /// Every command, with the words of those that have commands of their own.
-const COMMANDS: [&[&str]; 37] = [
+const COMMANDS: [&[&str]; 38] = [
     &["init"],
     &["key"],
     &["key", "gen"],
@@ -26,6 +26,7 @@ const COMMANDS: [&[&str]; 37] = [
     &["bump"],
     &["status"],
     &["check"],
+    &["check-store"],
     &["fsck"],
     &["gc"],
     &["backup"],

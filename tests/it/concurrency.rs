@@ -182,6 +182,21 @@ async fn a_slow_publisher_does_not_bring_back_a_page_that_was_removed_meanwhile(
     assert!(!scene.files().contains_key("simple/alpha/index.json"));
 }
 
+/// It stood still for longer than the grace period; what it had written is written again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_that_slept_through_a_gc_puts_back_what_it_removed() {
+    let scene = Scene::new().await;
+    let slow = vec![scene.add("alpha", "1.0", "slow")];
+    let (publication, go_on) = paused(&scene, "metadata/timestamp.json", slow).await;
+    let retention = Retention { snapshots: 1, grace: Duration::ZERO };
+    let collected = scene.open().await.gc(retention, false, now(), &Unwatched).await.unwrap();
+    assert!(collected.removed.iter().any(|path| path.ends_with("2.snapshot.json")), "{collected:?}");
+    go_on();
+    publication.await.unwrap().unwrap();
+    scene.assert_sound("after both").await;
+    assert_eq!(View::of(&scene.open().await).await.files.len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn gc_with_grace_removes_nothing_of_a_publication_under_way() {
     let scene = Scene::new().await;

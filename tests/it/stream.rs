@@ -31,7 +31,7 @@ fn a_refusal_is_told_on_its_line_and_hurts_no_other() {
     let home = Home::with_repository();
     let (good, same) = (home.wheel("gamma", "1.0"), home.wheel("alpha", "1.0"));
     let ran = published(&home, &format!("{good}\\n\\nnowhere.whl\\n{same}\\n"), &[]);
-    ran.refused(1, &["1 of 3 files were not published"]);
+    ran.refused(2, &["1 of 3 files were not published"]);
     let lines: BTreeSet<&str> = ran.stdout.lines().collect();
     assert!(lines.iter().any(|line| line.starts_with(&format!("published {good} (snapshot "))), "{lines:?}");
     assert!(lines.contains(format!("unchanged {same}").as_str()), "{lines:?}");

@@ -18,12 +18,14 @@ use super::fault::Context;
 use super::profile;
 use crate::store::{StoreError, StorePath};
 
-/// Attempts at a read, a listing or a deletion, at most, and the time they may take together.
+/// Attempts at a read, a listing or a deletion, at most.
 const MAX_RETRIES: usize = 6;
+/// The time they may take together.
 const MAX_RETRY_TIME: Duration = Duration::from_mins(1);
 
-/// Silence of the server, at most: for the connection, and between two pieces of an answer.
+/// Time for a connection, at most.
 const MAX_CONNECT: Duration = Duration::from_secs(10);
+/// Silence between two pieces of an answer, at most.
 const MAX_SILENCE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
