@@ -116,7 +116,8 @@ fn push_line(out: &mut String, line: &Line<'_>) -> Result<(), RenderError> {
 }
 
 fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    let digit = |b: u8| b.is_ascii_digit() | (b'a'..=b'f').contains(&b);
+    text.len() == 64 && text.bytes().fold(0_u8, |bad, b| bad | u8::from(!digit(b))) == 0
 }
 
 /// Writes one object; keys must be named in order.
