@@ -6,7 +6,7 @@
 //! checking of signatures keep no other work waiting. At most [`in_flight`] items are held at any time, however slow
 //! the receiver is.
 //!
-//! ```ignore
+//! ```text
 //! let mut targets = 0;
 //! repository.for_each_bin(&state, &progress, |_, bin| Ok(bin.targets.len()), |count| { targets += count; Ok(()) }).await?;
 //! ```

@@ -233,7 +233,7 @@ fn write(value: &Json<'_>, out: &mut String, escape: fn(&str, &mut String)) {
 /// A string in canonical form, with its quotes, written to the end of `out`.
 pub(super) fn escape_canonical(text: &str, out: &mut String) {
     out.push('"');
-    if !any_byte(text, |b| (b == b'"') | (b == b'\\')) {
+    if !any_byte(text, |b| matches!(b, b'"' | b'\\')) {
         out.push_str(text);
         out.push('"');
         return;
@@ -280,9 +280,9 @@ pub(super) fn canonical_to_text(canonical: &str) -> Option<String> {
     Some(out)
 }
 
-/// Whether `test` holds for any byte; without a branch for each, so that the compiler can look at many at once.
-fn any_byte(text: &str, test: impl Fn(u8) -> bool) -> bool {
-    let any = |bytes: &[u8]| bytes.iter().fold(0_u8, |found, byte| found | u8::from(test(*byte))) != 0;
+/// Whether any byte is `wanted`; without a branch for each, so that the compiler can look at many at once.
+fn any_byte(text: &str, wanted: impl Fn(u8) -> bool) -> bool {
+    let any = |bytes: &[u8]| bytes.iter().fold(0_u8, |found, byte| found | u8::from(wanted(*byte))) != 0;
     text.as_bytes().chunks(BYTES_AT_ONCE).any(any)
 }
 
