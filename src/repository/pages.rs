@@ -48,8 +48,8 @@ impl Repository {
             self.write_page(&planned.page).await?;
         }
         let emptied = |planned: &PlannedPage| planned.page.files().is_empty();
-        let moved: Vec<_> = pages.iter().map(|(planned, _)| planned).collect();
-        let moved = moved.into_iter().filter(|planned| emptied(planned) == planned.existed);
+        let moved = pages.iter().map(|(planned, _)| planned);
+        let moved = moved.filter(|planned| emptied(planned) == planned.existed);
         let listed: Vec<_> = moved.map(|planned| (planned.page.name().clone(), !emptied(planned))).collect();
         self.list_projects(&listed).await?;
         for (planned, _) in pages.iter().filter(|(planned, _)| emptied(planned)) {
