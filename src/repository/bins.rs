@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use tokio::runtime::Handle;
+use tokio::task::JoinError;
 
 use super::init::bin_names;
 use super::state::State;
@@ -31,10 +32,16 @@ const PER_CORE: usize = 2;
 /// Items worked on at once, at most: 64 bins in memory are some hundred megabytes.
 const MAX_IN_FLIGHT: usize = 64;
 
+/// Items that are worked on where they are: a bin costs about as much as to wake a few threads and wait for them.
+const FEW: usize = 4;
+
 /// How many items are worked on at once.
 pub(super) fn in_flight() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    cores.saturating_mul(PER_CORE).min(MAX_IN_FLIGHT)
+    cores().saturating_mul(PER_CORE).min(MAX_IN_FLIGHT)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 /// Does `work` for each item, several at once, and shows the results to `visit` in the order of the items. Ends with
@@ -56,12 +63,59 @@ where
     };
     let mut results = futures_util::stream::iter(items).map(spawn).buffered(in_flight());
     while let Some(result) = results.next().await {
-        visit(result.map_err(|error| RepositoryError::Plan(format!("a thread ended early: {error}")))??)?;
+        visit(result.map_err(|error| ended_early(&error))??)?;
     }
     Ok(())
 }
 
+/// Does `work` with parts of `items`, on every core, and puts the results together in the order of the parts. A few
+/// items are not worth waking a thread for.
+pub(super) async fn spread<T, R, F>(
+    mut items: Vec<T>,
+    work: impl Fn(Vec<T>) -> F + Clone + Send + 'static,
+) -> Result<Vec<R>, RepositoryError>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+    F: Future<Output = Result<Vec<R>, RepositoryError>>,
+{
+    if items.len() <= FEW {
+        return work(items).await;
+    }
+    let driver = Handle::current();
+    let part = items.len().div_ceil(cores());
+    let mut running = Vec::new();
+    while !items.is_empty() {
+        let rest = items.split_off(part.min(items.len()));
+        let (work, driver, part) = (work.clone(), driver.clone(), std::mem::replace(&mut items, rest));
+        running.push(tokio::task::spawn_blocking(move || driver.block_on(work(part))));
+    }
+    let mut results = Vec::new();
+    for part in running {
+        results.extend(part.await.map_err(|error| ended_early(&error))??);
+    }
+    Ok(results)
+}
+
+fn ended_early(error: &JoinError) -> RepositoryError {
+    RepositoryError::Plan(format!("a thread ended early: {error}"))
+}
+
 impl Repository {
+    /// These bins of `state`, read and verified on every core.
+    pub(super) async fn read_bins(
+        &self,
+        state: &State,
+        names: Vec<RoleName>,
+    ) -> Result<Vec<Verified<Targets>>, RepositoryError> {
+        let (store, state) = (Arc::clone(&self.store), Arc::new(state.clone()));
+        spread(names, move |names| {
+            let (store, state) = (Arc::clone(&store), Arc::clone(&state));
+            async move { state.some_bins(&*store, &names).await }
+        })
+        .await
+    }
+
     /// Reads and verifies all bins of `state`. `look` is called for each on a thread of its own, `visit` with what it
     /// returned, in the order of the bins' names.
     pub(super) async fn for_each_bin<R: Send + 'static>(

@@ -6,7 +6,10 @@
 
 use chrono::{DateTime, Utc};
 
-use super::keyring::Keyring;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::bins::spread;
+use super::keyring::{Crew, Keyring};
 use super::pages::note;
 use super::state::State;
 use super::{Repository, RepositoryError, days_after, layout};
@@ -19,6 +22,9 @@ use crate::tuf::trusted::Limits;
 
 /// Taken version numbers that are skipped, at most: each is the leftover of a crash or a lost race.
 const MAX_SKIPPED: u32 = 1_000;
+
+/// Signatures of one thread's roles asked for at once: hides the delay of a key service.
+const SIGNATURES_AT_ONCE: usize = 32;
 
 /// A targets role with new content.
 #[derive(Debug)]
@@ -142,11 +148,9 @@ impl Repository {
         }
         let mut draft = self.next_snapshot(state, now);
         draft.content.set_all(written);
-        let mut pending = Vec::with_capacity(roles.len());
-        for role in roles {
-            let role = Pending::sign(keys, role).await?;
+        let pending = sign_all(keys, roles).await?;
+        for role in &pending {
             draft.content.set(&role.name, role.entry());
-            pending.push(role);
         }
         let mut work = Stage { keys, authorities, snapshot: draft, roles: pending, files, pages };
         for _ in 0..MAX_SKIPPED {
@@ -239,10 +243,14 @@ impl Repository {
         objects: Vec<(StorePath, Content<'_>)>,
     ) -> Result<(), RepositoryError> {
         let mut missing = Vec::new();
-        for object in objects {
-            if self.store.open(&object.0).await?.is_none() {
+        let paths: Vec<_> = objects.iter().map(|(path, _)| path.clone()).collect();
+        for (object, exists) in objects.into_iter().zip(self.store.exist(&paths).await?) {
+            if !exists {
                 missing.push(object);
             }
+        }
+        if missing.is_empty() {
+            return Ok(());
         }
         for outcome in self.store.create_all(&missing).await {
             match outcome {
@@ -294,14 +302,7 @@ impl Stage<'_> {
     }
 }
 
-impl<'a> Pending<'a> {
-    async fn sign(keys: &Keyring, role: NewRole<'a>) -> Result<Self, RepositoryError> {
-        let name = role.authorities.first().map_or("", Authority::role).to_owned();
-        let bytes = sign_for(keys, &role.draft, &role.authorities).await?;
-        let at = layout::versioned(&name, role.draft.content.common.version)?;
-        Ok(Self { role, name, at, bytes, written: false })
-    }
-
+impl Pending<'_> {
     async fn next_version(&mut self, keys: &Keyring) -> Result<(), RepositoryError> {
         let common = &mut self.role.draft.content.common;
         common.version = common.version.saturating_add(1);
@@ -328,17 +329,48 @@ fn authorities<'a>(state: &'a State, successor: Option<&'a Root>, role: TopLevel
     [&*state.root].into_iter().chain(successor).map(|root| root.authority(role)).collect()
 }
 
+/// Renders and signs roles on every core.
+async fn sign_all<'a>(keys: &Keyring, roles: Vec<NewRole<'a>>) -> Result<Vec<Pending<'a>>, RepositoryError> {
+    let (mut rest, mut work) = (Vec::with_capacity(roles.len()), Vec::with_capacity(roles.len()));
+    for NewRole { draft, authorities, listing } in roles {
+        let name = required(keys, &authorities)?.to_owned();
+        work.push((name, draft, keys.crew(&authorities)));
+        rest.push((authorities, listing));
+    }
+    let signed = spread(work, |work| {
+        let signed = stream::iter(work).map(async |(name, draft, crew): (String, Draft<Targets>, Crew)| {
+            let bytes = crew.sign(&draft.payload()).await?;
+            refuse_too_large(&name, &bytes)?;
+            Ok((name, draft, bytes))
+        });
+        signed.buffered(SIGNATURES_AT_ONCE).try_collect()
+    });
+    let mut pending = Vec::with_capacity(rest.len());
+    for ((name, draft, bytes), (authorities, listing)) in signed.await?.into_iter().zip(rest) {
+        let at = layout::versioned(&name, draft.content.common.version)?;
+        let role = NewRole { draft, authorities, listing };
+        pending.push(Pending { role, name, at, bytes, written: false });
+    }
+    Ok(pending)
+}
+
+/// The role's name, if the keys at hand reach what the last authority demands.
+fn required<'a>(keys: &Keyring, authorities: &[Authority<'a>]) -> Result<&'a str, RepositoryError> {
+    let newest = authorities.last();
+    let newest = newest.ok_or_else(|| RepositoryError::Plan("a role that nobody delegates to".to_owned()))?;
+    keys.require(newest)?;
+    Ok(newest.role())
+}
+
 /// A file signed by every key at hand that counts for any of `authorities`; the last must reach its threshold.
 async fn sign_for<T: Role>(
     keys: &Keyring,
     draft: &Draft<T>,
     authorities: &[Authority<'_>],
 ) -> Result<Vec<u8>, RepositoryError> {
-    let newest = authorities.last();
-    let newest = newest.ok_or_else(|| RepositoryError::Plan("a role that nobody delegates to".to_owned()))?;
-    keys.require(newest)?;
+    let role = required(keys, authorities)?;
     let bytes = keys.sign_as_able(&draft.payload(), authorities).await?;
-    refuse_too_large(newest.role(), &bytes)?;
+    refuse_too_large(role, &bytes)?;
     Ok(bytes)
 }
 

@@ -126,6 +126,17 @@ pub(super) fn entries(edit: &Edit) -> Result<Vec<(TargetPath, Option<TargetFile>
     }
 }
 
+/// The targets that an edit may set or take away.
+pub(super) fn targets(edit: &Edit) -> Result<Vec<TargetPath>, RepositoryError> {
+    let filename = edit.filename();
+    let target = layout::distribution(filename.project(), filename.as_str())?;
+    Ok(match edit {
+        Edit::Add(distribution) if distribution.metadata.is_none() => vec![target],
+        Edit::Add(_) | Edit::Remove(_) => vec![metadata_of(&target)?, target],
+        Edit::Yank(..) | Edit::Unyank(_) => Vec::new(),
+    })
+}
+
 /// PEP 658: the metadata of a distribution lies beside it.
 pub(super) fn metadata_of(target: &TargetPath) -> Result<TargetPath, RepositoryError> {
     Ok(TargetPath::new(format!("{target}.metadata"))?)

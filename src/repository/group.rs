@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::edit::Edit;
 use super::keyring::Keyring;
-use super::publish::{Published, Recent};
+use super::publish::{Decided, Group, Published, Recent};
 use super::{Repository, RepositoryError, Unwatched};
 
 /// Publications in one snapshot, at most: all of them wait for the slowest.
@@ -19,11 +19,13 @@ pub struct Publisher {
     queue: mpsc::Sender<Waiting>,
 }
 
+type Answer = oneshot::Sender<Result<Published, RepositoryError>>;
+
 #[derive(Debug)]
 struct Waiting {
     edits: Vec<Edit>,
     now: DateTime<Utc>,
-    answer: oneshot::Sender<Result<Published, RepositoryError>>,
+    answer: Answer,
 }
 
 impl Publisher {
@@ -44,16 +46,32 @@ impl Publisher {
     }
 }
 
+/// While the pages of one group are written, the next one is committed.
 async fn work(repository: Repository, keys: Keyring, mut queue: mpsc::Receiver<Waiting>) {
     let mut recent = Recent::default();
-    let mut group = Vec::new();
-    while queue.recv_many(&mut group, MAX_GROUP).await > 0 {
-        let now = group.iter().map(|waiting| waiting.now).max().unwrap_or_default();
-        let edits = group.iter().map(|waiting| waiting.edits.as_slice()).collect();
-        let outcomes = repository.publish_group(&keys, &mut recent, edits, now, &Unwatched).await;
-        for (waiting, outcome) in group.drain(..).zip(outcomes) {
-            // Whoever asked may be gone.
-            drop(waiting.answer.send(outcome));
+    let mut before: Option<(Decided<Vec<Edit>>, Vec<Answer>)> = None;
+    loop {
+        let next = async {
+            let mut waiting = Vec::new();
+            if queue.recv_many(&mut waiting, MAX_GROUP).await == 0 {
+                return None;
+            }
+            let now = waiting.iter().map(|waiting| waiting.now).max().unwrap_or_default();
+            let (edits, answers): (Vec<_>, Vec<_>) =
+                waiting.into_iter().map(|waiting| (waiting.edits, waiting.answer)).unzip();
+            let group = Group::new(edits);
+            Some((repository.commit_group(&keys, &mut recent, group, now, &Unwatched).await, answers))
+        };
+        let finish = async {
+            let Some((decided, answers)) = before.take() else { return };
+            for (answer, outcome) in answers.into_iter().zip(repository.finish_group(decided).await) {
+                // Whoever asked may be gone.
+                drop(answer.send(outcome));
+            }
+        };
+        (before, ()) = tokio::join!(next, finish);
+        if before.is_none() {
+            return;
         }
     }
 }

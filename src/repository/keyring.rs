@@ -15,6 +15,21 @@ pub struct Keyring {
     signers: Vec<Arc<dyn Signer>>,
 }
 
+/// Those who sign one role: key ids and signers, each id once.
+#[derive(Debug, Clone)]
+pub(super) struct Crew(Vec<(KeyId, Arc<dyn Signer>)>);
+
+impl Crew {
+    /// The file with the signatures of all of them.
+    pub(super) async fn sign(&self, payload: &Payload) -> Result<Vec<u8>, RepositoryError> {
+        let mut signatures = Vec::with_capacity(self.0.len());
+        for (id, signer) in &self.0 {
+            signatures.push((id.clone(), signer.sign(payload.to_sign()).await?));
+        }
+        Ok(payload.assemble(&signatures))
+    }
+}
+
 impl Keyring {
     /// A keyring of these.
     pub fn new(signers: Vec<Box<dyn Signer>>) -> Self {
@@ -67,24 +82,23 @@ impl Keyring {
         payload: &Payload,
         authorities: &[Authority<'_>],
     ) -> Result<Vec<u8>, RepositoryError> {
-        let mut signatures: Vec<(KeyId, Vec<u8>)> = Vec::new();
+        self.crew(authorities).sign(payload).await
+    }
+
+    /// The keys at hand that count for any of `authorities`.
+    pub(super) fn crew(&self, authorities: &[Authority<'_>]) -> Crew {
+        let mut crew = Crew(Vec::new());
         for (id, signer) in authorities.iter().flat_map(|authority| self.usable(authority)) {
-            if signatures.iter().all(|(done, _)| done != id) {
-                signatures.push((id.clone(), signer.sign(payload.to_sign()).await?));
+            if crew.0.iter().all(|(known, _)| known != id) {
+                crew.0.push((id.clone(), Arc::clone(signer)));
             }
         }
-        Ok(payload.assemble(&signatures))
+        crew
     }
 
     /// The ids of the keys at hand that count for any of `authorities`.
     pub(super) fn signers_for(&self, authorities: &[Authority<'_>]) -> Vec<KeyId> {
-        let mut ids: Vec<KeyId> = Vec::new();
-        for (id, _) in authorities.iter().flat_map(|authority| self.usable(authority)) {
-            if !ids.contains(id) {
-                ids.push(id.clone());
-            }
-        }
-        ids
+        self.crew(authorities).0.into_iter().map(|(id, _)| id).collect()
     }
 
     /// Pairs of key id and signer that count for the role; each public key once.

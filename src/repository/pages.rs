@@ -6,7 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::PlannedPage;
+use super::plan::{PlannedPage, bin_of};
+use super::publish::Own;
 use super::state::State;
 use super::{MAX_ATTEMPTS, MAX_METADATA, Repository, RepositoryError, layout, path};
 use crate::crypto::random;
@@ -35,29 +36,43 @@ struct Listed {
     name: String,
 }
 
+/// What somebody else wrote at the same time, or later ones of before.
+#[derive(Debug, Default)]
+struct Lost<'a> {
+    pages: Vec<&'a ProjectPage>,
+    list: bool,
+}
+
 impl Repository {
     /// After a commit: writes the pages it changed, and removes its notes. If others committed meanwhile, what they
-    /// changed of the same pages is written instead.
+    /// changed of the same pages is written instead; `own` tells whose commit the current one is.
     pub(super) async fn show_pages(
         &self,
         state: &State,
         pages: &[(PlannedPage, String)],
         notes: &[StorePath],
+        own: &Own,
     ) -> Result<(), RepositoryError> {
-        for (planned, _) in self.write_pages(pages).await? {
-            self.write_page(&planned.page).await?;
-        }
         let emptied = |planned: &PlannedPage| planned.page.files().is_empty();
         let moved = pages.iter().map(|(planned, _)| planned);
         let moved = moved.filter(|planned| emptied(planned) == planned.existed);
-        let listed: Vec<_> = moved.map(|planned| (planned.page.name().clone(), !emptied(planned))).collect();
-        self.list_projects(&listed).await?;
+        let moved: Vec<_> = moved.map(|planned| (planned.page.name().clone(), !emptied(planned))).collect();
+        let shown: Vec<_> = pages.iter().filter(|(planned, _)| !emptied(planned)).collect();
+        let lost = self.write_pages(&shown, &moved).await?;
+        for page in lost.pages {
+            self.write_page(page).await?;
+        }
+        if lost.list {
+            self.list_projects(&moved).await?;
+        }
         for (planned, _) in pages.iter().filter(|(planned, _)| emptied(planned)) {
             self.remove_page(planned.page.name()).await?;
         }
-        if self.tag().await?.as_ref() != Some(&state.tag) {
+        if !own.follows(&state.tag, self.tag().await?.as_ref()) {
+            let newer = self.state_after(Some(state)).await?;
             let names = pages.iter().map(|(planned, _)| planned.page.name().clone()).collect();
-            self.refresh_pages(&self.state_after(Some(state)).await?, names).await?;
+            let names = self.changed_pages(state, &newer, names).await?;
+            self.refresh_pages(&newer, names).await?;
         }
         for note in notes {
             self.store.delete(note).await?;
@@ -65,37 +80,79 @@ impl Repository {
         Ok(())
     }
 
-    /// Writes pages together. Returns those that somebody else wrote at the same time, or wrote later ones of before.
+    /// Writes pages, and the projects that come and go, together.
     async fn write_pages<'a>(
         &self,
-        pages: &'a [(PlannedPage, String)],
-    ) -> Result<Vec<&'a (PlannedPage, String)>, RepositoryError> {
-        let mut files = Vec::new();
-        for page in pages.iter().filter(|(planned, _)| !planned.page.files().is_empty()) {
-            let (planned, json) = page;
-            for (file, text) in [("index.json", json.clone()), ("index.html", planned.page.to_html())] {
-                let at = layout::simple(planned.page.name(), file)?;
-                let old = if planned.existed { self.store.get(&at, MAX_METADATA).await? } else { None };
-                files.push((page, at, text, old));
+        shown: &[&'a (PlannedPage, String)],
+        moved: &[(ProjectName, bool)],
+    ) -> Result<Lost<'a>, RepositoryError> {
+        let mut paths = Vec::new();
+        for (planned, _) in shown {
+            paths.extend(page_files(planned.page.name())?);
+        }
+        if !moved.is_empty() {
+            paths.extend(list_files()?);
+        }
+        let mut found = self.store.get_all(&paths, MAX_METADATA).await?.into_iter();
+        let mut old = || (found.next().flatten(), found.next().flatten());
+        let (mut lost, mut texts) = (Lost::default(), Vec::new());
+        for (planned, json) in shown {
+            let old = old();
+            if old.0.as_ref().is_some_and(|old| newer(&old.bytes, planned.page.serial)) {
+                lost.pages.push(&planned.page);
+            } else {
+                let what = Some(&planned.page);
+                texts.push((
+                    what,
+                    page_files(planned.page.name())?,
+                    [json.clone(), planned.page.to_html()],
+                    old,
+                ));
             }
+        }
+        if !moved.is_empty() {
+            let old = old();
+            texts.push((None, list_files()?, list_with(old.0.as_ref(), moved), old));
         }
         let mut swaps = Vec::new();
-        let mut others: Vec<&(PlannedPage, String)> = Vec::new();
-        for (page, at, text, old) in &files {
-            if old.as_ref().is_some_and(|old| newer(&old.bytes, page.0.page.serial)) {
-                others.push(page);
-            } else {
-                let expected = old.as_ref().map(|old| &old.tag);
-                swaps.push((*page, Swap { path: at, bytes: text.as_bytes(), expected }));
+        for (_, paths, texts, old) in &texts {
+            for ((path, text), old) in paths.iter().zip(texts).zip([&old.0, &old.1]) {
+                swaps.push(Swap { path, bytes: text.as_bytes(), expected: old.as_ref().map(|old| &old.tag) });
             }
         }
-        let wanted: Vec<Swap<'_>> = swaps.iter().map(|(_, swap)| *swap).collect();
-        for ((page, _), outcome) in swaps.iter().zip(self.store.swap_all(&wanted).await) {
-            if !won(outcome)? {
-                others.push(page);
+        let mut outcomes = self.store.swap_all(&swaps).await.into_iter();
+        for (page, ..) in &texts {
+            let mut both = true;
+            for outcome in outcomes.by_ref().take(2) {
+                both &= won(outcome)?;
+            }
+            match page {
+                _ if both => {}
+                Some(page) => lost.pages.push(page),
+                None => lost.list = true,
             }
         }
-        Ok(others)
+        Ok(lost)
+    }
+
+    /// The projects whose signed pages are not the same in two states.
+    async fn changed_pages(
+        &self,
+        state: &State,
+        newer: &State,
+        projects: Vec<ProjectName>,
+    ) -> Result<Vec<ProjectName>, RepositoryError> {
+        let mut changed = Vec::new();
+        for project in projects {
+            let page = layout::page(&project)?;
+            let bin = bin_of(newer, &page)?;
+            let same_bin = bin_of(state, &page)? == bin
+                && state.snapshot.role(bin.as_str()) == newer.snapshot.role(bin.as_str());
+            if !same_bin && self.target(newer, &page).await? != self.target(state, &page).await? {
+                changed.push(project);
+            }
+        }
+        Ok(changed)
     }
 
     /// Finishes what earlier commits left undone. Notes of commits that are still under way are left alone.
@@ -153,21 +210,15 @@ impl Repository {
     async fn refresh_pages(&self, state: &State, projects: Vec<ProjectName>) -> Result<(), RepositoryError> {
         let (mut state, mut projects) = (state.clone(), projects);
         for _ in 0..MAX_ATTEMPTS {
+            if projects.is_empty() {
+                return Ok(());
+            }
             for project in &projects {
                 self.refresh_page(&state, project).await?;
             }
-            let newer = self.state().await?;
-            let mut changed = Vec::new();
-            for project in projects {
-                let page = layout::page(&project)?;
-                if self.target(&newer, &page).await? != self.target(&state, &page).await? {
-                    changed.push(project);
-                }
-            }
-            if changed.is_empty() {
-                return Ok(());
-            }
-            (state, projects) = (newer, changed);
+            let newer = self.state_after(Some(&state)).await?;
+            projects = self.changed_pages(&state, &newer, projects).await?;
+            state = newer;
         }
         Err(RepositoryError::Busy(MAX_ATTEMPTS))
     }
@@ -188,8 +239,9 @@ impl Repository {
     }
 
     async fn remove_page(&self, project: &ProjectName) -> Result<(), RepositoryError> {
-        self.store.delete(&layout::simple(project, "index.html")?).await?;
-        Ok(self.store.delete(&layout::simple(project, "index.json")?).await?)
+        let [json, html] = page_files(project)?;
+        self.store.delete(&html).await?;
+        Ok(self.store.delete(&json).await?)
     }
 
     /// The signed page of a project.
@@ -223,18 +275,13 @@ impl Repository {
     }
 
     async fn write_page(&self, page: &ProjectPage) -> Result<(), RepositoryError> {
-        let (json, html) =
-            (layout::simple(page.name(), "index.json")?, layout::simple(page.name(), "index.html")?);
+        let paths = page_files(page.name())?;
         for _ in 0..MAX_ATTEMPTS {
-            let old_html = self.store.get(&html, MAX_METADATA).await?;
-            let old_json = self.store.get(&json, MAX_METADATA).await?;
-            if old_json.as_ref().is_some_and(|old| newer(&old.bytes, page.serial)) {
+            let old = self.store.get_all(&paths, MAX_METADATA).await?;
+            if old.iter().flatten().any(|old| newer(&old.bytes, page.serial)) {
                 return Ok(());
             }
-            let (json_tag, html_tag) = (old_json.map(|old| old.tag), old_html.map(|old| old.tag));
-            if won(self.store.swap(&json, page.to_json().as_bytes(), json_tag.as_ref()).await)?
-                && won(self.store.swap(&html, page.to_html().as_bytes(), html_tag.as_ref()).await)?
-            {
+            if self.swap_both(&paths, &[page.to_json(), page.to_html()], &old).await? {
                 return Ok(());
             }
         }
@@ -243,38 +290,61 @@ impl Repository {
 
     /// Adds projects to the list of all, or takes them out.
     async fn list_projects(&self, changes: &[(ProjectName, bool)]) -> Result<(), RepositoryError> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let json = path(format!("{}/index.json", layout::SIMPLE))?;
-        let html = path(format!("{}/index.html", layout::SIMPLE))?;
+        let paths = list_files()?;
         for _ in 0..MAX_ATTEMPTS {
-            let old_html = self.store.get(&html, MAX_METADATA).await?;
-            let old_json = self.store.get(&json, MAX_METADATA).await?;
-            let mut names = old_json.as_ref().map_or_else(Vec::new, |old| project_names(&old.bytes));
-            for (project, listed) in changes {
-                match (names.binary_search(project), listed) {
-                    (Err(at), true) => names.insert(at, project.clone()),
-                    (Ok(at), false) => drop(names.remove(at)),
-                    (Ok(_), true) | (Err(_), false) => {}
-                }
-            }
+            let old = self.store.get_all(&paths, MAX_METADATA).await?;
+            let new = list_with(old.first().and_then(Option::as_ref), changes);
             // Both are compared: a crash may have come between the two.
-            let (new_json, new_html) = (index_json(&names), index_html(&names));
-            let is =
-                |old: &Option<Object>, new: &str| old.as_ref().is_some_and(|old| old.bytes == new.as_bytes());
-            if is(&old_json, &new_json) && is(&old_html, &new_html) {
-                return Ok(());
-            }
-            let (json_tag, html_tag) = (old_json.map(|old| old.tag), old_html.map(|old| old.tag));
-            if won(self.store.swap(&json, new_json.as_bytes(), json_tag.as_ref()).await)?
-                && won(self.store.swap(&html, new_html.as_bytes(), html_tag.as_ref()).await)?
-            {
+            let is = |(old, new): (&Option<Object>, &String)| {
+                old.as_ref().is_some_and(|old| old.bytes == new.as_bytes())
+            };
+            if old.iter().zip(&new).all(is) || self.swap_both(&paths, &new, &old).await? {
                 return Ok(());
             }
         }
         Err(RepositoryError::Busy(MAX_ATTEMPTS))
     }
+
+    /// Swaps a JSON file and the HTML file that says the same; whether both were won.
+    async fn swap_both(
+        &self,
+        paths: &[StorePath; 2],
+        texts: &[String; 2],
+        old: &[Option<Object>],
+    ) -> Result<bool, RepositoryError> {
+        let mut swaps = Vec::new();
+        for ((path, text), old) in paths.iter().zip(texts).zip(old) {
+            swaps.push(Swap { path, bytes: text.as_bytes(), expected: old.as_ref().map(|old| &old.tag) });
+        }
+        let mut all = true;
+        for outcome in self.store.swap_all(&swaps).await {
+            all &= won(outcome)?;
+        }
+        Ok(all)
+    }
+}
+
+/// JSON and HTML of a project's page.
+fn page_files(project: &ProjectName) -> Result<[StorePath; 2], RepositoryError> {
+    Ok([layout::simple(project, "index.json")?, layout::simple(project, "index.html")?])
+}
+
+/// JSON and HTML of the list of projects.
+fn list_files() -> Result<[StorePath; 2], RepositoryError> {
+    Ok([path(format!("{}/index.json", layout::SIMPLE))?, path(format!("{}/index.html", layout::SIMPLE))?])
+}
+
+/// The list of projects after some came and went, as JSON and as HTML. `old` is its JSON.
+fn list_with(old: Option<&Object>, changes: &[(ProjectName, bool)]) -> [String; 2] {
+    let mut names = old.map_or_else(Vec::new, |old| project_names(&old.bytes));
+    for (project, listed) in changes {
+        match (names.binary_search(project), listed) {
+            (Err(at), true) => names.insert(at, project.clone()),
+            (Ok(at), false) => drop(names.remove(at)),
+            (Ok(_), true) | (Err(_), false) => {}
+        }
+    }
+    [index_json(&names), index_html(&names)]
 }
 
 /// Where to write down which pages are to be refreshed once snapshot `version` is committed, and the text.

@@ -2,13 +2,13 @@
 //!
 //! Each publication is taken whole or refused whole. A page or bin is read once for all of them.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
 use super::commit::{Listing, NewRole};
-use super::edit::{Edit, apply, describe, entries};
+use super::edit::{Edit, apply, describe, entries, targets};
 use super::keyring::Keyring;
 use super::state::{BINS, State};
 use super::{Repository, RepositoryError, days_after, layout};
@@ -54,6 +54,28 @@ pub(super) struct Taken {
 impl<'a> Plan<'a> {
     pub(super) fn new(repository: &'a Repository, state: &'a State, now: DateTime<Utc>) -> Self {
         Self { repository, state, now, bins: BTreeMap::new(), pages: BTreeMap::new() }
+    }
+
+    /// Reads the bins that these edits change, many at once. What cannot be read is left out: whoever needs it is told
+    /// when it is read by itself.
+    pub(super) async fn read_ahead(
+        &mut self,
+        edits: impl Iterator<Item = &Edit>,
+    ) -> Result<(), RepositoryError> {
+        let mut names = BTreeSet::new();
+        for edit in edits {
+            let page = layout::page(edit.filename().project())?;
+            for target in targets(edit)?.into_iter().chain([page]) {
+                names.insert(bin_of(self.state, &target)?);
+            }
+        }
+        names.retain(|name| !self.bins.contains_key(name));
+        let names: Vec<_> = names.into_iter().collect();
+        let bins = self.repository.read_bins(self.state, names.clone()).await.unwrap_or_default();
+        for (name, bin) in names.into_iter().zip(bins) {
+            self.bins.insert(name, PlannedBin { draft: bin.draft(), changed: false });
+        }
+        Ok(())
     }
 
     /// Takes all edits of a publication into the plan, or none.

@@ -4,9 +4,14 @@
 //! A publication that cannot be is refused by itself, and the rest is planned again without it. Whatever another
 //! process commits in between, the group is planned again on top of it.
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
-use super::commit::{Staged, Transaction};
+use super::commit::Transaction;
 use super::distribution::Distribution;
 use super::edit::{Edit, metadata_of};
 use super::keyring::Keyring;
@@ -14,12 +19,19 @@ use super::plan::{Plan, PlannedPage, Taken, bin_of};
 use super::state::{BINS, State};
 use super::{MAX_ATTEMPTS, Progress, Repository, RepositoryError, layout, pause};
 use crate::crypto::sha256;
-use crate::store::{Content, StoreError, StorePath};
+use crate::store::{Content, StoreError, StorePath, Tag};
 use crate::tuf::metadata::TargetFile;
 use crate::tuf::path::{RoleName, TargetPath};
 
 /// Files stored in one go before progress is told.
 const FILES_AT_ONCE: usize = 64;
+
+/// How long a publisher waits for its turn at most. Longer than most groups take; whoever stopped in the middle of one
+/// holds up the others this long each time.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Own commits that are remembered: one whose pages are being written, one under way, and one to spare.
+const MAX_OWN: usize = 3;
 
 /// Outcome of a publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,11 +59,21 @@ pub(super) struct Recent {
     state: Option<State>,
     /// Notes of others that are still to be followed, as last seen.
     notes: Vec<StorePath>,
+    own: Arc<Own>,
+}
+
+/// What one publisher did last.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    /// The timestamps that it swapped in, with none of others between them.
+    tags: Mutex<VecDeque<Tag>>,
+    /// Whether some of its pages were not finished, and are to be.
+    undone: AtomicBool,
 }
 
 /// Publications that share a snapshot, and what became of each.
-struct Group<'a> {
-    publications: Vec<Publication<'a>>,
+pub(super) struct Group<E> {
+    publications: Vec<Publication<E>>,
     /// Whether the files are in the store already.
     stored: bool,
     /// Notes of this attempt's pages and of those before it, which came to nothing.
@@ -59,9 +81,22 @@ struct Group<'a> {
 }
 
 /// One of them.
-struct Publication<'a> {
-    edits: &'a [Edit],
+struct Publication<E> {
+    edits: E,
     outcome: Option<Result<Published, RepositoryError>>,
+}
+
+/// A group whose commit is done or came to nothing. The pages that plain installers read, and answers, are left to do.
+pub(super) struct Decided<E> {
+    group: Group<E>,
+    committed: Option<Committed>,
+    own: Arc<Own>,
+}
+
+struct Committed {
+    state: State,
+    taken: Vec<(usize, Taken)>,
+    pages: Vec<(PlannedPage, String)>,
 }
 
 /// Where the files of a publication go.
@@ -80,79 +115,79 @@ impl Repository {
         now: DateTime<Utc>,
         progress: &dyn Progress,
     ) -> Result<Published, RepositoryError> {
-        let mut outcomes = self.publish_group(keys, &mut Recent::default(), vec![edits], now, progress).await;
-        outcomes.pop().unwrap_or(Err(RepositoryError::Busy(0)))
+        let group = Group::new([edits]);
+        let decided = self.commit_group(keys, &mut Recent::default(), group, now, progress).await;
+        self.finish_group(decided).await.pop().unwrap_or(Err(RepositoryError::Busy(0)))
     }
 
-    /// Publishes each of `publications` whole or not at all, in one snapshot; one outcome each, in the order given.
-    pub(super) async fn publish_group(
+    /// Commits each publication of a group whole or not at all, in one snapshot.
+    pub(super) async fn commit_group<E: AsRef<[Edit]>>(
         &self,
         keys: &Keyring,
         recent: &mut Recent,
-        publications: Vec<&[Edit]>,
+        mut group: Group<E>,
         now: DateTime<Utc>,
         progress: &dyn Progress,
-    ) -> Vec<Result<Published, RepositoryError>> {
-        let publications =
-            publications.into_iter().map(|edits| Publication { edits, outcome: None }).collect();
-        let mut group = Group { publications, stored: false, notes: Vec::new() };
+    ) -> Decided<E> {
+        let mut committed = None;
         for attempt in 0..MAX_ATTEMPTS {
             match self.attempt(keys, recent, &mut group, now, progress).await {
-                Ok(()) if group.answered() => {
-                    for note in &group.notes {
-                        // All is decided. What is left is followed by a later change, and there is nothing to do.
-                        drop(self.store().delete(note).await);
-                    }
+                Ok(Some(done)) => {
+                    committed = Some(done);
                     break;
                 }
-                Ok(()) => {}
+                Ok(None) if group.answered() => break,
+                Ok(None) => {}
                 Err(RepositoryError::Store(StoreError::Conflict { .. })) => pause(attempt).await,
                 Err(error) => {
-                    // What is in the store is not certain now.
+                    // What is in the store is not certain now, and whether the notes are still needed.
                     recent.state = None;
+                    group.notes.clear();
                     group.answer_rest(&error);
+                    break;
                 }
             }
         }
-        group.answer_rest(&RepositoryError::Busy(MAX_ATTEMPTS));
-        group.publications.into_iter().filter_map(|publication| publication.outcome).collect()
+        if committed.is_none() {
+            group.answer_rest(&RepositoryError::Busy(MAX_ATTEMPTS));
+        }
+        Decided { group, committed, own: Arc::clone(&recent.own) }
     }
 
     /// Plans and commits what has no outcome yet. Not everything has one afterwards if some publication was refused.
-    async fn attempt(
+    async fn attempt<E: AsRef<[Edit]>>(
         &self,
         keys: &Keyring,
         recent: &mut Recent,
-        group: &mut Group<'_>,
+        group: &mut Group<E>,
         now: DateTime<Utc>,
         progress: &dyn Progress,
-    ) -> Result<(), RepositoryError> {
+    ) -> Result<Option<Committed>, RepositoryError> {
+        // Held until the timestamp is swapped, or not.
+        let _turn = self.store.turn(PATIENCE).await;
         let state = recent.current(self).await?;
         refuse_unvouched(&state)?;
         let mut plan = Plan::new(self, &state, now);
-        let taken = group.plan(&mut plan).await;
+        let taken = group.plan(&mut plan).await?;
         if !plan.changes() {
             for note in std::mem::take(&mut group.notes) {
                 self.follow_note(&state, &note).await?;
             }
             group.answer(taken, &state);
-            return Ok(());
+            return Ok(None);
         }
         let pages = plan.finish().await?;
         plan.require_keys(keys)?;
         let delegator = RoleName::delegated(BINS)?;
-        let places = group.places()?;
-        let mut files = objects(&places);
-        if group.stored || files.len() > FILES_AT_ONCE {
-            if !group.stored {
-                let found = self.store_files(&files, progress).await?;
-                group.stored = true;
-                if self.refuse_other_content(group, &found).await? {
-                    return Ok(());
-                }
+        if !group.stored && objects(&group.places()?).len() > FILES_AT_ONCE {
+            let found = self.store_files(&objects(&group.places()?), progress).await?;
+            group.stored = true;
+            if self.refuse_other_content(group, &found).await? {
+                return Ok(None);
             }
-            files.clear();
         }
+        let places = group.places()?;
+        let mut files = if group.stored { Vec::new() } else { objects(&places) };
         files.extend(page_objects(&pages)?);
         let names = pages.iter().map(|(planned, _)| planned.page.name().to_string()).collect();
         let roles = plan.roles(&delegator)?;
@@ -161,29 +196,49 @@ impl Repository {
         group.stored = true;
         group.notes.extend(staged.notes.iter().cloned());
         if self.refuse_other_content(group, &staged.found).await? {
-            return Ok(());
+            return Ok(None);
         }
-        self.finish_group(keys, recent, group, taken, (&state, staged, &pages), now).await
+        let committed = self.swap_timestamp(keys, &state, staged, None, now).await?;
+        recent.own.push(&state.tag, &committed.tag);
+        recent.state = Some(committed.clone());
+        Ok(Some(Committed { state: committed, taken, pages }))
     }
 
-    /// The commit point, and what follows it.
-    async fn finish_group(
+    /// What follows the commit: pages, and what a gc took meanwhile. One outcome for each publication, in the order
+    /// given.
+    pub(super) async fn finish_group<E: AsRef<[Edit]>>(
         &self,
-        keys: &Keyring,
-        recent: &mut Recent,
-        group: &mut Group<'_>,
-        taken: Vec<(usize, Taken)>,
-        (state, staged, pages): (&State, Staged, &[(PlannedPage, String)]),
-        now: DateTime<Utc>,
+        decided: Decided<E>,
+    ) -> Vec<Result<Published, RepositoryError>> {
+        let Decided { mut group, committed, own } = decided;
+        match committed {
+            Some(committed) => match self.show_group(&group, &committed, &own).await {
+                Ok(()) => group.answer(committed.taken, &committed.state),
+                Err(error) => {
+                    own.undone.store(true, Ordering::Relaxed);
+                    group.answer_rest(&error);
+                }
+            },
+            None => {
+                for note in &group.notes {
+                    // All is decided. What is left is followed by a later change, and there is nothing to do.
+                    drop(self.store().delete(note).await);
+                }
+            }
+        }
+        group.publications.into_iter().filter_map(|publication| publication.outcome).collect()
+    }
+
+    async fn show_group<E: AsRef<[Edit]>>(
+        &self,
+        group: &Group<E>,
+        committed: &Committed,
+        own: &Own,
     ) -> Result<(), RepositoryError> {
-        let committed = self.swap_timestamp(keys, state, staged, None, now).await?;
-        recent.state = Some(committed.clone());
-        self.show_pages(&committed, pages, &group.notes).await?;
-        group.notes.clear();
+        self.show_pages(&committed.state, &committed.pages, &group.notes, own).await?;
         let places = group.places()?;
-        self.write_missing(objects(&places).into_iter().chain(page_objects(pages)?).collect()).await?;
-        group.answer(taken, &committed);
-        Ok(())
+        self.write_missing(objects(&places).into_iter().chain(page_objects(&committed.pages)?).collect())
+            .await
     }
 
     /// What [`Self::publish`] would do, with all its refusals; nothing is written.
@@ -237,14 +292,14 @@ impl Repository {
     }
 
     /// Refuses the publications whose plain names hold other content already; says whether there were any.
-    async fn refuse_other_content(
+    async fn refuse_other_content<E: AsRef<[Edit]>>(
         &self,
-        group: &mut Group<'_>,
+        group: &mut Group<E>,
         found: &[StorePath],
     ) -> Result<bool, RepositoryError> {
         let mut refused = false;
         for publication in group.publications.iter_mut().filter(|publication| publication.open()) {
-            for distribution in additions(publication.edits) {
+            for distribution in additions(publication.edits.as_ref()) {
                 if let Some(conflict) = self.other_content(distribution, found).await? {
                     publication.outcome = Some(Err(conflict));
                     refused = true;
@@ -285,6 +340,9 @@ impl Recent {
     /// The state as it is now, and what others left undone on the way to it made good. Who lives finishes its own pages
     /// soon: of those who commit beside this publisher, only notes that lay there before are followed.
     async fn current(&mut self, repository: &Repository) -> Result<State, RepositoryError> {
+        if self.own.undone.swap(false, Ordering::Relaxed) {
+            self.state = None;
+        }
         let state = repository.state_after(self.state.as_ref()).await?;
         match &self.state {
             None => repository.finish_pending(&state).await?,
@@ -296,17 +354,45 @@ impl Recent {
     }
 }
 
-impl<'a> Group<'a> {
+impl Own {
+    fn push(&self, base: &Tag, tag: &Tag) {
+        let mut tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+        if tags.back() != Some(base) {
+            tags.clear();
+        }
+        tags.push_back(tag.clone());
+        if tags.len() > MAX_OWN {
+            tags.pop_front();
+        }
+    }
+
+    /// Whether nobody else committed between `earlier` and `now`.
+    pub(super) fn follows(&self, earlier: &Tag, now: Option<&Tag>) -> bool {
+        let tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = tags.iter().skip_while(|tag| *tag != earlier);
+        now == Some(earlier) || after.skip(1).any(|tag| now == Some(tag))
+    }
+}
+
+impl<E: AsRef<[Edit]>> Group<E> {
+    /// Publications that nothing was done about yet.
+    pub(super) fn new(publications: impl IntoIterator<Item = E>) -> Self {
+        let publications = publications.into_iter().map(|edits| Publication { edits, outcome: None });
+        Self { publications: publications.collect(), stored: false, notes: Vec::new() }
+    }
+
     /// Takes into the plan what has no outcome yet. A publication that cannot be taken has its outcome.
-    async fn plan(&mut self, plan: &mut Plan<'_>) -> Vec<(usize, Taken)> {
+    async fn plan(&mut self, plan: &mut Plan<'_>) -> Result<Vec<(usize, Taken)>, RepositoryError> {
+        let open = self.publications.iter().filter(|publication| publication.open());
+        plan.read_ahead(open.flat_map(|publication| publication.edits.as_ref())).await?;
         let mut taken = Vec::new();
         for (at, publication) in self.publications.iter_mut().enumerate().filter(|(_, one)| one.open()) {
-            match plan.take(publication.edits).await {
+            match plan.take(publication.edits.as_ref()).await {
                 Ok(names) => taken.push((at, names)),
                 Err(error) => publication.outcome = Some(Err(error)),
             }
         }
-        taken
+        Ok(taken)
     }
 
     fn answered(&self) -> bool {
@@ -328,14 +414,14 @@ impl<'a> Group<'a> {
     }
 
     /// Where the files of publications without an outcome go.
-    fn places(&self) -> Result<Vec<(Files, &'a Distribution)>, RepositoryError> {
+    fn places(&self) -> Result<Vec<(Files, &Distribution)>, RepositoryError> {
         let open = self.publications.iter().filter(|publication| publication.open());
-        let added = open.flat_map(|publication| additions(publication.edits));
+        let added = open.flat_map(|publication| additions(publication.edits.as_ref()));
         added.map(|distribution| Ok((Files::of(distribution)?, distribution))).collect()
     }
 }
 
-impl Publication<'_> {
+impl<E> Publication<E> {
     fn open(&self) -> bool {
         self.outcome.is_none()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::layout;
 use super::{MAX_METADATA, RepositoryError};
-use crate::store::{Store, Tag};
+use crate::store::{Object, Store, StorePath, Tag};
 use crate::tuf::held::Held;
 use crate::tuf::metadata::{MetaFile, Role, Root, Snapshot, Targets, Timestamp, TopLevel, Version};
 use crate::tuf::path::RoleName;
@@ -18,6 +18,9 @@ pub(super) const BINS: &str = "bins";
 pub(super) const CLAIMED: &str = "claimed";
 /// Online role of recently claimed projects (PEP 480).
 pub(super) const RECENTLY_CLAIMED: &str = "recently-claimed";
+
+/// Bins read before the first of them is verified: some megabytes.
+const BINS_TOGETHER: usize = 64;
 
 /// The state that the current `timestamp.json` names.
 #[derive(Debug, Clone)]
@@ -135,6 +138,30 @@ impl State {
         delegated(store, &self.snapshot, &RoleName::delegated(BINS)?, &self.bins, bin).await
     }
 
+    /// Some hashed bins, in the order asked for.
+    pub(super) async fn some_bins(
+        &self,
+        store: &dyn Store,
+        names: &[RoleName],
+    ) -> Result<Vec<Verified<Targets>>, RepositoryError> {
+        let delegator = RoleName::delegated(BINS)?;
+        let mut bins = Vec::with_capacity(names.len());
+        for names in names.chunks(BINS_TOGETHER) {
+            let entries = names.iter().map(|name| entry(&self.snapshot, name.as_str()));
+            let entries: Vec<_> = entries.collect::<Result<_, _>>()?;
+            let paths = names.iter().zip(&entries);
+            let paths: Vec<_> = paths
+                .map(|(name, entry)| layout::versioned(name.as_str(), entry.version))
+                .collect::<Result<_, _>>()?;
+            let found = store.get_all(&paths, MAX_METADATA).await?;
+            for (((name, entry), at), object) in names.iter().zip(entries).zip(&paths).zip(found) {
+                let authority = self.bin_authority(&delegator, name)?;
+                bins.push(accepted(object, at, &[authority], entry)?.0);
+            }
+        }
+        Ok(bins)
+    }
+
     /// The authority of a bin.
     pub(super) fn bin_authority<'a>(
         &'a self,
@@ -195,18 +222,29 @@ async fn read_by<T: Role>(
     authorities: &[Authority<'_>],
     entry: &MetaFile,
 ) -> Result<(Verified<T>, usize), RepositoryError> {
-    let role = authorities.first().map_or("", Authority::role).to_owned();
-    let at = layout::versioned(&role, entry.version)?;
+    let role = authorities.first().map_or("", Authority::role);
+    let at = layout::versioned(role, entry.version)?;
     let object = store.get(&at, MAX_METADATA).await?;
+    accepted(object, &at, authorities, entry)
+}
+
+/// What was found at `at`, if it is what its entry and any of `authorities` say.
+fn accepted<T: Role>(
+    object: Option<Object>,
+    at: &StorePath,
+    authorities: &[Authority<'_>],
+    entry: &MetaFile,
+) -> Result<(Verified<T>, usize), RepositoryError> {
+    let role = || authorities.first().map_or("", Authority::role).to_owned();
     let bytes = object.ok_or_else(|| RepositoryError::Missing(at.to_string()))?.bytes;
     if let Some(hashes) = entry.hashes() {
-        let wrong = |mismatch| TrustError::WrongHash { role: role.clone(), mismatch };
+        let wrong = |mismatch| TrustError::WrongHash { role: role(), mismatch };
         hashes.check_bytes(&bytes).map_err(wrong)?;
     }
     let (metadata, by) = by_any::<T>(bytes, authorities)?;
     let (found, expected) = (metadata.common().version, entry.version);
     if found != expected {
-        return Err(TrustError::WrongVersion { role, found, expected }.into());
+        return Err(TrustError::WrongVersion { role: role(), found, expected }.into());
     }
     Ok((metadata, by))
 }

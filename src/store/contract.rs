@@ -19,6 +19,7 @@ const NO_LIMIT: u64 = u64::MAX;
 pub(super) async fn all(fresh: impl Fn() -> Vec<Arc<dyn Store>>) -> Result<(), Box<dyn Error>> {
     let one = || fresh().swap_remove(0);
     a_new_object_is_read_back_and_never_overwritten(&*one()).await?;
+    many_objects_are_read_and_looked_for_in_the_order_asked(&*one()).await?;
     of_concurrent_creators_one_wins(&fresh()).await?;
     a_swap_needs_the_tag_of_what_is_there(&*one()).await?;
     a_created_object_can_be_swapped_and_a_swapped_one_not_created(&*one()).await?;
@@ -48,6 +49,28 @@ pub(super) async fn a_new_object_is_read_back_and_never_overwritten(
     assert_eq!(bytes_of(store, "metadata/1.root.json").await?, Some(b"one".to_vec()));
     assert_eq!(bytes_of(store, "metadata").await?, None, "a folder is not an object");
     assert_eq!(bytes_of(store, "metadata/1.root.json/x").await?, None, "an object is not a folder");
+    Ok(())
+}
+
+pub(super) async fn many_objects_are_read_and_looked_for_in_the_order_asked(
+    store: &dyn Store,
+) -> Result<(), Box<dyn Error>> {
+    let paths: Vec<_> =
+        (0..100).map(|number| StorePath::new(format!("a/{number}"))).collect::<Result<_, _>>()?;
+    for path in paths.iter().step_by(3) {
+        store.create(path, Content::Bytes(path.as_str().as_bytes())).await?;
+    }
+    let backwards: Vec<_> = paths.iter().rev().cloned().collect();
+    let found = store.get_all(&backwards, 5).await?;
+    assert_eq!(found.len(), 100);
+    for (path, object) in backwards.iter().zip(&found) {
+        assert_eq!(object, &store.get(path, NO_LIMIT).await?);
+    }
+    let exist: Vec<bool> = found.iter().map(Option::is_some).collect();
+    assert_eq!(exist.iter().filter(|exists| **exists).count(), 34);
+    assert_eq!(store.exist(&backwards).await?, exist);
+    assert!(matches!(store.get_all(&backwards, 3).await, Err(StoreError::TooLarge { max: 3, .. })));
+    assert_eq!(store.exist(&[StorePath::new("a")?]).await?, [false], "a folder is not an object");
     Ok(())
 }
 

@@ -10,6 +10,9 @@
 //! | `create_all`, `swap_all` | the same steps, each for all objects before the next; many are flushed by one `syncfs` |
 //! | `delete` | lock → unlink |
 //!
+//! [`Store::turn`] is a lock of the same kind on `.wheelseal.turn`. Who waits for it holds `.wheelseal.next`, so that who
+//! just had it stands behind who waits.
+//!
 //! The lock is advisory (`flock`) on `.wheelseal.lock` in the root and ends with its process. `create` needs none,
 //! and reads take none. The file system must keep `flock` between all writers: local ones do, NFS from version 4.
 //!
@@ -31,17 +34,18 @@ mod files;
 mod sync;
 
 use std::io::{self, ErrorKind};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
 use self::batch::Batch;
 use self::disk::{Disk, Source};
-use super::{Content, Entry, Object, Store, StoreError, StorePath, Swap, Tag, Visit};
+use super::{Content, Entry, Object, Store, StoreError, StorePath, Swap, Tag, Turn, Visit};
 
 /// Bytes that are copied at once to the thread that writes them, at most, unless a single object is larger. Small
 /// against what a caller holds, large against the cost of waking a thread.
@@ -49,6 +53,9 @@ const CHUNK_BYTES: usize = 8 << 20;
 
 /// Objects handed to that thread at once, at most: some hundred bytes each.
 const CHUNK: usize = 4096;
+
+/// How often a writer looks whether it is its turn: often against the time a turn takes.
+const TURN_POLL: Duration = Duration::from_millis(1);
 
 /// Entries of a walk handed over at once: some hundred bytes each.
 const WALK_PART: usize = 1024;
@@ -98,6 +105,16 @@ impl Store for DirStore {
         self.run(move |disk| disk.get(&path, max_len)).await
     }
 
+    async fn get_all(&self, paths: &[StorePath], max_len: u64) -> Result<Vec<Option<Object>>, StoreError> {
+        let paths = paths.to_vec();
+        self.run(move |disk| paths.iter().map(|path| disk.get(path, max_len)).collect()).await
+    }
+
+    async fn exist(&self, paths: &[StorePath]) -> Result<Vec<bool>, StoreError> {
+        let paths = paths.to_vec();
+        self.run(move |disk| paths.iter().map(|path| disk.exists(path)).collect()).await
+    }
+
     async fn open(&self, path: &StorePath) -> Result<Option<Pin<Box<dyn AsyncRead + Send>>>, StoreError> {
         let path = path.clone();
         let Some(file) = self.run(move |disk| disk.open(&path)).await? else { return Ok(None) };
@@ -125,22 +142,26 @@ impl Store for DirStore {
 
     async fn create_all(&self, objects: &[(StorePath, Content<'_>)]) -> Vec<Result<(), StoreError>> {
         let mut batch = Batch::new(&self.disk, objects.len(), None);
-        for chunk in chunks(objects, |(_, content)| content.bytes()) {
+        let mut parts = chunks(objects, |(_, content)| content.bytes());
+        let mut rest = parts.next();
+        while let Some(part) = rest {
+            rest = parts.next();
             let owned: Vec<_> =
-                chunk.iter().map(|(path, content)| (path.clone(), Source::of(*content))).collect();
+                part.iter().map(|(path, content)| (path.clone(), Source::of(*content))).collect();
+            let last = rest.is_none();
             let staged = self.run(move |disk| {
                 for (path, source) in owned {
                     batch.create(disk, path, source);
                 }
-                Ok(batch)
+                Ok(if last { ControlFlow::Break(batch.finish(disk)) } else { ControlFlow::Continue(batch) })
             });
             batch = match staged.await {
-                Ok(batch) => batch,
+                Ok(ControlFlow::Continue(batch)) => batch,
+                Ok(ControlFlow::Break(outcomes)) => return outcomes,
                 Err(error) => return vec![Err(error); objects.len()],
             };
         }
-        let finished = self.run(|disk| Ok(batch.finish(disk))).await;
-        finished.unwrap_or_else(|error| vec![Err(error); objects.len()])
+        Vec::new()
     }
 
     async fn swap(&self, path: &StorePath, bytes: &[u8], expected: Option<&Tag>) -> Result<Tag, StoreError> {
@@ -206,6 +227,21 @@ impl Store for DirStore {
     async fn delete(&self, path: &StorePath) -> Result<(), StoreError> {
         let path = path.clone();
         self.run(move |disk| disk.delete(&path)).await
+    }
+
+    async fn turn(&self, patience: Duration) -> Turn {
+        let taken = tokio::time::timeout(patience, async {
+            let mut place = None;
+            loop {
+                match self.run(move |disk| disk.try_turn(place)).await {
+                    Ok(ControlFlow::Break(lock)) => return Turn { lock: Some(lock) },
+                    Ok(ControlFlow::Continue(held)) => place = held,
+                    Err(_) => return Turn::default(),
+                }
+                tokio::time::sleep(TURN_POLL).await;
+            }
+        });
+        taken.await.unwrap_or_default()
     }
 
     async fn sweep(&self, before: SystemTime) -> Result<usize, StoreError> {

@@ -40,17 +40,22 @@ mod path;
 mod contract;
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub use dir::DirStore;
 pub use object::{EtagQuotes, ObjectStore, Probed};
 pub use path::StorePath;
+
+/// Objects asked for at once, where each is a question of its own: hides the delay of a service.
+const READS_AT_ONCE: usize = 32;
 
 /// Objects named by path. Any number of processes may use one store at once.
 ///
@@ -69,6 +74,20 @@ pub use path::StorePath;
 pub trait Store: Send + Sync + fmt::Debug {
     /// The whole object, or `None` when there is none; refused when it is longer than `max_len` bytes.
     async fn get(&self, path: &StorePath, max_len: u64) -> Result<Option<Object>, StoreError>;
+
+    /// Many objects as [`Self::get`] gives them, in the order asked for; the first failure ends it.
+    async fn get_all(&self, paths: &[StorePath], max_len: u64) -> Result<Vec<Option<Object>>, StoreError> {
+        let mut reads = Vec::with_capacity(paths.len());
+        reads.extend(paths.iter().map(|path| self.get(path, max_len)));
+        stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
+    }
+
+    /// Which of these objects there are, in the order asked for.
+    async fn exist(&self, paths: &[StorePath]) -> Result<Vec<bool>, StoreError> {
+        let mut opened = Vec::with_capacity(paths.len());
+        opened.extend(paths.iter().map(|path| self.open(path)));
+        stream::iter(opened).buffered(READS_AT_ONCE).map_ok(|object| object.is_some()).try_collect().await
+    }
 
     /// The object as a stream, for files too large for memory, or `None` when there is none.
     ///
@@ -146,12 +165,34 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes the object; that there is none is fine.
     async fn delete(&self, path: &StorePath) -> Result<(), StoreError>;
 
+    /// Waits until the others who asked for a turn gave theirs back, for `patience` at most; the turn ends when it is
+    /// dropped, or with its process. It guards nothing: it only keeps writers that compete for one object from working
+    /// in vain. A backend that knows no turns, or fails at it, grants one at once.
+    async fn turn(&self, patience: Duration) -> Turn {
+        let _ = patience;
+        Turn::default()
+    }
+
     /// Removes what interrupted writes left behind, last touched before `before`; returns how many pieces.
     ///
     /// Leftovers are not objects, so `list` does not show them. A backend that leaves none needs no code here.
     async fn sweep(&self, before: SystemTime) -> Result<usize, StoreError> {
         let _ = before;
         Ok(0)
+    }
+}
+
+/// A writer's turn, see [`Store::turn`].
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// Locked as long as it lasts, where turns are kept.
+    lock: Option<File>,
+}
+
+impl Turn {
+    /// Whether others wait for its end.
+    pub fn is_kept(&self) -> bool {
+        self.lock.is_some()
     }
 }
 

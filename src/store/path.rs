@@ -13,8 +13,17 @@ const MAX_SEGMENT_BYTES: usize = 255;
 /// How the folder backend's unfinished files begin.
 pub(super) const TEMP_PREFIX: &str = ".tmp-";
 
-/// The folder backend's lock file, in its root.
+/// How the folder backend's lock files begin, which lie in its root.
+const LOCK_PREFIX: &str = ".wheelseal.";
+
+/// Locked by who replaces or deletes an object.
 pub(super) const LOCK_NAME: &str = ".wheelseal.lock";
+
+/// Locked by the writer whose turn it is.
+pub(super) const TURN_NAME: &str = ".wheelseal.turn";
+
+/// Locked by the writer whose turn is next.
+pub(super) const NEXT_NAME: &str = ".wheelseal.next";
 
 /// Names one object of a store, such as `metadata/timestamp.json`.
 ///
@@ -23,7 +32,7 @@ pub(super) const LOCK_NAME: &str = ".wheelseal.lock";
 /// * 1 to 1,024 bytes, relative, segments separated by `/`;
 /// * every segment has 1 to 255 bytes and is neither `.` nor `..`;
 /// * no backslash and no control character (NUL is one);
-/// * no segment is `.wheelseal.lock` or begins with `.tmp-`: the folder backend keeps those names for itself.
+/// * no segment begins with `.wheelseal.` or `.tmp-`: the folder backend keeps those names for itself.
 ///
 /// Upper and lower case differ, and Unicode is not normalised: callers quote what may not be plain ASCII.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,7 +93,7 @@ fn segment_fault(segment: &str) -> Option<&'static str> {
     match segment {
         "" => Some("it has an empty segment"),
         "." | ".." => Some("it has a segment `.` or `..`"),
-        LOCK_NAME => Some("`.wheelseal.lock` is kept for the lock file"),
+        _ if segment.starts_with(LOCK_PREFIX) => Some("`.wheelseal.` is kept for lock files"),
         _ if segment.starts_with(TEMP_PREFIX) => Some("`.tmp-` is kept for unfinished files"),
         _ if segment.len() > MAX_SEGMENT_BYTES => Some("it has a segment longer than 255 bytes"),
         _ => None,
@@ -125,7 +134,7 @@ mod tests {
             ("../a", "it has a segment `.` or `..`"),
             ("a/./b", "it has a segment `.` or `..`"),
             ("a/..", "it has a segment `.` or `..`"),
-            (".wheelseal.lock", "`.wheelseal.lock` is kept for the lock file"),
+            (".wheelseal.lock", "`.wheelseal.` is kept for lock files"),
             ("a/.tmp-1", "`.tmp-` is kept for unfinished files"),
             (long_segment.as_str(), "it has a segment longer than 255 bytes"),
         ];

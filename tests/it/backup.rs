@@ -55,7 +55,7 @@ async fn restore(
 
 /// The files, without superseded metadata and the lock.
 fn current(scene: &Scene) -> std::collections::BTreeMap<String, Vec<u8>> {
-    scene.files().into_iter().filter(|(path, _)| path != ".wheelseal.lock").collect()
+    scene.files().into_iter().filter(|(path, _)| !path.starts_with(".wheelseal.")).collect()
 }
 
 #[tokio::test]

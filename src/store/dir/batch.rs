@@ -71,7 +71,7 @@ enum Step {
 impl Batch {
     /// A batch of `count` writes. `lock` is held until it is finished or dropped.
     pub(super) fn new(disk: &Disk, count: usize, lock: Option<File>) -> Self {
-        let together = if count < TOGETHER { None } else { Together::open(&disk.root) };
+        let together = if count < TOGETHER { None } else { Together::open(&disk.root, &disk.together) };
         let root =
             Folder { place: disk.root.clone(), foreign: false, touched: false, new: false, lacks_mode: None };
         let folders = Folders { all: vec![root], by_path: HashMap::new() };

@@ -1,17 +1,18 @@
 //! The operations of a [`DirStore`](super::DirStore), on a thread that may block.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use super::batch::Batch;
 use super::files::{self, FILE_MODE, Names, is_absent, refuse_link};
 use crate::crypto::sha256;
-use crate::store::path::{LOCK_NAME, TEMP_PREFIX};
+use crate::store::path::{LOCK_NAME, NEXT_NAME, TEMP_PREFIX, TURN_NAME};
 use crate::store::{Content, Entry, Object, StoreError, StorePath, Tag};
 
 /// A [`Content`](crate::store::Content) that a blocking thread can own.
@@ -38,6 +39,8 @@ pub(super) struct Disk {
     /// The file system that the root is on.
     pub(super) device: u64,
     pub(super) names: Names,
+    /// Whether `syncfs` is relied upon there, once it was looked at.
+    pub(super) together: OnceLock<bool>,
     durable: Mutex<HashSet<PathBuf>>,
 }
 
@@ -49,7 +52,8 @@ impl Disk {
         if !found.is_dir() {
             return Err(failed(&ErrorKind::NotADirectory.into()));
         }
-        Ok(Self { root, device: found.dev(), names: Names::new(), durable: Mutex::default() })
+        let (device, names) = (found.dev(), Names::new());
+        Ok(Self { root, device, names, together: OnceLock::new(), durable: Mutex::default() })
     }
 
     pub(super) fn get(&self, path: &StorePath, max: u64) -> Result<Option<Object>, StoreError> {
@@ -59,7 +63,8 @@ impl Disk {
         if found > max {
             return Err(StoreError::TooLarge { path: path.clone(), found, max });
         }
-        let mut bytes = Vec::new();
+        // One more than there should be: the read that finds the end needs room.
+        let mut bytes = Vec::with_capacity(usize::try_from(found).unwrap_or(0).saturating_add(1));
         file.take(max).read_to_end(&mut bytes).map_err(failed)?;
         let tag = tag_of(&bytes);
         Ok(Some(Object { bytes, tag }))
@@ -77,6 +82,14 @@ impl Disk {
             Ok(file) => Ok(Some(file)),
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(StoreError::io("read", path, &error)),
+        }
+    }
+
+    pub(super) fn exists(&self, path: &StorePath) -> Result<bool, StoreError> {
+        match fs::symlink_metadata(self.locate(path)?) {
+            Ok(found) => Ok(found.is_file()),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(StoreError::io("look at", path, &error)),
         }
     }
 
@@ -200,15 +213,45 @@ impl Disk {
 
     /// Waits for the lock; it is held until the file is dropped.
     fn lock(&self) -> Result<File, StoreError> {
-        let place = self.root.join(LOCK_NAME);
-        refuse_link(&place, LOCK_NAME)?;
+        let file = self.lock_file(LOCK_NAME)?;
+        file.lock().map_err(|error| StoreError::io("lock", LOCK_NAME, &error))?;
+        Ok(file)
+    }
+
+    /// Takes the turn, or the place of the one who comes next, if that is free. `place` is held already, if it is there.
+    pub(super) fn try_turn(
+        &self,
+        place: Option<File>,
+    ) -> Result<ControlFlow<File, Option<File>>, StoreError> {
+        let place = match place {
+            Some(place) => Some(place),
+            None => self.try_lock(NEXT_NAME)?,
+        };
+        let Some(place) = place else { return Ok(ControlFlow::Continue(None)) };
+        Ok(match self.try_lock(TURN_NAME)? {
+            Some(turn) => ControlFlow::Break(turn),
+            None => ControlFlow::Continue(Some(place)),
+        })
+    }
+
+    pub(super) fn try_lock(&self, name: &str) -> Result<Option<File>, StoreError> {
+        let file = self.lock_file(name)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(StoreError::io("lock", name, &error)),
+        }
+    }
+
+    fn lock_file(&self, name: &str) -> Result<File, StoreError> {
+        let place = self.root.join(name);
+        refuse_link(&place, name)?;
         OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
             .mode(FILE_MODE)
             .open(&place)
-            .and_then(|file| file.lock().map(|()| file))
             .map_err(|error| StoreError::io("lock", place.display(), &error))
     }
 }

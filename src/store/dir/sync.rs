@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// What `statfs` calls the file systems whose `syncfs` leaves nothing unwritten: ext2 to ext4, XFS, Btrfs, F2FS, tmpfs.
 /// Source: `linux/magic.h`.
@@ -24,17 +25,15 @@ pub(super) struct Together {
 }
 
 impl Together {
-    /// The file system that `root` is on, or `None` if it is not to be relied upon.
+    /// The file system that `root` is on, or `None` if it is not to be relied upon, which `known` remembers.
     #[cfg(target_os = "linux")]
-    pub(super) fn open(root: &Path) -> Option<Self> {
+    pub(super) fn open(root: &Path, known: &OnceLock<bool>) -> Option<Self> {
         let root = File::open(root).ok()?;
-        let kind = u64::try_from(rustix::fs::fstatfs(&root).ok()?.f_type).ok()?;
-        let version = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
-        (KNOWN.contains(&kind) && version_of(&version)? >= REPORTS_ERRORS).then_some(Self { root })
+        known.get_or_init(|| reliable(&root).unwrap_or(false)).then_some(Self { root })
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn open(_: &Path) -> Option<Self> {
+    pub(super) fn open(_: &Path, _: &OnceLock<bool>) -> Option<Self> {
         None
     }
 
@@ -44,6 +43,13 @@ impl Together {
         rustix::fs::syncfs(&self.root)?;
         Ok(())
     }
+}
+
+#[cfg(target_os = "linux")]
+fn reliable(root: &File) -> Option<bool> {
+    let kind = u64::try_from(rustix::fs::fstatfs(root).ok()?.f_type).ok()?;
+    let version = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    Some(KNOWN.contains(&kind) && version_of(&version)? >= REPORTS_ERRORS)
 }
 
 #[cfg(target_os = "linux")]
@@ -58,8 +64,8 @@ mod tests {
 
     #[test]
     fn only_file_systems_that_are_known_are_relied_upon() {
-        assert!(Together::open(Path::new("/proc")).is_none());
-        assert!(Together::open(Path::new("/nonexistent")).is_none());
+        assert!(Together::open(Path::new("/proc"), &OnceLock::new()).is_none());
+        assert!(Together::open(Path::new("/nonexistent"), &OnceLock::new()).is_none());
     }
 
     #[test]

@@ -13,7 +13,21 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use super::DirStore;
+use crate::store::path::NEXT_NAME;
 use crate::store::{Content, Store, StoreError, StorePath, contract};
+
+/// Patience that no test outlives.
+const LONG: Duration = Duration::from_mins(10);
+
+/// Patience that ends.
+const SHORT: Duration = Duration::from_millis(20);
+
+#[tokio::test]
+async fn many_objects_are_read_and_looked_for_in_the_order_asked() -> Result<(), Box<dyn Error>> {
+    let folder = TempDir::new()?;
+    let store = DirStore::open(folder.path()).await?;
+    contract::many_objects_are_read_and_looked_for_in_the_order_asked(&store).await
+}
 
 #[tokio::test]
 async fn an_object_is_measured_and_read_from_any_byte_on() -> Result<(), Box<dyn Error>> {
@@ -367,4 +381,32 @@ fn files(folder: &Path) -> std::io::Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+#[tokio::test]
+async fn turns_are_taken_one_after_another_and_who_waits_comes_first() -> Result<(), Box<dyn Error>> {
+    let folder = TempDir::new()?;
+    let (one, other) = (DirStore::open(folder.path()).await?, DirStore::open(folder.path()).await?);
+    let turn = one.turn(LONG).await;
+    assert!(turn.is_kept());
+    assert!(!other.turn(SHORT).await.is_kept(), "it is taken, and patience ends");
+
+    let waits = tokio::spawn(async move { other.turn(LONG).await });
+    while one.disk.try_lock(NEXT_NAME)?.is_some() {
+        tokio::time::sleep(SHORT).await;
+    }
+    drop(turn);
+    assert!(!one.turn(SHORT).await.is_kept(), "the one who had it is behind the one who waits");
+    assert!(waits.await?.is_kept());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_turn_that_cannot_be_locked_is_granted_at_once() -> Result<(), Box<dyn Error>> {
+    let (folder, outside) = (TempDir::new()?, TempDir::new()?);
+    let store = DirStore::open(folder.path()).await?;
+    symlink(outside.path().join("made"), folder.path().join(".wheelseal.turn"))?;
+    assert!(!store.turn(LONG).await.is_kept());
+    assert_eq!(files(outside.path())?, Vec::<String>::new());
+    Ok(())
 }
