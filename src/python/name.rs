@@ -52,6 +52,9 @@ pub struct ProjectName(String);
 impl ProjectName {
     /// Accepts a name only if it is already normalised, as in the path of a project page (PEP 503).
     pub fn from_normalised(name: &str) -> Result<Self, NameError> {
+        if name.len() <= MAX_NAME_BYTES && is_normalised(name.as_bytes()) {
+            return Ok(Self(name.to_owned()));
+        }
         let normalised: Self = name.parse()?;
         if normalised.0 == name {
             Ok(normalised)
@@ -64,6 +67,15 @@ impl ProjectName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Lower-case letters and digits, and single hyphens between them.
+fn is_normalised(name: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    name.first().is_some_and(plain)
+        && name.last().is_some_and(plain)
+        && name.iter().all(|byte| plain(byte) || *byte == b'-')
+        && !name.windows(2).any(|pair| pair == b"--")
 }
 
 /// Parses a name in any spelling (PEP 508 "Names") and normalises it (PEP 503 "Normalized Names").

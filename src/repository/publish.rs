@@ -26,6 +26,13 @@ use crate::tuf::path::{RoleName, TargetPath};
 /// Files stored in one go before progress is told.
 const FILES_AT_ONCE: usize = 64;
 
+/// Distributions that are stored together with the metadata that lists them, at most; more are stored before it, so that
+/// whoever waits sees how far it has come.
+const FEW_FILES: usize = 256;
+
+/// The same, in bytes of all of them.
+const FEW_BYTES: u64 = 64 << 20;
+
 /// How long a publisher waits for its turn at most. Longer than most groups take; whoever stopped in the middle of one
 /// holds up the others this long each time.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -179,7 +186,7 @@ impl Repository {
         let pages = plan.finish().await?;
         plan.require_keys(keys)?;
         let delegator = RoleName::delegated(BINS)?;
-        if !group.stored && objects(&group.places()?).len() > FILES_AT_ONCE {
+        if !group.stored && group.is_large() {
             let found = self.store_files(&objects(&group.places()?), progress).await?;
             group.stored = true;
             if self.refuse_other_content(group, &found).await? {
@@ -411,6 +418,16 @@ impl<E: AsRef<[Edit]>> Group<E> {
         for publication in self.publications.iter_mut().filter(|publication| publication.open()) {
             publication.outcome = Some(Err(error.clone()));
         }
+    }
+
+    /// Whether its files take so long that they are stored by themselves.
+    fn is_large(&self) -> bool {
+        let open = self.publications.iter().filter(|publication| publication.open());
+        let sizes =
+            open.flat_map(|publication| additions(publication.edits.as_ref())).map(Distribution::size);
+        let (count, bytes) =
+            sizes.fold((0, 0_u64), |(count, bytes), size| (count + 1, bytes.saturating_add(size)));
+        count > FEW_FILES || bytes > FEW_BYTES
     }
 
     /// Where the files of publications without an outcome go.

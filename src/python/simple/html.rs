@@ -3,6 +3,7 @@
 //! Everything between the tags and in attributes goes through [`escape`], also what cannot hold markup by
 //! construction: nobody has to know which.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::{API_VERSION, PageFile, ProjectName, ProjectPage, Yanked};
@@ -26,8 +27,8 @@ impl ProjectPage {
 pub fn index_html<'a>(names: impl IntoIterator<Item = &'a ProjectName>) -> String {
     let names: BTreeSet<&str> = names.into_iter().map(ProjectName::as_str).collect();
     let links = names.into_iter().map(|name| {
-        let href = attribute("href", &format!("{name}/"));
-        format!("<a{href}>{}</a><br>\n", escape(name))
+        let name = escape(name);
+        ["<a href=\"", &name, "/\">", &name, "</a><br>\n"].concat()
     });
     document(API_VERSION, "", "Simple index", links)
 }
@@ -69,7 +70,10 @@ fn attribute(name: &str, value: &str) -> String {
 }
 
 /// Text that means itself, both between tags and in a quoted attribute.
-fn escape(text: &str) -> String {
+fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(['&', '<', '>', '"', '\'']) {
+        return Cow::Borrowed(text);
+    }
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -81,7 +85,7 @@ fn escape(text: &str) -> String {
             plain => escaped.push(plain),
         }
     }
-    escaped
+    Cow::Owned(escaped)
 }
 
 #[cfg(test)]

@@ -257,5 +257,5 @@ impl Disk {
 }
 
 fn tag_of(bytes: &[u8]) -> Tag {
-    Tag::new(sha256(bytes).map(|byte| format!("{byte:02x}")).concat())
+    Tag::new(hex::encode(sha256(bytes)))
 }
