@@ -66,6 +66,9 @@ pub(super) async fn many_objects_are_read_and_looked_for_in_the_order_asked(
     for (path, object) in backwards.iter().zip(&found) {
         assert_eq!(object, &store.get(path, NO_LIMIT).await?);
     }
+    let bytes: Vec<_> = found.iter().map(|found| found.as_ref().map(|object| object.bytes.clone())).collect();
+    assert_eq!(store.read_all(&backwards, 5).await?, bytes);
+    assert!(matches!(store.read_all(&backwards, 3).await, Err(StoreError::TooLarge { max: 3, .. })));
     let exist: Vec<bool> = found.iter().map(Option::is_some).collect();
     assert_eq!(exist.iter().filter(|exists| **exists).count(), 34);
     assert_eq!(store.exist(&backwards).await?, exist);

@@ -110,6 +110,11 @@ impl Store for DirStore {
         self.run(move |disk| paths.iter().map(|path| disk.get(path, max_len)).collect()).await
     }
 
+    async fn read_all(&self, paths: &[StorePath], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let paths = paths.to_vec();
+        self.run(move |disk| paths.iter().map(|path| disk.bytes(path, max_len)).collect()).await
+    }
+
     async fn exist(&self, paths: &[StorePath]) -> Result<Vec<bool>, StoreError> {
         let paths = paths.to_vec();
         self.run(move |disk| paths.iter().map(|path| disk.exists(path)).collect()).await

@@ -82,6 +82,12 @@ pub trait Store: Send + Sync + fmt::Debug {
         stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
     }
 
+    /// The bytes of many objects as [`Self::get_all`] gives them, without the tags: for those who swap none of them.
+    async fn read_all(&self, paths: &[StorePath], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let objects = self.get_all(paths, max_len).await?;
+        Ok(objects.into_iter().map(|object| object.map(|object| object.bytes)).collect())
+    }
+
     /// Which of these objects there are, in the order asked for.
     async fn exist(&self, paths: &[StorePath]) -> Result<Vec<bool>, StoreError> {
         let mut opened = Vec::with_capacity(paths.len());

@@ -9,6 +9,7 @@
 //! received text is never taken for it.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::json::{Json, JsonError, MAX_DEPTH, parse};
 
@@ -84,6 +85,12 @@ impl<'a> Raw<'a> {
     /// The value as it stands: what a signature over it covers.
     pub(super) fn text(self) -> &'a str {
         self.text
+    }
+
+    /// Where in the text of `outer`, which it is part of, this value is.
+    pub(super) fn place_in(self, outer: Raw<'_>) -> Range<usize> {
+        let start = self.at.saturating_sub(outer.at);
+        start..start + self.text.len()
     }
 
     /// The string, unescaped, if this is one.

@@ -10,6 +10,7 @@
 //! | `table` | 65,536 named values, compactly |
 //! | `render` | content straight to canonical bytes |
 //! | `signed` | `Signed<T>` → `Verified<T>`, `Draft<T>` for authors, the one threshold count |
+//! | `renew` | the same content under another version and expiry date |
 //! | `held` | `Held<T>`: what an author works on |
 //! | `trusted` | the client workflow, one type per phase |
 //! | `lookup` | which delegated role answers for a target |
@@ -25,6 +26,7 @@ pub mod lookup;
 pub mod metadata;
 pub mod path;
 pub mod render;
+pub mod renew;
 pub mod signed;
 pub mod trusted;
 

@@ -25,6 +25,7 @@ use super::json::{canonical_to_text, escape_text};
 use super::key::{Key, KeyId};
 use super::metadata::{Role, Root, TopLevel};
 use super::path::RoleName;
+use super::renew::Renewable;
 
 /// Signatures in one file, at most: each may cost a public-key operation. Real files carry a handful.
 pub const MAX_SIGNATURES: usize = 1_000;
@@ -222,6 +223,15 @@ impl Signed<Root> {
         drop(text);
         Ok(Verified(Arc::new(Inner { content, signers, bytes: self.bytes })))
     }
+}
+
+/// Checks bytes that claim to be role `T` as [`Signed::verify`] does, for an author who signs the same content again:
+/// of it, the fields that all roles share are read, and nothing else.
+pub fn verify_to_renew<T: Role>(bytes: &[u8], authority: &Authority<'_>) -> Result<Renewable, VerifyError> {
+    let text = canonical(authority.role, bytes)?;
+    let envelope = Envelope::read(authority.role, text.value())?;
+    envelope.check(authority)?;
+    Renewable::read::<T>(envelope.signed).map_err(|error| malformed(authority.role, error))
 }
 
 /// What the bytes say, in canonical form.

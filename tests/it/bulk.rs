@@ -8,8 +8,10 @@ use wheelseal::repository::{
     BinStyle, ImportError, Imported, LineFault, Plan, Repository, RepositoryError, Run, Unwatched,
 };
 use wheelseal::tuf::path::TargetPath;
+use wheelseal::tuf::signed::VerifyError;
+use wheelseal::tuf::trusted::TrustError;
 
-use crate::scene::{ALL_KEYS, ONLINE, Scene, bins, days_later, keyring, now, plan};
+use crate::scene::{ALL_KEYS, ONLINE, Scene, bins, days_later, keyring, now, plan, signed};
 
 /// A line of a list: a path, and a hash made of one digit.
 fn line(path: &str, length: u64, digit: char) -> String {
@@ -171,16 +173,50 @@ async fn all_bins_are_signed_anew_and_keep_what_they_list() {
         let repository = scene.open().await;
         import(&repository, &lines(100), Run::Wet).await.unwrap();
         scene.publish(&[scene.add("alpha", "1.0", "x = 1")]).await.unwrap();
-        let before = listed(&repository).await;
+        let before = bins(&repository, &repository.state().await.unwrap()).await;
         let keys = keyring(&ONLINE).await;
         let later = days_later(16);
         let bumped = repository.bump(&keys, false, later, &Unwatched).await.unwrap();
         assert_eq!(bumped.bins, u64::from(plan.bin_count));
-        assert_eq!(listed(&repository).await, before);
-        let state = repository.state().await.unwrap();
-        for (name, bin) in bins(&repository, &state).await {
-            assert_eq!(bin.common.expires, days_later(46), "{name}");
+        let after = bins(&repository, &repository.state().await.unwrap()).await;
+        assert_eq!(after.len(), before.len());
+        for ((name, old), (_, new)) in before.iter().zip(&after) {
+            let mut draft = old.draft();
+            draft.content.common.version += 1;
+            draft.content.common.expires = days_later(46);
+            let expected = String::from_utf8(signed(&draft, &ONLINE).await).unwrap();
+            assert_eq!(String::from_utf8_lossy(new.bytes()), expected, "{name}");
         }
         assert_eq!(repository.bump(&keys, false, later, &Unwatched).await.unwrap().bins, 0);
     }
+}
+
+#[tokio::test]
+async fn what_the_store_put_in_place_of_a_bin_is_not_signed_anew() {
+    let scene = Scene::new().await;
+    import(&scene.open().await, &lines(100), Run::Wet).await.unwrap();
+    let file = |name: &str| scene.root().join("metadata").join(name);
+    let good = std::fs::read_to_string(file("2.bins-1.json")).unwrap();
+    let older = std::fs::read_to_string(file("1.bins-1.json")).unwrap();
+    let below = VerifyError::BelowThreshold {
+        role: "bins-1".to_owned(),
+        delegator: "bins".to_owned(),
+        valid: 0,
+        threshold: 1,
+    };
+    let wrong = TrustError::WrongVersion { role: "bins-1".to_owned(), found: 1, expected: 2 };
+    let cases = [
+        (good.replacen("aaa", "bbb", 1), RepositoryError::from(below.clone())),
+        (good.replacen("\"length\":", "\"length\":1", 1), below.into()),
+        (older, wrong.into()),
+    ];
+    let keys = keyring(&ONLINE).await;
+    for (bytes, refused) in cases {
+        std::fs::write(file("2.bins-1.json"), bytes).unwrap();
+        let bumped = scene.open().await.bump(&keys, true, now(), &Unwatched).await;
+        assert_eq!(bumped, Err(refused));
+        assert_eq!(scene.open().await.state().await.unwrap().timestamp.common.version, 2);
+    }
+    std::fs::write(file("2.bins-1.json"), good).unwrap();
+    assert_eq!(scene.open().await.bump(&keys, true, now(), &Unwatched).await.unwrap().bins, 4);
 }

@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 
 use super::bins::BinMap;
 use super::forge::{Bench, Content, Forge};
-use super::merge::{READ_TOGETHER, render};
+use super::merge::READ_TOGETHER;
 use super::reader::Reader;
 use crate::repository::bump::Due;
 use crate::repository::state::State;
 use crate::repository::{Keyring, Progress, Repository, RepositoryError};
-use crate::tuf::metadata::MetaFile;
+use crate::tuf::metadata::{Common, MetaFile};
 
 /// Which bins are signed anew, and until when they are good then.
 #[derive(Debug, Clone, Copy)]
@@ -46,14 +46,13 @@ struct Unchanged {
 impl Content for Unchanged {
     fn group(&self, _: usize, wanted: &[usize], bench: &mut Bench) -> Result<(), RepositoryError> {
         for some in wanted.chunks(READ_TOGETHER) {
-            for (bin, present) in some.iter().zip(self.reader.read(some, bench.handle())?) {
-                let expires = present.common.expires;
+            for (bin, present) in some.iter().zip(self.reader.read_to_renew(some, bench.handle())?) {
+                let expires = present.common().expires;
                 let due = expires <= self.again.due;
                 if (due || self.again.all) && bench.can_sign(*bin) {
-                    let common = bench.common(*bin, Some(&present.common));
-                    let (version, payload) = (common.version, render(common, &present, &[])?);
-                    self.note(self.again.expires);
-                    bench.put(*bin, version, payload)?;
+                    let Common { version, expires, .. } = bench.common(*bin, Some(present.common()));
+                    self.note(expires);
+                    bench.put(*bin, version, present.renewed(version, expires))?;
                 } else if due {
                     let role = self.bins.name(*bin)?.to_string();
                     self.signed

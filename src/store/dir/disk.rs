@@ -57,6 +57,12 @@ impl Disk {
     }
 
     pub(super) fn get(&self, path: &StorePath, max: u64) -> Result<Option<Object>, StoreError> {
+        let object = |bytes: Vec<u8>| Object { tag: tag_of(&bytes), bytes };
+        Ok(self.bytes(path, max)?.map(object))
+    }
+
+    /// The same without the tag.
+    pub(super) fn bytes(&self, path: &StorePath, max: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(file) = self.open(path)? else { return Ok(None) };
         let failed = |error: io::Error| StoreError::io("read", path, &error);
         let found = file.metadata().map_err(failed)?.len();
@@ -66,8 +72,7 @@ impl Disk {
         // One more than there should be: the read that finds the end needs room.
         let mut bytes = Vec::with_capacity(usize::try_from(found).unwrap_or(0).saturating_add(1));
         file.take(max).read_to_end(&mut bytes).map_err(failed)?;
-        let tag = tag_of(&bytes);
-        Ok(Some(Object { bytes, tag }))
+        Ok(Some(bytes))
     }
 
     pub(super) fn open(&self, path: &StorePath) -> Result<Option<File>, StoreError> {
