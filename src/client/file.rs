@@ -1,12 +1,13 @@
 //! Target files: checked against what was signed, and only then put where the user wants them.
 
+use std::cmp::Reverse;
 use std::fs::{File, Permissions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use rayon::prelude::*;
 use tempfile::NamedTempFile;
 use thiserror::Error;
 
@@ -15,9 +16,8 @@ use crate::crypto::{Digests, Hasher};
 use crate::tuf::lookup::Found;
 use crate::tuf::metadata::{Mismatch, TargetFile};
 
-/// Bytes read from a file at once: they stay in the cache of the core that hashes them, and below the size from which
-/// the allocator maps and unmaps pages for each buffer.
-const CHUNK: usize = 64 * 1024;
+/// Bytes read from a file at once: they stay in the cache of the core that hashes them.
+const CHUNK: usize = 128 * 1024;
 
 /// Why a target file is refused, or could not be put in place.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -136,11 +136,34 @@ pub(super) fn already(found: &Found, to: &Path) -> Result<Option<VerifiedFile>, 
 
 /// Checks local files, on every core. The results are in the order of the files.
 pub(super) fn verify_all(files: &[(Found, PathBuf)]) -> Vec<Result<VerifiedFile, FileError>> {
-    files.par_iter().map(|(found, path)| verify(found, path)).collect()
+    let mut order: Vec<_> = files.iter().enumerate().collect();
+    // The largest first, so that no core is left with one of them when the others are done.
+    order.sort_by_key(|(_, (found, _))| Reverse(found.target.length));
+    let (order, next) = (order.as_slice(), &AtomicUsize::new(0));
+    let work = move || {
+        let (mut buffer, mut mine) = (vec![0; CHUNK], Vec::new());
+        while let Some((at, (found, path))) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            mine.push((*at, verify_with(&mut buffer, found, path)));
+        }
+        mine
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
+    let mut all: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let joined =
+            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        joined.flatten().collect()
+    });
+    all.sort_unstable_by_key(|(at, _)| *at);
+    all.into_iter().map(|(_, verified)| verified).collect()
 }
 
 /// Checks a local file.
 pub(super) fn verify(found: &Found, path: &Path) -> Result<VerifiedFile, FileError> {
+    verify_with(&mut vec![0; CHUNK], found, path)
+}
+
+fn verify_with(buffer: &mut [u8], found: &Found, path: &Path) -> Result<VerifiedFile, FileError> {
     // Looked at before it is opened: opening a pipe would wait for a writer.
     let about = std::fs::metadata(path).map_err(|error| FileError::io("looking at", path, &error))?;
     if !about.is_file() {
@@ -150,9 +173,8 @@ pub(super) fn verify(found: &Found, path: &Path) -> Result<VerifiedFile, FileErr
     let mut file = File::open(path).map_err(|error| FileError::io("opening", path, &error))?;
     right_length(found, about.len())?;
     let mut hasher = found.target.hashes.hasher();
-    let mut buffer = vec![0; CHUNK];
     loop {
-        let count = file.read(&mut buffer).map_err(|error| FileError::io("reading", path, &error))?;
+        let count = file.read(buffer).map_err(|error| FileError::io("reading", path, &error))?;
         if count == 0 {
             break;
         }
