@@ -21,6 +21,9 @@ const WINDOW_LOG: u32 = 23;
 /// in 0.3 s; a bin of 22 kB a thirtieth.
 const LARGE: usize = 100_000;
 
+/// By how much metadata gets shorter, about: a bin by 2, a snapshot of bins by 10.
+const USUAL_RATIO: usize = 8;
+
 /// A coding that stands on its own. The order is that of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -98,12 +101,13 @@ pub fn encode(coding: Coding, bytes: &[u8], effort: Effort) -> io::Result<Vec<u8
 
 /// Decompresses a whole body to at most `max_len` bytes.
 pub fn decode(coding: Coding, body: &[u8], max_len: u64) -> Result<Vec<u8>, DecodeError> {
+    let expected = body.len().saturating_mul(USUAL_RATIO);
     match coding {
-        Coding::Gzip => capped(&mut flate2::read::MultiGzDecoder::new(body), max_len),
+        Coding::Gzip => capped(&mut flate2::read::MultiGzDecoder::new(body), max_len, expected),
         Coding::Zstd => {
             let mut decoder = read::Decoder::with_buffer(body).map_err(|_| DecodeError::Invalid)?;
             decoder.window_log_max(WINDOW_LOG).map_err(|_| DecodeError::Invalid)?;
-            capped(&mut decoder, max_len)
+            capped(&mut decoder, max_len, expected)
         }
     }
 }
@@ -118,8 +122,9 @@ fn finish(mut encoder: write::Encoder<'_, Vec<u8>>, bytes: &[u8], window_log: u3
     encoder.finish()
 }
 
-fn capped(decoder: &mut dyn Read, max_len: u64) -> Result<Vec<u8>, DecodeError> {
-    let mut out = Vec::new();
+/// All that comes out, at most `max_len` bytes, about `expected` of them.
+fn capped(decoder: &mut dyn Read, max_len: u64, expected: usize) -> Result<Vec<u8>, DecodeError> {
+    let mut out = Vec::with_capacity(expected.min(usize::try_from(max_len).unwrap_or(expected)));
     let mut capped = decoder.take(max_len.saturating_add(1));
     capped.read_to_end(&mut out).map_err(|_| DecodeError::Invalid)?;
     match capped.limit() {
@@ -129,8 +134,12 @@ fn capped(decoder: &mut dyn Read, max_len: u64) -> Result<Vec<u8>, DecodeError> 
 }
 
 /// One frame and nothing after it.
-fn one_frame<R: BufRead>(mut decoder: read::Decoder<'_, R>, max_len: u64) -> Result<Vec<u8>, DecodeError> {
-    let out = capped(&mut decoder, max_len)?;
+fn one_frame<R: BufRead>(
+    mut decoder: read::Decoder<'_, R>,
+    max_len: u64,
+    expected: usize,
+) -> Result<Vec<u8>, DecodeError> {
+    let out = capped(&mut decoder, max_len, expected)?;
     match decoder.finish().fill_buf() {
         Ok([]) => Ok(out),
         _ => Err(DecodeError::Invalid),

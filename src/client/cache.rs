@@ -2,7 +2,9 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
+use std::iter::repeat_n;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
@@ -131,23 +133,25 @@ impl MetadataDir {
     }
 
     /// The trusted root.
-    pub fn root(&self) -> Result<Vec<u8>, CacheError> {
+    pub fn root(&self) -> Result<Arc<[u8]>, CacheError> {
         self.read("root")?.ok_or_else(|| CacheError::NoRoot { path: self.path("root").display().to_string() })
     }
 
     /// A role's bytes, if it is there. `stem` is the quoted role name.
-    pub fn read(&self, stem: &str) -> Result<Option<Vec<u8>>, CacheError> {
+    pub fn read(&self, stem: &str) -> Result<Option<Arc<[u8]>>, CacheError> {
         let path = self.path(stem);
-        let file = match File::open(&path) {
+        let mut file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(CacheError::new("opening", &path, &error)),
         };
-        let length = file.metadata().map_or(0, |about| about.len().min(MAX_FILE));
-        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-        file.take(MAX_FILE)
-            .read_to_end(&mut bytes)
-            .map_err(|error| CacheError::new("reading", &path, &error))?;
+        let failed = |error: std::io::Error| CacheError::new("reading", &path, &error);
+        let length = file.metadata().map_err(failed)?.len().min(MAX_FILE);
+        // Files are replaced whole, so the length stays what it is. Read into the memory where they are kept.
+        let mut bytes: Arc<[u8]> = repeat_n(0, usize::try_from(length).unwrap_or_default()).collect();
+        if let Some(bytes) = Arc::get_mut(&mut bytes) {
+            file.read_exact(bytes).map_err(failed)?;
+        }
         Ok(Some(bytes))
     }
 

@@ -12,8 +12,8 @@ use reqwest::{Response, StatusCode, Url, redirect};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::source::{FetchError, Fetched, Sink, Source};
-use crate::coding::{self, Coding, DecodeError, delta};
-use crate::crypto::sha256;
+use crate::coding::delta::{self, Held};
+use crate::coding::{self, Coding, DecodeError};
 use crate::tuf::path::percent_quote;
 
 /// Redirects in a row, at most.
@@ -183,7 +183,7 @@ struct Ask<'a> {
     url: String,
     max_len: u64,
     /// An older version of it, at hand.
-    held: Option<&'a [u8]>,
+    held: Option<Held<'a>>,
 }
 
 #[async_trait]
@@ -199,7 +199,8 @@ impl Source for HttpSource {
         held: &[u8],
         sink: &mut dyn Sink,
     ) -> Result<Fetched, FetchError> {
-        let held = Some(held).filter(|held| held.len() <= delta::MAX_DICTIONARY);
+        let fits = held.len() <= delta::MAX_DICTIONARY && self.kind == Kind::Metadata;
+        let held = fits.then(|| Held::new(held));
         let ask = Ask { url: self.url(path), max_len, held };
         match self.patiently(&ask, sink).await {
             Err(FetchError::Encoding { .. }) if held.is_some() => {
@@ -253,21 +254,21 @@ impl HttpSource {
                 self.body(url, response, max_len.saturating_add(ENCODING_OVERHEAD), &mut body).await?;
                 let bytes =
                     decode(&encoding, &body, ask).map_err(|error| undecodable(ask, encoding, error))?;
-                sink.write(&bytes).map_err(|error| Failed::ForGood(spooling(url, &error)))?;
+                sink.write_whole(bytes).map_err(|error| Failed::ForGood(spooling(url, &error)))?;
             }
         }
         Ok(Fetched::Whole)
     }
 
     async fn head(&self, ask: &Ask<'_>) -> Result<Response, Failed> {
-        let response = self.send(&ask.url, ask.held).await?;
+        let response = self.send(&ask.url, ask.held.as_ref()).await?;
         match secure_location(&response) {
-            Some(secure) => self.send(&secure, ask.held).await,
+            Some(secure) => self.send(&secure, ask.held.as_ref()).await,
             None => Ok(response),
         }
     }
 
-    async fn send(&self, url: &str, held: Option<&[u8]>) -> Result<Response, Failed> {
+    async fn send(&self, url: &str, held: Option<&Held<'_>>) -> Result<Response, Failed> {
         let encodings = match (self.kind, held) {
             (Kind::Metadata, None) => ACCEPTED,
             (Kind::Metadata, Some(_)) => ACCEPTED_NEWER,
@@ -275,9 +276,9 @@ impl HttpSource {
         };
         let client = self.http.client(url).map_err(Failed::ForGood)?;
         let mut request = client.get(url).header(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
-        if let Some(held) = held.filter(|_| self.kind == Kind::Metadata) {
-            request = request.header(delta::AVAILABLE, delta::digest_field(&sha256(held)));
-            if let Some(version) = delta::version_hint(held) {
+        if let Some(held) = held {
+            request = request.header(delta::AVAILABLE, delta::digest_field(held.digest()));
+            if let Some(version) = delta::version_hint(held.bytes()) {
                 request = request.header(delta::ID, delta::id_field(version));
             }
         }
@@ -369,7 +370,7 @@ fn content_encoding(response: &Response) -> Option<String> {
 
 /// What a body of that coding is, if it is one that was asked for.
 fn decode(encoding: &str, body: &[u8], ask: &Ask<'_>) -> Result<Vec<u8>, DecodeError> {
-    if let (delta::NAME, Some(held)) = (encoding, ask.held) {
+    if let (delta::NAME, Some(held)) = (encoding, &ask.held) {
         return delta::decode(body, held, ask.max_len);
     }
     coding::decode(Coding::named(encoding).ok_or(DecodeError::Invalid)?, body, ask.max_len)

@@ -112,10 +112,10 @@ impl Client {
         let _lock = self.cache.lock().await?;
         let timestamp = RootChain::start(self.cache.root()?, now, self.limits)?.finish()?;
         let timestamp = self.offer_timestamp(timestamp)?.offline()?;
-        let Local::Current(targets) = self.offer_snapshot(timestamp)? else {
+        let Local::Current(targets) = offer_snapshot(timestamp, self.cache.read("snapshot")?.as_ref()) else {
             return Err(TrustError::NoLocal { role: "snapshot".to_owned() }.into());
         };
-        let Local::Current(trusted) = self.offer_targets(targets)? else {
+        let Local::Current(trusted) = offer_targets(targets, self.cache.read("targets")?.as_ref()) else {
             return Err(TrustError::NoLocal { role: "targets".to_owned() }.into());
         };
         Ok(Session { client: self, trusted, offline: true })
@@ -145,11 +145,11 @@ impl Client {
     }
 
     async fn update_snapshot(&self, phase: AwaitSnapshot) -> Result<AwaitTargets, ClientError> {
-        let phase = match self.offer_snapshot(phase)? {
+        let held = self.cache.read("snapshot")?;
+        let phase = match offer_snapshot(phase, held.as_ref()) {
             Local::Current(next) => return Ok(next),
             Local::Fetch(phase) => phase,
         };
-        let held = self.cache.read("snapshot")?;
         let bytes = self.must_fetch(&phase.request()?, held.as_deref()).await?;
         let next = phase.accept(bytes)?;
         if let Some(bytes) = next.new_snapshot() {
@@ -159,11 +159,11 @@ impl Client {
     }
 
     async fn update_targets(&self, phase: AwaitTargets) -> Result<Trusted, ClientError> {
-        let phase = match self.offer_targets(phase)? {
+        let held = self.cache.read("targets")?;
+        let phase = match offer_targets(phase, held.as_ref()) {
             Local::Current(trusted) => return Ok(trusted),
             Local::Fetch(phase) => phase,
         };
-        let held = self.cache.read("targets")?;
         let bytes = self.must_fetch(&phase.request()?, held.as_deref()).await?;
         let trusted = phase.accept(bytes)?;
         if let Some(bytes) = trusted.new_targets() {
@@ -176,23 +176,6 @@ impl Client {
         Ok(match self.cache.read("timestamp")? {
             Some(bytes) => phase.local(bytes),
             None => phase,
-        })
-    }
-
-    fn offer_snapshot(
-        &self,
-        phase: AwaitSnapshot,
-    ) -> Result<Local<AwaitTargets, AwaitSnapshot>, ClientError> {
-        Ok(match self.cache.read("snapshot")? {
-            Some(bytes) => phase.local(bytes),
-            None => Local::Fetch(phase),
-        })
-    }
-
-    fn offer_targets(&self, phase: AwaitTargets) -> Result<Local<Trusted, AwaitTargets>, ClientError> {
-        Ok(match self.cache.read("targets")? {
-            Some(bytes) => phase.local(bytes),
-            None => Local::Fetch(phase),
         })
     }
 
@@ -212,6 +195,20 @@ impl Client {
     async fn must_fetch(&self, request: &Request, held: Option<&[u8]>) -> Result<Vec<u8>, ClientError> {
         let fetched = self.fetch(request, held).await?;
         fetched.ok_or_else(|| ClientError::Absent { path: request.path.clone() })
+    }
+}
+
+fn offer_snapshot(phase: AwaitSnapshot, held: Option<&Arc<[u8]>>) -> Local<AwaitTargets, AwaitSnapshot> {
+    match held {
+        Some(bytes) => phase.local(Arc::clone(bytes)),
+        None => Local::Fetch(phase),
+    }
+}
+
+fn offer_targets(phase: AwaitTargets, held: Option<&Arc<[u8]>>) -> Local<Trusted, AwaitTargets> {
+    match held {
+        Some(bytes) => phase.local(Arc::clone(bytes)),
+        None => Local::Fetch(phase),
     }
 }
 
@@ -302,7 +299,7 @@ impl Session<'_> {
         let request = self.trusted.request(edge)?;
         let held = self.client.cache.read(&stem)?;
         if let Some(local) = &held
-            && self.trusted.accept(edge, local.as_slice()).is_ok()
+            && self.trusted.accept(edge, Arc::clone(local)).is_ok()
         {
             return Ok(());
         }

@@ -107,6 +107,10 @@ pub trait Sink: Send {
     fn restart(&mut self) -> std::io::Result<()>;
     /// Takes more bytes.
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()>;
+    /// Takes all bytes there are.
+    fn write_whole(&mut self, bytes: Vec<u8>) -> std::io::Result<()> {
+        self.write(&bytes)
+    }
 }
 
 impl Sink for Vec<u8> {
@@ -117,6 +121,15 @@ impl Sink for Vec<u8> {
 
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn write_whole(&mut self, mut bytes: Vec<u8>) -> std::io::Result<()> {
+        if self.is_empty() {
+            *self = bytes;
+        } else {
+            self.append(&mut bytes);
+        }
         Ok(())
     }
 }

@@ -49,15 +49,41 @@ pub fn encode(bytes: &[u8], held: &[u8]) -> io::Result<Vec<u8>> {
     finish(encoder, bytes, needed.clamp(10, window_log(held)))
 }
 
+/// An older version of a file, with its SHA-256, which is asked for more than once.
+#[derive(Debug, Clone, Copy)]
+pub struct Held<'a> {
+    bytes: &'a [u8],
+    digest: [u8; 32],
+}
+
+impl<'a> Held<'a> {
+    /// Hashes it.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, digest: sha256(bytes) }
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Its SHA-256.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+}
+
 /// What `body` makes of `held`, at most `max_len` bytes.
-pub fn decode(body: &[u8], held: &[u8], max_len: u64) -> Result<Vec<u8>, DecodeError> {
-    let frame = body.strip_prefix(&MAGIC).and_then(|rest| rest.strip_prefix(&sha256(held)));
+pub fn decode(body: &[u8], held: &Held<'_>, max_len: u64) -> Result<Vec<u8>, DecodeError> {
+    let Held { bytes: held, digest } = held;
+    let frame = body.strip_prefix(&MAGIC).and_then(|rest| rest.strip_prefix(digest));
     let Some(frame) = frame.filter(|_| held.len() <= MAX_DICTIONARY) else {
         return Err(DecodeError::Invalid);
     };
     let mut decoder = read::Decoder::with_ref_prefix(frame, held).map_err(|_| DecodeError::Invalid)?;
     decoder.window_log_max(window_log(held)).map_err(|_| DecodeError::Invalid)?;
-    one_frame(decoder.single_frame(), max_len)
+    // Most often what changed is little.
+    one_frame(decoder.single_frame(), max_len, held.len().saturating_add(held.len() / 64))
 }
 
 /// The window that the RFC allows: 8 MiB, or 1.25 times the dictionary if that is more.
@@ -101,6 +127,10 @@ pub fn version_hint(file: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decode(body: &[u8], held: &[u8], max_len: u64) -> Result<Vec<u8>, DecodeError> {
+        super::decode(body, &Held::new(held), max_len)
+    }
 
     /// A file much like a snapshot: it does not compress well by itself.
     fn file(changed: u32) -> Vec<u8> {

@@ -182,6 +182,26 @@ impl Pairs<'_> {
     }
 }
 
+impl<'a> Pairs<'a> {
+    /// The next field, if `read` knows its form; else nothing is taken. `read` is handed the text from the field's key
+    /// to the end of the object, and says how long the field is.
+    pub(super) fn next_known<T>(&mut self, read: impl Fn(&'a str) -> Option<(T, usize)>) -> Option<T> {
+        let Inside { within, at, end } = &mut self.0;
+        let (known, len) = read(within.text.get(*at..*end)?)?;
+        *at += len + 1;
+        Some(known)
+    }
+}
+
+/// Takes a string without escapes from the start of canonical text; and what follows it.
+pub(super) fn plain_string(text: &str) -> Option<(&str, &str)> {
+    let inner = text.strip_prefix('"')?;
+    let stop = plain_end(inner.as_bytes(), 0, |word| equal(word, b'"') | equal(word, b'\\'));
+    let rest = inner.as_bytes().get(stop..)?;
+    let end = stop + rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    Some((inner.get(..end)?, inner.get(end..)?.strip_prefix('"')?))
+}
+
 impl<'a> Iterator for Pairs<'a> {
     type Item = (Cow<'a, str>, Raw<'a>);
     fn next(&mut self) -> Option<Self::Item> {

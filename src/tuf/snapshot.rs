@@ -1,6 +1,6 @@
 //! Timestamp and snapshot: which metadata is current (specification sections 4.4 and 4.6).
 
-use super::canonical::Raw;
+use super::canonical::{Raw, plain_string};
 use super::fields::{Extra, Fields, ParseError};
 use super::hashes::Hashes;
 use super::metadata::{Common, Role, SPEC_VERSION, Version, sealed};
@@ -97,6 +97,18 @@ impl MetaFile {
     }
 }
 
+/// From the start of canonical text: a name, an entry that has nothing but a version, as nearly all do, and how long
+/// both are.
+fn bare_entry(text: &str) -> Option<((&str, MetaFile), usize)> {
+    let (name, rest) = plain_string(text)?;
+    let digits = rest.strip_prefix(":{\"version\":")?;
+    let count = digits.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, rest) = digits.split_at_checked(count)?;
+    let version = digits.parse().ok().filter(|version| *version > 0)?;
+    let rest = rest.strip_prefix('}').filter(|rest| rest.is_empty() || rest.starts_with(','))?;
+    Some(((name, MetaFile::version(version)), text.len() - rest.len()))
+}
+
 /// The version of an entry that has nothing else.
 fn bare_version(text: &str) -> Option<Version> {
     let digits = text.strip_prefix("{\"version\":")?.strip_suffix('}')?;
@@ -191,7 +203,7 @@ impl sealed::Sealed for Snapshot {
     fn read(value: Raw<'_>) -> Result<Self, ParseError> {
         let mut fields = Fields::new("snapshot", value)?;
         let mut common = Common::take(&mut fields, "snapshot")?;
-        let meta = Table::read(fields.object("meta")?, ENTRY, MetaFile::read)?;
+        let meta = Table::read(fields.object("meta")?, ENTRY, bare_entry, MetaFile::read)?;
         common.extra = fields.extra();
         Ok(Self { common, meta })
     }
@@ -231,6 +243,7 @@ impl Role for Snapshot {
 #[cfg(test)]
 mod tests {
     use super::super::canonical::Canonical;
+    use super::super::json::Json;
     use super::*;
     use proptest::prelude::*;
     use sealed::Sealed;
@@ -291,6 +304,40 @@ mod tests {
         ) {
             let canonical = Canonical::read(text.as_bytes()).unwrap();
             prop_assert_eq!(MetaFile::read(canonical.value()), MetaFile::read_fields(canonical.value()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn entries_are_read_alike_whichever_way_and_whatever_stands_beside_them(
+            meta in prop::collection::btree_map(
+                "[a-c\"\\\\é.{}:,]{0,12}",
+                r#"\{("length":5,)?"version":(-1|0|1|[1-9][0-9]{0,20}|"1"|\{\})(,"x":[0-9])?\}|\{\}|1|"\}""#,
+                0..6,
+            ),
+        ) {
+            let fields = meta.iter().map(|(name, entry)| {
+                let mut name = Json::Str(name.into()).canonical_text();
+                name.push(':');
+                name + entry
+            });
+            let text = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
+            let canonical = Canonical::read(text.as_bytes()).unwrap();
+            let pairs = || canonical.value().pairs().unwrap();
+            let quick = Table::read(pairs(), ENTRY, bare_entry, MetaFile::read);
+            prop_assert_eq!(quick, Table::read(pairs(), ENTRY, |_| None, MetaFile::read_fields));
+        }
+    }
+
+    #[test]
+    fn an_entry_of_a_bin_is_read_the_short_way() {
+        let entry = |version| Some((("bins-0a.json", MetaFile::version(version)), 28));
+        assert_eq!(bare_entry(r#""bins-0a.json":{"version":7}"#), entry(7));
+        assert_eq!(bare_entry(r#""bins-0a.json":{"version":8},"x":1"#), entry(8));
+        for other in
+            [r#""a\"b":{"version":7}"#, r#""a":{"version":7,"x":1}"#, r#""a":{"version":0}"#, r#""a""#, ""]
+        {
+            assert_eq!(bare_entry(other), None, "{other}");
         }
     }
 

@@ -94,20 +94,27 @@ impl<V> Table<V> {
         self.rows.iter().map(|row| &row.value)
     }
 
-    /// From an object in canonical form, whose keys rise. An entry has about `entry` bytes.
+    /// From an object in canonical form, whose keys rise. An entry has about `entry` bytes. `known` reads entries of the
+    /// most common form, as [`Pairs::next_known`] has it, and `read` all others.
     pub(super) fn read<'a>(
-        pairs: Pairs<'a>,
+        mut pairs: Pairs<'a>,
         entry: usize,
+        known: impl Fn(&'a str) -> Option<((&'a str, V), usize)>,
         read: fn(Raw<'a>) -> Result<V, ParseError>,
     ) -> Result<Self, ParseError> {
         let rows = pairs.text_len() / entry;
         let names = String::with_capacity(pairs.text_len() / 2);
         let mut table = Self { names, rows: Vec::with_capacity(rows + rows / 8 + 1) };
-        for (name, value) in pairs {
-            let row = table.row(&name, read(value)?);
+        loop {
+            let row = if let Some((name, value)) = pairs.next_known(&known) {
+                table.row(name, value)
+            } else if let Some((name, value)) = pairs.next() {
+                table.row(&name, read(value)?)
+            } else {
+                return Ok(table);
+            };
             table.rows.push(row);
         }
-        Ok(table)
     }
 
     /// Appends the canonical form.

@@ -67,7 +67,7 @@ impl sealed::Sealed for Targets {
     fn read(value: Raw<'_>) -> Result<Self, ParseError> {
         let mut fields = Fields::new("targets", value)?;
         let mut common = Common::take(&mut fields, "targets")?;
-        let targets = Table::read(fields.object("targets")?, ENTRY, TargetFile::read)?;
+        let targets = Table::read(fields.object("targets")?, ENTRY, |_| None, TargetFile::read)?;
         let delegations = fields.optional("delegations").map(Delegations::read).transpose()?;
         common.extra = fields.extra();
         Ok(Self { common, targets, delegations })

@@ -337,9 +337,10 @@ impl AwaitSnapshot {
         let local = Signed::<Snapshot>::new(Arc::clone(&bytes)).verify(&authority);
         let Ok(local) = local else { return Local::Fetch(self) };
         let entry = &self.timestamp.snapshot;
-        let current = as_announced("snapshot", entry, &bytes).is_ok()
-            && local.common.version == entry.version
-            && !local.common.expired(self.context.now);
+        // The hash last: most often an older version lies here.
+        let current = local.common.version == entry.version
+            && !local.common.expired(self.context.now)
+            && as_announced("snapshot", entry, &bytes).is_ok();
         if current {
             return Local::Current(self.next(local, false));
         }

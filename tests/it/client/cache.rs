@@ -1,5 +1,7 @@
 //! The folder of trusted metadata: shared by processes, used offline, healed when damaged.
 
+use std::sync::Arc;
+
 use wheelseal::client::{CacheError, Client, ClientError, FetchError, MetadataDir};
 use wheelseal::tuf::path::TargetPath;
 use wheelseal::tuf::trusted::TrustError;
@@ -234,7 +236,7 @@ fn the_first_root_is_stored_as_given_and_unchecked() {
     assert!(!cache.has_root());
     let cache = MetadataDir::init(dir.path().join("deep/er"), b"anything").unwrap();
     assert!(cache.has_root());
-    assert_eq!(cache.root(), Ok(b"anything".to_vec()));
+    assert_eq!(cache.root(), Ok(Arc::from(&b"anything"[..])));
 }
 
 #[test]

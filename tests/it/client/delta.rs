@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use wheelseal::client::{Client, FetchError, Fetched, Http, HttpSource, MetadataDir, Source, Timing};
-use wheelseal::coding::{DecodeError, delta};
+use wheelseal::coding::DecodeError;
+use wheelseal::coding::delta::{self, Held};
 use wheelseal::crypto::sha256;
 use wheelseal::tuf::trusted::{Limits, TrustError};
 
@@ -107,7 +108,7 @@ fn whatever_is_odd_about_a_change_the_whole_file_is_fetched_once() {
         Vec::new(),
     ];
     for body in odd {
-        assert_eq!(delta::decode(&body, OLD, 1_000), Err(DecodeError::Invalid));
+        assert_eq!(delta::decode(&body, &Held::new(OLD), 1_000), Err(DecodeError::Invalid));
         let wire = serving(body);
         assert_eq!(fetch_newer(&wire, OLD), Ok(NEW.to_vec()));
         let offered: Vec<bool> = wire.heads().iter().map(|head| offers(head)).collect();

@@ -3,7 +3,8 @@
 use std::fs;
 
 use wheelseal::client::{Client, Http, MetadataDir, Timing};
-use wheelseal::coding::{self, Coding, Effort, delta};
+use wheelseal::coding::delta::{self, Held};
+use wheelseal::coding::{self, Coding, Effort};
 use wheelseal::crypto::sha256;
 use wheelseal::tuf::path::TargetPath;
 use wheelseal::tuf::trusted::Limits as ClientLimits;
@@ -105,7 +106,7 @@ async fn whoever_holds_an_older_version_gets_what_changed() {
         let file = &files[&format!("metadata/{held}.snapshot.json")];
         let answer = get(&served, "metadata/5.snapshot.json", &holding(file, id));
         assert_eq!(answer.field("content-encoding"), "dcz", "{held} {id:?}");
-        assert_eq!(&delta::decode(&answer.body, file, 1_000_000).unwrap(), newest);
+        assert_eq!(&delta::decode(&answer.body, &Held::new(file), 1_000_000).unwrap(), newest);
         assert_eq!(answer.field("vary"), "Accept-Encoding, Available-Dictionary");
         assert_eq!(answer.field("use-as-dictionary"), "match=\"/metadata/*.snapshot.json\", id=\"5\"");
     }
@@ -113,7 +114,7 @@ async fn whoever_holds_an_older_version_gets_what_changed() {
     let (old, new) = (format!("metadata/1.bins-{bin}"), format!("metadata/3.bins-{bin}"));
     let answer = get(&served, &new, &holding(&files[&old], Some(1)));
     assert_eq!(answer.field("content-encoding"), "dcz");
-    assert_eq!(delta::decode(&answer.body, &files[&old], 1_000_000).unwrap(), files[&new]);
+    assert_eq!(delta::decode(&answer.body, &Held::new(&files[&old]), 1_000_000).unwrap(), files[&new]);
 }
 
 #[tokio::test]
