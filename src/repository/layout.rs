@@ -54,7 +54,12 @@ pub(super) fn distribution(project: &ProjectName, filename: &str) -> Result<Targ
 
 /// The target of a project's page: `simple/project/index.json`.
 pub(super) fn page(project: &ProjectName) -> Result<TargetPath, RepositoryError> {
-    Ok(TargetPath::new(format!("{SIMPLE}/{project}/index.json"))?)
+    Ok(TargetPath::new(page_path(project))?)
+}
+
+/// The same as text.
+pub(super) fn page_path(project: &ProjectName) -> String {
+    format!("{SIMPLE}/{project}/index.json")
 }
 
 /// `simple/project/FILE`, the unsigned page.

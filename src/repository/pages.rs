@@ -9,13 +9,16 @@ use serde::{Deserialize, Serialize};
 use super::plan::{PlannedPage, bin_of};
 use super::publish::Own;
 use super::state::State;
-use super::{MAX_ATTEMPTS, MAX_METADATA, Repository, RepositoryError, layout, path};
+use super::{MAX_ATTEMPTS, MAX_METADATA, Repository, RepositoryError, Unwatched, layout, path};
 use crate::crypto::random;
 use crate::python::{ProjectName, ProjectPage, index_html, index_json};
 use crate::store::{Object, StoreError, StorePath, Swap};
 use crate::tuf::metadata::{TargetFile, Version};
 use crate::tuf::path::TargetPath;
 use crate::tuf::trusted::TrustError;
+
+/// Projects that are refreshed one by one; more of them, as after an import, bin by bin.
+const FEW_PROJECTS: usize = 16;
 
 /// Pages that a commit changes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -208,6 +211,9 @@ impl Repository {
     /// Refreshes the pages of `projects`, and again those that another publisher changed meanwhile: its own refresh
     /// may have come before this one wrote what is old by now.
     async fn refresh_pages(&self, state: &State, projects: Vec<ProjectName>) -> Result<(), RepositoryError> {
+        if projects.len() > FEW_PROJECTS {
+            return self.show_many(state, projects, &Unwatched).await;
+        }
         let (mut state, mut projects) = (state.clone(), projects);
         for _ in 0..MAX_ATTEMPTS {
             if projects.is_empty() {
@@ -238,7 +244,7 @@ impl Repository {
         }
     }
 
-    async fn remove_page(&self, project: &ProjectName) -> Result<(), RepositoryError> {
+    pub(super) async fn remove_page(&self, project: &ProjectName) -> Result<(), RepositoryError> {
         let [json, html] = page_files(project)?;
         self.store.delete(&html).await?;
         Ok(self.store.delete(&json).await?)
@@ -274,7 +280,7 @@ impl Repository {
         page.map_err(|error| RepositoryError::Page { project: project.to_string(), error })
     }
 
-    async fn write_page(&self, page: &ProjectPage) -> Result<(), RepositoryError> {
+    pub(super) async fn write_page(&self, page: &ProjectPage) -> Result<(), RepositoryError> {
         let paths = page_files(page.name())?;
         for _ in 0..MAX_ATTEMPTS {
             let old = self.store.get_all(&paths, MAX_METADATA).await?;
@@ -289,7 +295,7 @@ impl Repository {
     }
 
     /// Adds projects to the list of all, or takes them out.
-    async fn list_projects(&self, changes: &[(ProjectName, bool)]) -> Result<(), RepositoryError> {
+    pub(super) async fn list_projects(&self, changes: &[(ProjectName, bool)]) -> Result<(), RepositoryError> {
         let paths = list_files()?;
         for _ in 0..MAX_ATTEMPTS {
             let old = self.store.get_all(&paths, MAX_METADATA).await?;
@@ -325,7 +331,7 @@ impl Repository {
 }
 
 /// JSON and HTML of a project's page.
-fn page_files(project: &ProjectName) -> Result<[StorePath; 2], RepositoryError> {
+pub(super) fn page_files(project: &ProjectName) -> Result<[StorePath; 2], RepositoryError> {
     Ok([layout::simple(project, "index.json")?, layout::simple(project, "index.html")?])
 }
 
@@ -362,7 +368,7 @@ pub(super) fn note(
 }
 
 /// Whether a page is of a later commit. One that does not read is of none.
-fn newer(page: &[u8], serial: u64) -> bool {
+pub(super) fn newer(page: &[u8], serial: u64) -> bool {
     ProjectPage::from_json(page).is_ok_and(|page| page.serial > serial)
 }
 
@@ -377,7 +383,7 @@ fn project_names(bytes: &[u8]) -> Vec<ProjectName> {
 }
 
 /// Whether a swap was won; losing is no error.
-fn won<T>(swapped: Result<T, StoreError>) -> Result<bool, RepositoryError> {
+pub(super) fn won<T>(swapped: Result<T, StoreError>) -> Result<bool, RepositoryError> {
     match swapped {
         Ok(_) => Ok(true),
         Err(StoreError::Conflict { .. }) => Ok(false),

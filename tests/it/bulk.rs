@@ -5,7 +5,8 @@
 use std::io::Cursor;
 
 use wheelseal::repository::{
-    BinStyle, ImportError, Imported, LineFault, Plan, Repository, RepositoryError, Run, Unwatched,
+    BinStyle, ImportError, Imported, Layout, LineFault, List, Plan, Repository, RepositoryError, Run,
+    Unwatched,
 };
 use wheelseal::tuf::path::TargetPath;
 use wheelseal::tuf::signed::VerifyError;
@@ -18,14 +19,19 @@ fn line(path: &str, length: u64, digit: char) -> String {
     format!("{path}\t{length}\t{}\n", digit.to_string().repeat(64))
 }
 
+/// A list to import.
+pub(crate) fn list_of(text: &[u8], layout: Layout) -> List {
+    List { text: Box::new(Cursor::new(text.to_vec())), bytes: None, layout, hashes_from: None }
+}
+
 /// Many lines.
 fn lines(count: u64) -> String {
     (0..count).map(|n| line(&format!("files/{n}/file-{n}.bin"), n, 'a')).collect::<Vec<_>>().concat()
 }
 
 async fn import(repository: &Repository, list: &str, run: Run) -> Result<Imported, RepositoryError> {
-    let list = Cursor::new(list.as_bytes().to_vec());
-    repository.import(&keyring(&ONLINE).await, list, None, run, now(), &Unwatched).await
+    let list = list_of(list.as_bytes(), Layout::AsIs);
+    repository.import(&keyring(&ONLINE).await, list, run, now(), &Unwatched).await
 }
 
 /// All targets with their lengths, and that each is in its bin alone.
@@ -122,9 +128,8 @@ async fn a_bad_line_is_named_and_nothing_is_signed() {
         assert_eq!(import(&repository, &list, Run::Wet).await, Err(expected.into()));
         assert_eq!(scene.files()["metadata/timestamp.json"], before["metadata/timestamp.json"]);
     }
-    let not_text = Cursor::new([good.as_bytes(), b"x\xff\t1\t"].concat());
-    let refused =
-        repository.import(&keyring(&ONLINE).await, not_text, None, Run::Wet, now(), &Unwatched).await;
+    let not_text = list_of(&[good.as_bytes(), b"x\xff\t1\t"].concat(), Layout::AsIs);
+    let refused = repository.import(&keyring(&ONLINE).await, not_text, Run::Wet, now(), &Unwatched).await;
     assert_eq!(refused, Err(fault(5_001, LineFault::NotUtf8).into()));
 }
 
@@ -142,9 +147,9 @@ async fn a_dry_run_refuses_the_same_and_writes_nothing() {
 #[tokio::test]
 async fn without_the_online_key_nothing_is_read_or_written() {
     let scene = Scene::new().await;
-    let list = Cursor::new(b"not even a line".to_vec());
+    let list = list_of(b"not even a line", Layout::AsIs);
     let keys = keyring(&["root-1"]).await;
-    let refused = scene.open().await.import(&keys, list, None, Run::Wet, now(), &Unwatched).await;
+    let refused = scene.open().await.import(&keys, list, Run::Wet, now(), &Unwatched).await;
     assert!(matches!(refused, Err(RepositoryError::KeysMissing { role, .. }) if role == "timestamp"));
 }
 

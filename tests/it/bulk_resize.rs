@@ -4,17 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Cursor;
 
 use tempfile::TempDir;
 use wheelseal::client::trust::{Location, TrustStore};
 use wheelseal::client::{Client, Timing};
 use wheelseal::repository::{
-    BinStyle, Plan, Repository, RepositoryError, Resized, Retention, Run, Unwatched, add_signature,
+    BinStyle, Layout, Plan, Repository, RepositoryError, Resized, Retention, Run, Unwatched, add_signature,
 };
 use wheelseal::tuf::path::TargetPath;
 use wheelseal::tuf::trusted::Limits;
 
+use crate::bulk::list_of;
 use crate::scene::{ALL_KEYS, ONLINE, Scene, View, days_later, keyring, now, plan};
 
 /// Keys that can do everything but root.
@@ -29,8 +29,8 @@ async fn style(bin_count: u32, bin_style: BinStyle) -> Scene {
 /// Adds targets without files.
 async fn import(repository: &Repository, count: u64) {
     let line = |n| format!("files/{n}\t{n}\t{}\n", "a".repeat(64));
-    let list = Cursor::new((0..count).map(line).collect::<Vec<_>>().concat().into_bytes());
-    repository.import(&keyring(&ONLINE).await, list, None, Run::Wet, now(), &Unwatched).await.unwrap();
+    let list = list_of((0..count).map(line).collect::<Vec<_>>().concat().as_bytes(), Layout::AsIs);
+    repository.import(&keyring(&ONLINE).await, list, Run::Wet, now(), &Unwatched).await.unwrap();
 }
 
 async fn resize(repository: &Repository, keys: &[&str], count: u32) -> Result<Resized, RepositoryError> {

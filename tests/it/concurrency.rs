@@ -19,7 +19,7 @@ use crate::scene::{ONLINE, Scene, View, keyring, now, role, wheel_name};
 
 /// A store whose first swap of a path waits until it is let go.
 #[derive(Debug)]
-struct PausingStore {
+pub(crate) struct PausingStore {
     inner: DirStore,
     path: &'static str,
     paused: AtomicBool,
@@ -28,7 +28,7 @@ struct PausingStore {
 }
 
 impl PausingStore {
-    async fn new(scene: &Scene, path: &'static str) -> Arc<Self> {
+    pub(crate) async fn new(scene: &Scene, path: &'static str) -> Arc<Self> {
         Arc::new(Self {
             inner: DirStore::open(scene.root()).await.unwrap(),
             path,
@@ -36,6 +36,15 @@ impl PausingStore {
             reached: Semaphore::new(0),
             let_go: Semaphore::new(0),
         })
+    }
+
+    /// Waits until somebody waits.
+    pub(crate) async fn reached(&self) {
+        self.reached.acquire().await.unwrap().forget();
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.let_go.add_permits(1);
     }
 
     async fn pause(&self, path: &StorePath) {
@@ -91,8 +100,8 @@ async fn paused(
         let repository = Repository::open(opened).await?;
         repository.publish(&keyring(&ONLINE).await, &edits, now(), &Unwatched).await
     });
-    store.reached.acquire().await.unwrap().forget();
-    (publication, move || store.let_go.add_permits(1))
+    store.reached().await;
+    (publication, move || store.let_go())
 }
 
 #[tokio::test(flavor = "multi_thread")]

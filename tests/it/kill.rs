@@ -24,17 +24,17 @@ use crate::shell::Home;
 const WINDOW: usize = 6;
 
 /// Seeded numbers, of which any sequence will do.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, most: u64) -> u64 {
+    pub(crate) fn below(&mut self, most: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % most
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the program under test reads the real clock")]
-fn now() -> DateTime<Utc> {
+pub(crate) fn now() -> DateTime<Utc> {
     Utc::now()
 }
 
@@ -49,13 +49,13 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
     panic!("{what} did not come in a minute");
 }
 
-fn spawn(home: &Home, arguments: &[&str]) -> Child {
+pub(crate) fn spawn(home: &Home, arguments: &[&str]) -> Child {
     let mut command = home.command(&[], arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// All verifies.
-async fn verifies(root: &Path, when: &str) {
+pub(crate) async fn verifies(root: &Path, when: &str) {
     let store = Arc::new(DirStore::open(root).await.unwrap());
     let repository = Repository::open(store).await.unwrap();
     let problems = repository.check(now(), &Unwatched).await.unwrap().problems;
@@ -63,7 +63,7 @@ async fn verifies(root: &Path, when: &str) {
 }
 
 /// Notes of unfinished pages.
-fn notes(root: &Path) -> usize {
+pub(crate) fn notes(root: &Path) -> usize {
     fs::read_dir(root.join("staging/pages")).map_or(0, Iterator::count)
 }
 

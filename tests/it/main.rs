@@ -16,6 +16,8 @@ mod faults;
 mod fsck;
 mod golden;
 mod group;
+mod import_kill;
+mod import_pages;
 mod keys;
 mod kill;
 mod memory;

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::exit::Usage;
 use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::output::{GOOD, styled};
 use crate::cli::{Context, RepoArg};
-use crate::repository::{Imported, RepositoryError, Run};
+use crate::repository::{Imported, Layout, List, RepositoryError, Run};
 
 /// Sign many files at once, by their lengths and hashes: all of them, or none.
 ///
-/// Each line of the list is `path TAB length TAB sha256`. The files themselves are not looked at.
+/// Each line of the list is `path TAB length TAB sha256`, and up to four more columns for the project's page. The files
+/// themselves are not looked at. Pages of projects are completed; what is published already stays as it is.
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     #[command(flatten)]
@@ -33,17 +33,14 @@ pub(crate) struct Import {
 
 impl Import {
     pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        if !self.as_is {
-            let text =
-                "project pages are not made from a list yet: give --as-is to sign its paths as they stand";
-            return Err(Usage(text.to_owned()).into());
-        }
         let repository = open_repository(&self.repo).await?;
         let keyring = self.keys.open(&repository, &context.out).await?;
-        let (list, bytes) = open_list(&self.from_tsv)?;
+        let (text, bytes) = open_list(&self.from_tsv)?;
+        let layout = if self.as_is { Layout::AsIs } else { Layout::Pages };
+        let list = List { text, bytes, layout, hashes_from: None };
         let run = if self.dry_run { Run::Dry } else { Run::Wet };
         let progress = context.out.progress();
-        let imported = repository.import(&keyring, list, bytes, run, context.now, &progress).await?;
+        let imported = repository.import(&keyring, list, run, context.now, &progress).await?;
         report(context, &imported, run)
     }
 }
@@ -67,7 +64,11 @@ fn report(context: &Context, imported: &Imported, run: Run) -> anyhow::Result<()
     context.out.result(imported, || {
         let verb = if run == Run::Dry { "would sign" } else { "signed" };
         let (added, bins) = (imported.added, imported.bins);
-        context.out.line(format_args!("{} {added} targets in {bins} bins", styled(GOOD, verb)));
+        let what = if imported.projects > 0 { "files" } else { "targets" };
+        context.out.line(format_args!("{} {added} {what} in {bins} bins", styled(GOOD, verb)));
+        if imported.projects > 0 {
+            context.out.line(format_args!("pages of {} projects change", imported.projects));
+        }
         let (present, repeated) = (imported.present, imported.repeated);
         if present + repeated > 0 {
             context.out.line(format_args!("{present} were signed already, {repeated} lines repeat others"));

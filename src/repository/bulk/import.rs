@@ -1,11 +1,10 @@
 //! A list of files becomes signed targets, without a look at the files themselves.
 //!
 //! All lines are read and judged before anything is signed, and one commit makes all of them visible. Another
-//! publisher's commit in between costs only the bins that it changed: those are made again.
+//! publisher's commit in between costs only the bins that it changed: those, and the pages they list, are made again.
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -13,20 +12,20 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::bins::BinMap;
-use super::cores::{Meter, on_all_cores};
+use super::compose::Composer;
+use super::filler::Filler;
 use super::forge::{Forge, GROUPS, require_all};
-use super::input::{Input, Piece};
-use super::line::{Line, LineFault};
+use super::line::LineFault;
 use super::merge::{Merge, Tally};
 use super::reader::Reader;
-use super::record::Record;
-use crate::crypto::sha256;
-use crate::repository::commit::Transaction;
+use crate::python::ProjectName;
+use crate::repository::commit::{Staged, Transaction};
 use crate::repository::publish::refuse_unvouched;
-use crate::repository::spill::{BUDGET, Spill, Writer};
+use crate::repository::spill::{BUDGET, Spill};
 use crate::repository::state::State;
 use crate::repository::{Keyring, MAX_ATTEMPTS, Progress, Repository, RepositoryError, days_after};
 use crate::store::StoreError;
+use crate::tuf::json::Json;
 use crate::tuf::metadata::{TopLevel, Version};
 
 /// Why a list of files is not imported. Nothing of it is.
@@ -61,6 +60,16 @@ pub enum ImportError {
         published: String,
         /// Hash and length of the line.
         found: String,
+    },
+    /// A page that would be too large to be read again.
+    #[error("the page of {project} would have {found} bytes, at most {max} are read")]
+    PageTooLarge {
+        /// The project.
+        project: String,
+        /// Its length in bytes.
+        found: u64,
+        /// What is read.
+        max: u64,
     },
     /// The list does not read.
     #[error("reading the list: {0}")]
@@ -100,14 +109,47 @@ pub enum Run {
     Wet,
 }
 
+/// What the paths of a list are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Files of projects, whose pages are completed.
+    Pages,
+    /// Target paths as they stand, without pages.
+    AsIs,
+}
+
+/// A list of files. What the format of a line is, `docs/formats.md` says.
+pub struct List {
+    /// Lines, plain or gzip.
+    pub text: Box<dyn Read + Send>,
+    /// The length of the text in bytes, if it is known: for the progress.
+    pub bytes: Option<u64>,
+    /// What its paths are.
+    pub layout: Layout,
+    /// Whose word the hashes are, if nobody hashed the files here: noted with each target, as `custom`.
+    pub hashes_from: Option<String>,
+}
+
+/// One import under way.
+struct Import<'a> {
+    repository: &'a Repository,
+    keys: &'a Keyring,
+    bins: Arc<BinMap>,
+    /// Targets by bin.
+    targets: Arc<Spill>,
+    /// Makes the pages, if there are any.
+    composer: Option<Arc<Composer>>,
+    run: Run,
+    now: DateTime<Utc>,
+    tallies: Arc<Mutex<HashMap<usize, Tally>>>,
+}
+
 impl Repository {
-    /// Lists the files of `list` as targets: all of them, or none. `bytes` is the length of the list, if known, for
-    /// the progress. What the format of a line is, `docs/formats.md` says.
+    /// Lists the files of `list` as targets: all of them, or none.
     pub async fn import(
         &self,
         keys: &Keyring,
-        list: impl Read + Send + 'static,
-        bytes: Option<u64>,
+        list: List,
         run: Run,
         now: DateTime<Utc>,
         progress: &dyn Progress,
@@ -115,11 +157,24 @@ impl Repository {
         let state = self.ready_for_bulk(keys).await?;
         let bins = Arc::new(BinMap::of(&state.bins)?);
         require_all(keys, &bins, &state.bins)?;
-        let spill = Arc::new(Spill::new(bins.groups(GROUPS), BUDGET));
-        let filler = Filler::new(list, Arc::clone(&spill), Arc::clone(&bins))?;
-        let lines = filler.fill(bytes, progress).await?;
-        let sealed = self.seal(keys, &state, &bins, &spill, run, now, progress).await?;
-        Ok(Imported { lines, ..sealed })
+        let spill = || Arc::new(Spill::new(bins.groups(GROUPS), BUDGET));
+        let (lines, custom) = (spill(), custom(list.hashes_from));
+        let filler =
+            Filler::new(list.text, Arc::clone(&lines), Arc::clone(&bins), list.layout, custom.clone())?;
+        let count = filler.fill(list.bytes, progress).await?;
+        let (targets, composer) = match list.layout {
+            Layout::AsIs => (lines, None),
+            Layout::Pages => {
+                let (targets, repository) = (spill(), self.clone());
+                let (bins, pages) = (Arc::clone(&bins), Mutex::default());
+                let composer =
+                    Composer { repository, bins, lines, targets: Arc::clone(&targets), custom, run, pages };
+                (targets, Some(Arc::new(composer)))
+            }
+        };
+        let tallies = Arc::default();
+        let import = Import { repository: self, keys, bins, targets, composer, run, now, tallies };
+        Ok(Imported { lines: count, ..import.seal(state, progress).await? })
     }
 
     /// The state, if it may be built upon and the keys at hand can commit.
@@ -132,53 +187,87 @@ impl Repository {
         }
         Ok(state)
     }
+}
 
-    /// Adds the records of a spill to the bins, and commits.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is a different thing, and there is one caller for each layout"
-    )]
-    pub(super) async fn seal(
-        &self,
-        keys: &Keyring,
-        state: &State,
-        bins: &Arc<BinMap>,
-        spill: &Arc<Spill>,
-        run: Run,
-        now: DateTime<Utc>,
-        progress: &dyn Progress,
-    ) -> Result<Imported, RepositoryError> {
-        let tallies = Arc::new(Mutex::new(HashMap::new()));
-        let (mut state, mut todo) = (state.clone(), (0..bins.len()).collect::<Vec<_>>());
+impl Import<'_> {
+    /// Adds the targets to the bins, and commits.
+    async fn seal(&self, mut state: State, progress: &dyn Progress) -> Result<Imported, RepositoryError> {
+        let mut todo = (0..self.bins.len()).collect::<Vec<_>>();
         let mut written = HashMap::new();
-        for _ in 0..MAX_ATTEMPTS {
-            let (store, expires) = (Arc::clone(&self.store), days_after(now, self.settings.expiry.bin_n));
-            let reader = Reader::new(Arc::clone(&store), state.clone(), Arc::clone(bins))?;
-            let (spill, bins, tallies) = (Arc::clone(spill), Arc::clone(bins), Arc::clone(&tallies));
-            let content =
-                Arc::new(Merge { spill, bins: Arc::clone(&bins), reader, tallies: Arc::clone(&tallies) });
-            let forge = Forge::new(store, keys, Arc::clone(&bins), &state.bins, content, expires)?;
-            written.extend(forge.dry_run(run == Run::Dry).run(todo, progress).await?);
-            let mut imported = summed(&locked(&tallies));
-            imported.bins = u64::try_from(written.len()).unwrap_or(u64::MAX);
-            if run == Run::Dry || written.is_empty() {
+        for attempt in 0..MAX_ATTEMPTS {
+            if let Some(composer) = &self.composer {
+                composer.compose(&state, &todo, attempt, progress).await?;
+            }
+            written.extend(self.forge(&state)?.run(todo, progress).await?);
+            let imported = self.imported(written.len());
+            if self.run == Run::Dry || written.is_empty() {
                 return Ok(imported.in_state(&state));
             }
-            let transaction =
-                Transaction { written: Forge::entries(&bins, &written)?, ..Transaction::empty() };
-            let staged = self.stage(keys, &state, transaction, now).await?;
-            match self.swap_timestamp(keys, &state, staged, None, now).await {
-                Err(RepositoryError::Store(StoreError::Conflict { .. })) => {}
-                Err(error) => return Err(error),
-                Ok(after) => return Ok(imported.in_state(&after)),
+            let written_now = Forge::entries(&self.bins, &written)?;
+            let projects = self.composer.as_ref().map(|composer| composer.projects()).unwrap_or_default();
+            let pages = projects.iter().map(ToString::to_string).collect();
+            let transaction = Transaction { written: written_now, pages, ..Transaction::empty() };
+            let staged = self.repository.stage(self.keys, &state, transaction, self.now).await?;
+            if let Some(after) = self.swap(&state, staged, projects, progress).await? {
+                return Ok(imported.in_state(&after));
             }
-            let newer = self.state().await?;
+            let newer = self.repository.state_after(Some(&state)).await?;
             refuse_unvouched(&newer)?;
-            todo = changed(&bins, &state, &newer)?;
+            todo = changed(&self.bins, &state, &newer)?;
             written.retain(|bin, _| todo.binary_search(bin).is_err());
             state = newer;
         }
         Err(RepositoryError::Busy(MAX_ATTEMPTS))
+    }
+
+    fn forge(&self, state: &State) -> Result<Forge, RepositoryError> {
+        let (store, bins) = (self.repository.shared_store(), Arc::clone(&self.bins));
+        let reader = Reader::new(Arc::clone(&store), state.clone(), Arc::clone(&bins))?;
+        let (spill, tallies) = (Arc::clone(&self.targets), Arc::clone(&self.tallies));
+        let content = Arc::new(Merge { spill, bins: Arc::clone(&bins), reader, tallies });
+        let expires = days_after(self.now, self.repository.settings().expiry.bin_n);
+        let forge = Forge::new(store, self.keys, bins, &state.bins, content, expires)?;
+        Ok(forge.dry_run(self.run == Run::Dry))
+    }
+
+    /// The commit point, and the unsigned pages after it. Returns nothing if another publisher was faster.
+    async fn swap(
+        &self,
+        state: &State,
+        staged: Staged,
+        projects: Vec<ProjectName>,
+        progress: &dyn Progress,
+    ) -> Result<Option<State>, RepositoryError> {
+        let (repository, notes) = (self.repository, staged.notes.clone());
+        let after = match repository.swap_timestamp(self.keys, state, staged, None, self.now).await {
+            Ok(after) => Some(after),
+            Err(RepositoryError::Store(StoreError::Conflict { .. })) => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(after) = &after {
+            repository.show_many(after, projects, progress).await?;
+        }
+        for note in notes {
+            repository.store().delete(&note).await?;
+        }
+        Ok(after)
+    }
+
+    fn imported(&self, bins: usize) -> Imported {
+        let (tally, projects) = match &self.composer {
+            Some(composer) => (composer.tally(), composer.projects().len()),
+            None => (summed(&locked(&self.tallies)), 0),
+        };
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let Tally { added, present, repeated } = tally;
+        Imported {
+            added,
+            present,
+            repeated,
+            bins: count(bins),
+            projects: count(projects),
+            ..Imported::default()
+        }
     }
 }
 
@@ -187,6 +276,12 @@ impl Imported {
         let (snapshot, timestamp) = (state.snapshot.common.version, state.timestamp.common.version);
         Self { snapshot, timestamp, ..self }
     }
+}
+
+/// `custom` of a target whose hash is somebody's word.
+fn custom(hashes_from: Option<String>) -> String {
+    let object = hashes_from.map(|from| Json::object([("hashes-from", Json::str(from))]).to_text());
+    object.unwrap_or_default()
 }
 
 /// The bins that another publisher changed.
@@ -204,122 +299,15 @@ fn changed(bins: &BinMap, before: &State, after: &State) -> Result<Vec<usize>, R
     Ok(changed)
 }
 
-fn summed(tallies: &HashMap<usize, Tally>) -> Imported {
+fn summed(tallies: &HashMap<usize, Tally>) -> Tally {
     let sum = |part: fn(&Tally) -> u64| tallies.values().map(part).sum();
-    Imported {
+    Tally {
         added: sum(|tally| tally.added),
         present: sum(|tally| tally.present),
         repeated: sum(|tally| tally.repeated),
-        ..Imported::default()
     }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Reads lines on all cores, and puts them into a spill.
-struct Filler {
-    input: Mutex<Input>,
-    spill: Arc<Spill>,
-    bins: Arc<BinMap>,
-    lines: AtomicU64,
-    failed: AtomicBool,
-    /// The first bad line found so far.
-    fault: Mutex<Option<(u64, LineFault)>>,
-}
-
-impl Filler {
-    fn new(
-        list: impl Read + Send + 'static,
-        spill: Arc<Spill>,
-        bins: Arc<BinMap>,
-    ) -> Result<Self, RepositoryError> {
-        let input = Mutex::new(Input::new(list).map_err(|error| unread(&error))?);
-        let (lines, failed, fault) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(None));
-        Ok(Self { input, spill, bins, lines, failed, fault })
-    }
-
-    /// Reads to the end; how many lines there are.
-    async fn fill(self, bytes: Option<u64>, progress: &dyn Progress) -> Result<u64, RepositoryError> {
-        let (filler, meter) = (Arc::new(self), Arc::new(Meter::new(bytes.unwrap_or(0))));
-        let work = {
-            let (filler, meter) = (Arc::clone(&filler), Arc::clone(&meter));
-            move || filler.work(&meter)
-        };
-        on_all_cores("reading the list (bytes)", &meter, progress, work).await?;
-        // Pieces are handed out in order and each is read to its end or first fault, so this is the first of all.
-        match locked(&filler.fault).take() {
-            Some((line, fault)) => Err(ImportError::Line { line, fault }.into()),
-            None => Ok(filler.lines.load(Ordering::Relaxed)),
-        }
-    }
-
-    fn work(&self, meter: &Meter) -> Result<(), RepositoryError> {
-        let (mut piece, mut record, mut writer) = (Piece::default(), Vec::new(), self.spill.writer());
-        while !self.failed.load(Ordering::Relaxed) {
-            if !locked(&self.input).next(&mut piece).map_err(|error| unread(&error))? {
-                break;
-            }
-            self.lines_of(&piece, &mut record, &mut writer)?;
-            meter.add(piece.bytes.len());
-        }
-        Ok(writer.finish()?)
-    }
-
-    fn lines_of(
-        &self,
-        piece: &Piece,
-        record: &mut Vec<u8>,
-        writer: &mut Writer<'_>,
-    ) -> Result<(), RepositoryError> {
-        let (text, bad) = match std::str::from_utf8(&piece.bytes) {
-            Ok(text) => (text, false),
-            Err(error) => {
-                let good = piece.bytes.get(..error.valid_up_to()).unwrap_or_default();
-                let whole = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-                (std::str::from_utf8(good.get(..whole).unwrap_or_default()).unwrap_or_default(), true)
-            }
-        };
-        let mut number = piece.first;
-        for line in text.lines() {
-            match Line::parse_bare(line) {
-                Ok(line) => self.push(&Record::of(&line, number), record, writer)?,
-                Err(fault) => {
-                    self.refuse(number, fault);
-                    return Ok(());
-                }
-            }
-            number += 1;
-        }
-        if bad {
-            self.refuse(number, LineFault::NotUtf8);
-        }
-        self.lines.fetch_add(number - piece.first, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn push(
-        &self,
-        record: &Record<'_>,
-        buffer: &mut Vec<u8>,
-        writer: &mut Writer<'_>,
-    ) -> Result<(), RepositoryError> {
-        let key = self.bins.key(&sha256(record.path.as_bytes()));
-        let key = key.ok_or_else(|| RepositoryError::Missing(format!("a bin for {}", record.path)))?;
-        record.write(buffer);
-        Ok(writer.push(key, buffer)?)
-    }
-
-    fn refuse(&self, line: u64, fault: LineFault) {
-        self.failed.store(true, Ordering::Relaxed);
-        let mut first = locked(&self.fault);
-        if first.as_ref().is_none_or(|(known, _)| line < *known) {
-            *first = Some((line, fault));
-        }
-    }
-}
-
-fn unread(error: &std::io::Error) -> RepositoryError {
-    ImportError::Unread(error.to_string()).into()
 }

@@ -1,4 +1,5 @@
-//! One line of a list of files: `path TAB length TAB sha256 [TAB requires-python [TAB yanked [TAB upload-time]]]`.
+//! One line of a list of files:
+//! `path TAB length TAB sha256 [TAB requires-python [TAB yanked [TAB upload-time [TAB core-metadata]]]]`.
 
 use thiserror::Error;
 
@@ -12,7 +13,7 @@ const MAX_LENGTH: u64 = (1 << 53) - 1;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LineFault {
     /// Too few or too many columns.
-    #[error("{found} columns, expected path, length, sha256 and up to three more, with tabs between")]
+    #[error("{found} columns, expected path, length, sha256 and up to four more, with tabs between")]
     Columns {
         /// How many there are.
         found: usize,
@@ -41,6 +42,14 @@ pub enum LineFault {
     /// Bytes that are no text.
     #[error("it is not UTF-8")]
     NotUtf8,
+    /// A folder that is another project's, or nothing that is known.
+    #[error("{found:?} is no folder for a file of {project}: expected {project}/, packages/… or none")]
+    Folder {
+        /// The project that the file name says.
+        project: String,
+        /// The folder.
+        found: String,
+    },
     /// A column of the page that does not read, or a name that is no distribution's.
     #[error("{what}: {reason}")]
     Page {
@@ -49,6 +58,13 @@ pub enum LineFault {
         /// Why.
         reason: String,
     },
+}
+
+impl LineFault {
+    /// A column that does not read, and why.
+    pub(super) fn page(what: &'static str, reason: &impl ToString) -> Self {
+        Self::Page { what, reason: reason.to_string() }
+    }
 }
 
 /// Whether a file is yanked (PEP 592).
@@ -77,6 +93,8 @@ pub(super) struct Line<'a> {
     pub(super) yanked: Yank<'a>,
     /// When it was uploaded, not empty, not checked.
     pub(super) upload_time: Option<&'a str>,
+    /// Its metadata file (PEP 658), not empty, not checked: see [`CoreMetadata`].
+    pub(super) core_metadata: Option<&'a str>,
     /// Whether there are more than the first three columns, empty or not.
     pub(super) more: bool,
 }
@@ -89,10 +107,10 @@ impl<'a> Line<'a> {
         let (Some(path), Some(length), Some(sha256)) = (path, length, sha256) else {
             return Err(LineFault::Columns { found: line.split('\t').count() });
         };
-        let (requires_python, yanked, upload_time) = (columns.next(), columns.next(), columns.next());
-        let more = requires_python.is_some();
-        let [requires_python, yanked, upload_time] =
-            [requires_python, yanked, upload_time].map(|text| text.filter(|text| !text.is_empty()));
+        let more = [columns.next(), columns.next(), columns.next(), columns.next()];
+        let [requires_python, yanked, upload_time, core_metadata] =
+            more.map(|text| text.filter(|text| !text.is_empty()));
+        let more = more.iter().any(Option::is_some);
         if more && columns.next().is_some() {
             return Err(LineFault::Columns { found: line.split('\t').count() });
         }
@@ -106,7 +124,7 @@ impl<'a> Line<'a> {
             Some("true") => Yank::Yes,
             Some(reason) => Yank::Because(reason),
         };
-        Ok(Self { path, length, sha256, requires_python, yanked, upload_time, more })
+        Ok(Self { path, length, sha256, requires_python, yanked, upload_time, core_metadata, more })
     }
 
     /// The same where no page is made: three columns.
@@ -116,6 +134,30 @@ impl<'a> Line<'a> {
             return Err(LineFault::NoPage { found: line.split('\t').count() });
         }
         Ok(parsed)
+    }
+}
+
+/// The file that PEP 658 puts beside a distribution: `sha256`, or `sha256:length`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CoreMetadata<'a> {
+    /// 64 lower-case hexadecimal digits.
+    pub(super) sha256: &'a str,
+    /// In bytes, below 2^53, if it is known: only then it can be a target.
+    pub(super) length: Option<u64>,
+}
+
+impl<'a> CoreMetadata<'a> {
+    /// Reads the column.
+    pub(super) fn parse(text: &'a str) -> Result<Self, LineFault> {
+        let (sha256, length) = match text.split_once(':') {
+            Some((sha256, length)) => (sha256, Some(length)),
+            None => (text, None),
+        };
+        if !is_sha256(sha256) {
+            return Err(LineFault::Sha256 { found: quoted(sha256) });
+        }
+        let parsed = |text| parse_length(text).ok_or_else(|| LineFault::Length { found: quoted(text) });
+        Ok(Self { sha256, length: length.map(parsed).transpose()? })
     }
 }
 
@@ -153,21 +195,28 @@ mod tests {
     const SHA256: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
     #[test]
-    fn a_line_has_three_to_six_columns() {
+    fn a_line_has_three_to_seven_columns() {
         let line = format!("a/b.whl\t7\t{SHA256}");
         let parsed = Line::parse(&line).unwrap();
         assert_eq!((parsed.path, parsed.length, parsed.sha256), ("a/b.whl", 7, SHA256));
         assert_eq!((parsed.requires_python, parsed.yanked, parsed.upload_time), (None, Yank::No, None));
-        let all = format!("{line}\t>=3.9\tbroken\t2026-01-02T03:04:05Z");
+        let all = format!("{line}\t>=3.9\tbroken\t2026-01-02T03:04:05Z\t{SHA256}:9");
         let parsed = Line::parse(&all).unwrap();
         assert_eq!(parsed.requires_python, Some(">=3.9"));
         assert_eq!(parsed.yanked, Yank::Because("broken"));
         assert_eq!(parsed.upload_time, Some("2026-01-02T03:04:05Z"));
+        let of = |text| CoreMetadata::parse(text);
+        let core = CoreMetadata { sha256: SHA256, length: Some(9) };
+        assert_eq!(of(parsed.core_metadata.unwrap()), Ok(core));
+        assert_eq!(of(SHA256), Ok(CoreMetadata { length: None, ..core }));
+        for odd in ["x", &format!("{SHA256}:"), &format!("{SHA256}:-1"), &format!(":{SHA256}")] {
+            assert!(of(odd).is_err(), "{odd}");
+        }
         for (column, yanked) in [("", Yank::No), ("false", Yank::No), ("true", Yank::Yes)] {
             assert_eq!(Line::parse(&format!("{line}\t\t{column}")).unwrap().yanked, yanked);
         }
         assert_eq!(Line::parse_bare(&line).unwrap(), Line::parse(&line).unwrap());
-        assert_eq!(Line::parse_bare(&all), Err(LineFault::NoPage { found: 6 }));
+        assert_eq!(Line::parse_bare(&all), Err(LineFault::NoPage { found: 7 }));
     }
 
     #[test]
@@ -179,7 +228,7 @@ mod tests {
         let cases = [
             (String::new(), LineFault::Columns { found: 1 }),
             ("a\t7".to_owned(), LineFault::Columns { found: 2 }),
-            (format!("a\t7\t{SHA256}\t\t\t\t"), LineFault::Columns { found: 7 }),
+            (format!("a\t7\t{SHA256}\t\t\t\t\t"), LineFault::Columns { found: 8 }),
             (format!("a\t\t{SHA256}"), length("")),
             (format!("a\t-7\t{SHA256}"), length("-7")),
             (format!("a\t+7\t{SHA256}"), length("+7")),

@@ -1,6 +1,6 @@
 //! New targets and what a bin lists already, as the bin's next file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bins::BinMap;
@@ -79,7 +79,7 @@ impl Merge {
     }
 }
 
-/// Those of the sorted records that the bin does not list yet, each once.
+/// Those of the sorted records that the bin does not list yet, each once; of a page the last that was made.
 fn select<'a>(
     records: &[Record<'a>],
     present: &Targets,
@@ -87,6 +87,14 @@ fn select<'a>(
     let (mut new, mut tally) = (Vec::<Record<'_>>::with_capacity(records.len()), Tally::default());
     let mut last: Option<&Record<'_>> = None;
     for record in records {
+        if record.attempt().is_some() {
+            match new.last_mut().filter(|last| last.path == record.path) {
+                Some(page) if page.attempt() < record.attempt() => *page = *record,
+                Some(_) => {}
+                None => new.push(*record),
+            }
+            continue;
+        }
         if let Some(last) = last.replace(record).filter(|last| last.path == record.path) {
             if !last.same(record) {
                 let (path, first, second) = (record.path.to_owned(), last.line, record.line);
@@ -102,7 +110,11 @@ fn select<'a>(
             Some(file) => return Err(contradicted(file, record)),
         }
     }
-    tally.added = u64::try_from(new.len()).unwrap_or(u64::MAX);
+    let listed =
+        |page: &Record<'_>| present.targets.get(page.path).is_some_and(|file| says_the_same(file, page));
+    new.retain(|record| record.attempt().is_none() || !listed(record));
+    let files = new.iter().filter(|record| record.attempt().is_none()).count();
+    tally.added = u64::try_from(files).unwrap_or(u64::MAX);
     Ok((new, tally))
 }
 
@@ -132,8 +144,11 @@ pub(super) fn render(
         return by_draft(common, present, new);
     }
     let customs = new.iter().map(Record::custom).collect::<Result<Vec<_>, SpillError>>()?;
+    let pages = new.iter().filter(|record| record.attempt().is_some()).map(|page| page.path);
+    let replaced: HashSet<&str> = pages.filter(|path| present.targets.contains_key(path)).collect();
     let hashes: Vec<String> = present.targets.values().map(hash_text).collect();
-    let old = present.targets.iter().zip(&hashes).map(|((path, file), sha256)| Line {
+    let old = present.targets.iter().zip(&hashes).filter(|((path, _), _)| !replaced.contains(path));
+    let old = old.map(|((path, file), sha256)| Line {
         path,
         length: file.length,
         sha256,
@@ -218,6 +233,22 @@ mod tests {
             let rendered = render(common(), &present, &new).unwrap();
             assert_eq!(rendered, by_draft(common(), &present, &new).unwrap());
         }
+    }
+
+    #[test]
+    fn of_a_page_the_last_attempt_counts_and_takes_the_place_of_what_is_listed() {
+        let targets = [("a", file(&[])), ("p", file(&[]))].into_iter().collect();
+        let present = Targets { common: common(), targets, delegations: None };
+        let (ones, nines) = ("01".repeat(32), "09".repeat(32));
+        let (first, second) = (Record::page("p", SHA256, 7, 0), Record::page("p", &ones, 8, 1));
+        for records in [[first, second], [second, first]] {
+            let (new, tally) = select(&records, &present).unwrap();
+            assert_eq!((new.as_slice(), tally), ([second].as_slice(), Tally::default()));
+            let rendered = render(common(), &present, &new).unwrap();
+            assert_eq!(rendered, by_draft(common(), &present, &new).unwrap());
+        }
+        let as_listed = Record::page("p", &nines, 5, 2);
+        assert_eq!(select(&[first, as_listed], &present).unwrap().0, []);
     }
 
     #[test]

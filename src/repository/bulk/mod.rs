@@ -14,9 +14,13 @@
 //! | `resize` | another number of bins |
 //! | `propose` | signatures of an offline role, brought together |
 //! | `import` | a list of files becomes signed targets |
+//! | `filler` | its lines read and judged |
+//! | `listed` | a line as a file on a page |
+//! | `compose` | project pages made of lines |
+//! | `show` | the unsigned pages of many projects |
 //!
 //! ```text
-//! lines ─▶ checked, hashed (all cores) ─▶ Spill ─▶ forge: a bin's records + what it lists ─▶ signed (all cores)
+//! lines ─▶ checked, hashed (all cores) ─▶ (Spill ─▶ compose: pages ─▶) Spill ─▶ forge: a bin's records + what it lists ─▶ signed (all cores)
 //!                                                   ─▶ create_all, batch by batch ─▶ one commit
 //! ```
 //!
@@ -25,19 +29,23 @@
 
 mod again;
 mod bins;
+mod compose;
 mod cores;
+mod filler;
 mod forge;
 mod import;
 mod input;
 mod line;
+mod listed;
 mod merge;
 mod propose;
 mod reader;
 mod record;
 mod resize;
+mod show;
 
 pub(super) use again::Again;
-pub use import::{ImportError, Imported, Run};
+pub use import::{ImportError, Imported, Layout, List, Run};
 pub use line::LineFault;
 pub use propose::{Proposal, add_signature};
 pub use resize::Resized;

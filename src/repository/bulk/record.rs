@@ -8,6 +8,9 @@ use super::line::Line;
 use crate::repository::spill::SpillError;
 use crate::tuf::json::{Json, parse};
 
+/// Set in the line number of a page, which stands in no line; below it the attempt that made the page.
+const PAGE: u64 = 1 << 63;
+
 /// A target to be listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record<'a> {
@@ -17,7 +20,7 @@ pub(super) struct Record<'a> {
     pub(super) sha256: &'a str,
     /// In bytes.
     pub(super) length: u64,
-    /// The number of the line that it stood in, for errors; 0: in none.
+    /// The number of the line that it stood in, for errors; of a page what [`Self::attempt`] says.
     pub(super) line: u64,
     /// `custom` as JSON, or nothing.
     pub(super) custom: &'a str,
@@ -27,6 +30,16 @@ impl<'a> Record<'a> {
     /// Of a line; without `custom`.
     pub(super) fn of(line: &Line<'a>, number: u64) -> Self {
         Self { path: line.path, sha256: line.sha256, length: line.length, line: number, custom: "" }
+    }
+
+    /// Of a project's page, which takes the place of whatever is listed, and of those that earlier attempts made.
+    pub(super) fn page(path: &'a str, sha256: &'a str, length: u64, attempt: u32) -> Self {
+        Self { path, sha256, length, line: PAGE | u64::from(attempt), custom: "" }
+    }
+
+    /// The attempt that made a page; `None` for a file.
+    pub(super) fn attempt(&self) -> Option<u64> {
+        (self.line & PAGE != 0).then_some(self.line & !PAGE)
     }
 
     /// Writes it to `out`, which is emptied first.

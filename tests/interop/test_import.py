@@ -1,0 +1,49 @@
+"""What `import` lists, python-tuf downloads and pip installs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from helpers import pip
+from helpers.sealed import Sealed, download_everything
+from helpers.server import Lookup, Server, folder
+from helpers.wheels import sdist, wheel
+from helpers.wheelseal import Wheelseal
+
+Serve = Callable[[Lookup], Server]
+
+
+def place(sealed: Sealed, project: str, dist: Path, more: str = "") -> str:
+    """Puts a distribution where clients look for it; gives its line."""
+    digest = hashlib.sha256(dist.read_bytes()).hexdigest()
+    target = sealed.folder / "targets" / project
+    target.mkdir(parents=True, exist_ok=True)
+    (target / f"{digest}.{dist.name}").write_bytes(dist.read_bytes())
+    os.link(target / f"{digest}.{dist.name}", target / dist.name)
+    return f"{dist.name}\t{dist.stat().st_size}\t{digest}{more}\n"
+
+
+@pytest.mark.parametrize("style", ["succinct", "prefixes"])
+def test_python_tuf_and_pip_take_what_a_list_brought(
+    wheelseal: Wheelseal, tmp_path: Path, serve: Serve, style: str
+) -> None:
+    sealed = Sealed(wheelseal, tmp_path / "repo")
+    sealed.init(style=style)
+    sealed.run("add", wheel(tmp_path, "seal", "1.0"))
+    lines = [
+        place(sealed, "seal", wheel(tmp_path, "seal", "1.1")),
+        place(sealed, "seal", wheel(tmp_path, "seal", "1.2"), "\t>=3.99"),
+        place(sealed, "seal", wheel(tmp_path, "seal", "1.3"), "\t\tbroken\t2026-01-02T03:04:05Z"),
+        place(sealed, "wax", sdist(tmp_path, "wax", "2.0")),
+    ]
+    (tmp_path / "list.tsv").write_text("".join(lines))
+    sealed.run("import", "--from-tsv", tmp_path / "list.tsv")
+    server = serve(folder(sealed.folder))
+    # Two pages, five files, metadata of the wheel that `add` published.
+    assert download_everything(server.url, sealed, tmp_path / "client") == 8
+    assert pip.install(server.url, tmp_path / "a", "seal") == {"seal": "1.1"}
+    assert pip.install(server.url, tmp_path / "b", "seal==1.3") == {"seal": "1.3"}
