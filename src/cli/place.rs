@@ -91,11 +91,22 @@ impl Place {
 
     /// Where this machine remembers the repository.
     pub(super) fn anchor(&self) -> anyhow::Result<Anchor> {
-        let name = match self {
-            Self::Folder(folder) => sha256(std::fs::canonicalize(folder)?.as_os_str().as_encoded_bytes()),
-            Self::Bucket(url) => sha256(url.as_bytes()),
-        };
+        let name = sha256(&self.one_name()?);
         Ok(Anchor::new(state_home()?.join("repositories").join(format!("{}.json", hex::encode(name)))))
+    }
+
+    /// Where this machine remembers an import from `source`.
+    pub(super) fn journal(&self, source: &[u8]) -> anyhow::Result<PathBuf> {
+        let name = sha256(&[&sha256(&self.one_name()?)[..], source].concat());
+        Ok(state_home()?.join("imports").join(format!("{}.tsv", hex::encode(name))))
+    }
+
+    /// However it was typed.
+    fn one_name(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(match self {
+            Self::Folder(folder) => std::fs::canonicalize(folder)?.as_os_str().as_encoded_bytes().to_vec(),
+            Self::Bucket(url) => url.as_bytes().to_vec(),
+        })
     }
 
     /// A file of the repository, as people name it.

@@ -63,7 +63,10 @@ use chrono::{DateTime, Utc};
 
 pub use anchor::Anchor;
 pub use backup::BackedUp;
-pub use bulk::{ImportError, Imported, Layout, LineFault, List, Proposal, Resized, Run, add_signature};
+pub use bulk::{
+    Files, Folder, Hashed, ImportError, Imported, Layout, LineFault, List, MAX_NAMED, Proposal, Resized, Run,
+    Unfit, add_signature,
+};
 pub use bump::{Bumped, Due};
 pub use check::{Checked, MAX_PROBLEMS, Problem, Sample, Share, Unseen};
 pub use diff::{Change, Difference};

@@ -58,7 +58,7 @@ pub enum SpillError {
 }
 
 impl SpillError {
-    fn io(what: &'static str, error: &std::io::Error) -> Self {
+    pub(super) fn io(what: &'static str, error: &std::io::Error) -> Self {
         Self::Io { what, message: error.to_string() }
     }
 

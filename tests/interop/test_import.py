@@ -47,3 +47,24 @@ def test_python_tuf_and_pip_take_what_a_list_brought(
     assert download_everything(server.url, sealed, tmp_path / "client") == 8
     assert pip.install(server.url, tmp_path / "a", "seal") == {"seal": "1.1"}
     assert pip.install(server.url, tmp_path / "b", "seal==1.3") == {"seal": "1.3"}
+
+
+@pytest.mark.parametrize("style", ["succinct", "prefixes"])
+def test_python_tuf_and_pip_take_what_a_mirror_brought(
+    wheelseal: Wheelseal, tmp_path: Path, serve: Serve, style: str
+) -> None:
+    """A folder as bandersnatch has it, with the metadata of one wheel beside it."""
+    sealed = Sealed(wheelseal, tmp_path / "repo")
+    sealed.init(style=style)
+    packages = tmp_path / "mirror" / "web" / "packages"
+    wheel(packages / "aa" / "bb" / "cc", "seal", "1.0")
+    wheel(packages / "aa" / "bb" / "dd", "seal", "1.1", requires_python=">=3.99")
+    beside = wheel(packages / "aa" / "ee" / "ff", "wax", "1.0")
+    beside.with_name(f"{beside.name}.metadata").write_text("Metadata-Version: 2.1\nName: wax\nVersion: 1.0\n")
+    sdist(packages / "00" / "11" / "22", "wax", "0.9")
+    sealed.run("import", "--from-dir", tmp_path / "mirror", "--store-files")
+    sealed.run("check")
+    server = serve(folder(sealed.folder))
+    # Two pages, four files, metadata of three wheels.
+    assert download_everything(server.url, sealed, tmp_path / "client") == 9
+    assert pip.install(server.url, tmp_path / "site", "seal", "wax") == {"seal": "1.0", "wax": "1.0"}

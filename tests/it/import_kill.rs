@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::import_pages::place;
 use crate::kill::{Dice, notes, now, spawn, verifies};
 use crate::memory::Reader;
-use crate::scene::wheel_name;
+use crate::scene::{wheel, wheel_name};
 use crate::shell::Home;
 
 /// Projects in each list, and as many files.
@@ -102,6 +102,43 @@ fn come(root: &Path, sign: &str) -> usize {
         "bin" => count(root, "metadata"),
         _ => notes(root),
     }
+}
+
+#[tokio::test]
+async fn an_import_of_a_folder_killed_while_it_stores_goes_on_where_it_was() {
+    let home = Home::with_repository();
+    let root = home.work().join("repo");
+    let mirror = home.work().join("mirror");
+    fs::create_dir(&mirror).unwrap();
+    for number in 0..200 {
+        let file = wheel(&mirror, &format!("project{number}"), "1.0", "");
+        // What is younger than the import may change again unseen, and is not remembered.
+        let file = fs::File::options().write(true).open(file).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    }
+    let before = timestamp(&root);
+    let import = ["import", "--repo", "repo", "--from-dir", "mirror", "--store-files"];
+    let noted = || {
+        let journals = walkdir::WalkDir::new(home.state().join("wheelseal/imports")).into_iter();
+        let journals = journals.filter_map(Result::ok).filter(|entry| entry.file_type().is_file());
+        journals.map(|entry| fs::read_to_string(entry.path()).unwrap().matches('\n').count()).sum::<usize>()
+    };
+    let mut child = spawn(&home, &import);
+    while noted() == 0 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    verifies(&root, "after the kill").await;
+    let (known, committed) = (noted(), timestamp(&root) != before);
+    let said = home.run(&[&import[..], &["--json"]].concat()).fine();
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let of = |name| usize::try_from(said.pointer(name).unwrap().as_u64().unwrap()).unwrap();
+    assert_eq!((of("/files/remembered"), of("/files/hashed")), (known, 200 - known));
+    assert_eq!((of("/added"), of("/present")), if committed { (0, 200) } else { (200, 0) });
+    verifies(&root, "in the end").await;
+    let reader = Reader::of_folder(&root);
+    reader.downloads(now(), [("project0", "1.0"), ("project199", "1.0")]).await.unwrap();
 }
 
 /// Files below a folder.

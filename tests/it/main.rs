@@ -16,6 +16,7 @@ mod faults;
 mod fsck;
 mod golden;
 mod group;
+mod import_folder;
 mod import_kill;
 mod import_pages;
 mod keys;

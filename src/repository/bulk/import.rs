@@ -71,6 +71,14 @@ pub enum ImportError {
         /// What is read.
         max: u64,
     },
+    /// A file of a folder that cannot be imported.
+    #[error("{file}: {reason}")]
+    OfFile {
+        /// Its path below the folder.
+        file: String,
+        /// Why.
+        reason: String,
+    },
     /// The list does not read.
     #[error("reading the list: {0}")]
     Unread(String),

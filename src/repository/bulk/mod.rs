@@ -16,6 +16,7 @@
 //! | `import` | a list of files becomes signed targets |
 //! | `filler` | its lines read and judged |
 //! | `listed` | a line as a file on a page |
+//! | `folder` | a folder of distributions as a list |
 //! | `compose` | project pages made of lines |
 //! | `show` | the unsigned pages of many projects |
 //!
@@ -32,6 +33,7 @@ mod bins;
 mod compose;
 mod cores;
 mod filler;
+mod folder;
 mod forge;
 mod import;
 mod input;
@@ -45,6 +47,7 @@ mod resize;
 mod show;
 
 pub(super) use again::Again;
+pub use folder::{Files, Folder, Hashed, MAX_NAMED, Unfit};
 pub use import::{ImportError, Imported, Layout, List, Run};
 pub use line::LineFault;
 pub use propose::{Proposal, add_signature};
