@@ -6,12 +6,12 @@
 
 use chrono::{DateTime, Utc};
 
-use super::bulk::Again;
+use super::bulk::{Again, Overtaken};
 use super::commit::{Listing, NewRole, Transaction};
 use super::keyring::Keyring;
 use super::settings::Expiry;
 use super::state::{self, BINS, CLAIMED, RECENTLY_CLAIMED, State};
-use super::{MAX_ATTEMPTS, Progress, Repository, RepositoryError, days_after};
+use super::{MAX_ATTEMPTS, PATIENCE, Progress, Repository, RepositoryError, days_after};
 use crate::store::StoreError;
 use crate::tuf::metadata::{Common, MetaFile, Targets, TopLevel};
 use crate::tuf::path::RoleName;
@@ -48,10 +48,15 @@ impl Repository {
         now: DateTime<Utc>,
         progress: &dyn Progress,
     ) -> Result<Bumped, RepositoryError> {
-        for _ in 0..MAX_ATTEMPTS {
+        let (mut overtaken, mut turn) = (None, None);
+        for attempt in 0..MAX_ATTEMPTS {
+            drop(turn.take());
+            if attempt > 0 {
+                turn = Some(self.store.turn(PATIENCE).await);
+            }
             let state = self.state().await?;
             self.finish_pending(&state).await?;
-            match self.bump_once(keys, &state, all, now, progress).await {
+            match self.bump_once(keys, &state, &mut overtaken, all, now, progress).await {
                 Err(RepositoryError::Store(StoreError::Conflict { .. })) => {}
                 done => return done,
             }
@@ -63,6 +68,7 @@ impl Repository {
         &self,
         keys: &Keyring,
         state: &State,
+        overtaken: &mut Option<Overtaken>,
         all: bool,
         now: DateTime<Utc>,
         progress: &dyn Progress,
@@ -81,7 +87,8 @@ impl Repository {
             round.consider(authority, &metadata, *days, Listing::Hashed, false);
         }
         let again = Again { all, due: half_life(now, expiry.bin_n), expires: days_after(now, expiry.bin_n) };
-        let bins = self.sign_bins_again(keys, state, again, progress).await?;
+        let bins = self.sign_bins_again(keys, state, again, overtaken.take(), progress).await?;
+        *overtaken = Some(Overtaken { state: state.clone(), signed: bins.clone() });
         round.bumped.bins = u64::try_from(bins.written.len()).unwrap_or(u64::MAX);
         round.bumped.due.extend(bins.due);
         if let Some(expires) = bins.earliest {

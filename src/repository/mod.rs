@@ -58,6 +58,7 @@ mod status;
 mod tough_check;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -99,6 +100,10 @@ const MAX_ATTEMPTS: u32 = 100;
 
 /// Pause between two attempts, at most, in milliseconds.
 const MAX_PAUSE: u64 = 200;
+
+/// How long a writer waits for its turn at most. Longer than most groups take; whoever stopped in the middle of one holds
+/// up the others this long each time.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How far long work has come. Called often; cheap implementations only.
 pub trait Progress: Sync {
@@ -183,7 +188,7 @@ impl Repository {
 async fn pause(attempt: u32) {
     let random = crate::crypto::random::<1>().map_or(0, |[byte]| u64::from(byte));
     let most = MAX_PAUSE.min(2_u64 << attempt.min(8));
-    tokio::time::sleep(std::time::Duration::from_millis(most * random / 255)).await;
+    tokio::time::sleep(Duration::from_millis(most * random / 255)).await;
 }
 
 /// The date `days` after `now`, in whole seconds.

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -17,7 +16,7 @@ use super::edit::{Edit, metadata_of};
 use super::keyring::Keyring;
 use super::plan::{Plan, PlannedPage, Taken, bin_of};
 use super::state::{BINS, State};
-use super::{MAX_ATTEMPTS, Progress, Repository, RepositoryError, layout, pause};
+use super::{MAX_ATTEMPTS, PATIENCE, Progress, Repository, RepositoryError, layout, pause};
 use crate::crypto::sha256;
 use crate::store::{Content, StoreError, StorePath, Tag};
 use crate::tuf::metadata::TargetFile;
@@ -32,10 +31,6 @@ const FEW_FILES: usize = 256;
 
 /// The same, in bytes of all of them.
 const FEW_BYTES: u64 = 64 << 20;
-
-/// How long a publisher waits for its turn at most. Longer than most groups take; whoever stopped in the middle of one
-/// holds up the others this long each time.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Own commits that are remembered: one whose pages are being written, one under way, and one to spare.
 const MAX_OWN: usize = 3;

@@ -178,6 +178,32 @@ async fn a_publisher_that_is_overtaken_before_the_swap_plans_anew() {
     assert_eq!(View::of(&scene.open().await).await.files.len(), 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bump_that_is_overtaken_signs_again_only_what_the_other_one_changed() {
+    let scene = Scene::new().await;
+    let bins = |version: u64| {
+        let names = scene.files().into_iter().map(|(path, _)| path);
+        names.filter(|path| path.starts_with(&format!("metadata/{version}.bins-"))).collect::<Vec<_>>()
+    };
+    let all = bins(1).len();
+    let store = PausingStore::new(&scene, "metadata/timestamp.json").await;
+    let opened = Arc::<PausingStore>::clone(&store);
+    let bumping = tokio::spawn(async move {
+        let repository = Repository::open(opened).await?;
+        repository.bump(&keyring(&ONLINE).await, true, now(), &Unwatched).await
+    });
+    store.reached().await;
+    scene.publish(&[scene.add("alpha", "1.0", "one")]).await.unwrap();
+    store.let_go();
+    let bumped = bumping.await.unwrap().unwrap();
+    assert_eq!(bumped.bins, u64::try_from(all).unwrap());
+    let changed = bins(3).len();
+    assert!((1..=3).contains(&changed), "a file, its metadata and its page: {changed} bins");
+    assert_eq!([bins(2).len(), bins(4).len(), bins(5).len()], [all, changed, 0]);
+    scene.assert_sound("after both").await;
+    assert_eq!(View::of(&scene.open().await).await.files.len(), 1);
+}
+
 /// The slow one committed, and stands still before its unsigned page; meanwhile the page is removed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_publisher_does_not_bring_back_a_page_that_was_removed_meanwhile() {

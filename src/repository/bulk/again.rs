@@ -1,17 +1,20 @@
 //! Bins signed anew with another expiry date, in parallel.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
 use super::bins::BinMap;
 use super::forge::{Bench, Content, Forge};
+use super::import::changed;
 use super::merge::READ_TOGETHER;
 use super::reader::Reader;
 use crate::repository::bump::Due;
 use crate::repository::state::State;
 use crate::repository::{Keyring, Progress, Repository, RepositoryError};
 use crate::tuf::metadata::{Common, MetaFile};
+use crate::tuf::path::RoleName;
 
 /// Which bins are signed anew, and until when they are good then.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +28,7 @@ pub(in crate::repository) struct Again {
 }
 
 /// What was done about them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(in crate::repository) struct Signed {
     /// Bins whose new files are durable, and what snapshot is to say of them.
     pub(in crate::repository) written: Vec<(String, MetaFile)>,
@@ -33,6 +36,13 @@ pub(in crate::repository) struct Signed {
     pub(in crate::repository) due: Vec<Due>,
     /// When the first of the others expires.
     pub(in crate::repository) earliest: Option<DateTime<Utc>>,
+}
+
+/// An attempt that another publisher overtook: what it was built on, and what it signed.
+#[derive(Debug)]
+pub(in crate::repository) struct Overtaken {
+    pub(in crate::repository) state: State,
+    pub(in crate::repository) signed: Signed,
 }
 
 /// The content of bins does not change.
@@ -69,6 +79,17 @@ impl Content for Unchanged {
     }
 }
 
+impl Signed {
+    /// Drops what it says of these bins.
+    fn forget(&mut self, bins: &BinMap, which: &[usize]) -> Result<(), RepositoryError> {
+        let names = which.iter().map(|bin| bins.name(*bin).map(RoleName::as_str));
+        let names: BTreeSet<&str> = names.collect::<Result<_, _>>()?;
+        self.written.retain(|(name, _)| !names.contains(name.as_str()));
+        self.due.retain(|due| !names.contains(due.role.as_str()));
+        Ok(())
+    }
+}
+
 impl Unchanged {
     fn note(&self, expires: DateTime<Utc>) {
         let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,26 +98,34 @@ impl Unchanged {
 }
 
 impl Repository {
-    /// Signs bins anew and writes them; nothing refers to them yet.
+    /// Signs bins anew and writes them; nothing refers to them yet. Of an attempt that was overtaken stays what nobody
+    /// changed meanwhile.
     pub(in crate::repository) async fn sign_bins_again(
         &self,
         keys: &Keyring,
         state: &State,
         again: Again,
+        overtaken: Option<Overtaken>,
         progress: &dyn Progress,
     ) -> Result<Signed, RepositoryError> {
         let bins = Arc::new(BinMap::of(&state.bins)?);
-        let signed = Arc::new(Mutex::new(Signed::default()));
+        let (todo, mut earlier) = match overtaken.filter(|before| before.state.bins.same_file(&state.bins)) {
+            Some(before) => (changed(&bins, &before.state, state)?, before.signed),
+            None => ((0..bins.len()).collect(), Signed::default()),
+        };
+        earlier.forget(&bins, &todo)?;
+        let signed = Arc::new(Mutex::new(Signed { written: Vec::new(), ..earlier.clone() }));
         let reader = Reader::new(Arc::clone(&self.store), state.clone(), Arc::clone(&bins))?;
         let content = Unchanged { bins: Arc::clone(&bins), reader, again, signed: Arc::clone(&signed) };
         let store = Arc::clone(&self.store);
         let forge =
             Forge::new(store, keys, Arc::clone(&bins), &state.bins, Arc::new(content), again.expires)?;
-        let written = forge.run((0..bins.len()).collect(), progress).await?;
+        let written = forge.run(todo, progress).await?;
         let mut signed = std::mem::take(&mut *signed.lock().unwrap_or_else(PoisonError::into_inner));
         signed.due.sort_by(|a, b| a.role.cmp(&b.role));
         signed.due.dedup();
         signed.written = Forge::entries(&bins, &written)?;
+        signed.written.append(&mut earlier.written);
         Ok(signed)
     }
 }

@@ -23,7 +23,7 @@ use crate::repository::commit::{Staged, Transaction};
 use crate::repository::publish::refuse_unvouched;
 use crate::repository::spill::{BUDGET, Spill};
 use crate::repository::state::State;
-use crate::repository::{Keyring, MAX_ATTEMPTS, Progress, Repository, RepositoryError, days_after};
+use crate::repository::{Keyring, MAX_ATTEMPTS, PATIENCE, Progress, Repository, RepositoryError, days_after};
 use crate::store::StoreError;
 use crate::tuf::json::Json;
 use crate::tuf::metadata::{TopLevel, Version};
@@ -202,6 +202,8 @@ impl Import<'_> {
     async fn seal(&self, mut state: State, progress: &dyn Progress) -> Result<Imported, RepositoryError> {
         let mut todo = (0..self.bins.len()).collect::<Vec<_>>();
         let mut written = HashMap::new();
+        // Whoever was overtaken holds up the others for the little that is to be done again.
+        let mut turn = None;
         for attempt in 0..MAX_ATTEMPTS {
             if let Some(composer) = &self.composer {
                 composer.compose(&state, &todo, attempt, progress).await?;
@@ -219,6 +221,8 @@ impl Import<'_> {
             if let Some(after) = self.swap(&state, staged, projects, progress).await? {
                 return Ok(imported.in_state(&after));
             }
+            drop(turn.take());
+            turn = Some(self.repository.store.turn(PATIENCE).await);
             let newer = self.repository.state_after(Some(&state)).await?;
             refuse_unvouched(&newer)?;
             todo = changed(&self.bins, &state, &newer)?;
@@ -293,7 +297,7 @@ fn custom(hashes_from: Option<String>) -> String {
 }
 
 /// The bins that another publisher changed.
-fn changed(bins: &BinMap, before: &State, after: &State) -> Result<Vec<usize>, RepositoryError> {
+pub(super) fn changed(bins: &BinMap, before: &State, after: &State) -> Result<Vec<usize>, RepositoryError> {
     if BinMap::of(&after.bins)? != *bins {
         return Err(ImportError::BinsChanged.into());
     }

@@ -46,7 +46,7 @@ mod record;
 mod resize;
 mod show;
 
-pub(super) use again::Again;
+pub(super) use again::{Again, Overtaken};
 pub use folder::{Files, Folder, Hashed, MAX_NAMED, Unfit};
 pub use import::{ImportError, Imported, Layout, List, Run};
 pub use line::LineFault;
