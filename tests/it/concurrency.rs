@@ -182,7 +182,7 @@ async fn a_publisher_that_is_overtaken_before_the_swap_plans_anew() {
 async fn a_bump_that_is_overtaken_signs_again_only_what_the_other_one_changed() {
     let scene = Scene::new().await;
     let bins = |version: u64| {
-        let names = scene.files().into_iter().map(|(path, _)| path);
+        let names = scene.files().into_keys();
         names.filter(|path| path.starts_with(&format!("metadata/{version}.bins-"))).collect::<Vec<_>>()
     };
     let all = bins(1).len();
