@@ -129,6 +129,9 @@ impl<'a> Line<'a> {
 
     /// The same where no page is made: three columns.
     pub(super) fn parse_bare(line: &'a str) -> Result<Self, LineFault> {
+        if let Some(parsed) = Self::plain(line) {
+            return Ok(parsed);
+        }
         let parsed = Self::parse(line)?;
         if parsed.more {
             return Err(LineFault::NoPage { found: line.split('\t').count() });
@@ -161,15 +164,47 @@ impl<'a> CoreMetadata<'a> {
     }
 }
 
+/// Digits of a SHA-256.
+const SHA256_DIGITS: usize = 64;
+
+impl<'a> Line<'a> {
+    /// A line of three columns in which nothing is odd, as nearly all are, found from its end: there, all columns but
+    /// the first are short or of known length. All others are for [`Self::parse`].
+    fn plain(line: &'a str) -> Option<Self> {
+        let (rest, sha256) = line.split_at_checked(line.len().checked_sub(SHA256_DIGITS)?)?;
+        let rest = rest.strip_suffix('\t')?;
+        let tab = rest.bytes().rposition(|byte| byte == b'\t')?;
+        let (path, length) = (rest.get(..tab)?, rest.get(tab + 1..)?);
+        let length = parse_length(length).filter(|_| is_plain_path(path) && is_sha256(sha256))?;
+        Some(Self {
+            path,
+            length,
+            sha256,
+            requires_python: None,
+            yanked: Yank::No,
+            upload_time: None,
+            core_metadata: None,
+            more: false,
+        })
+    }
+}
+
+/// Whether a path certainly is a [`TargetPath`]: of printable ASCII, and without what could be an empty segment or one
+/// of dots. Without a branch for each byte, so that the compiler can look at many at once.
+fn is_plain_path(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let odd = |byte: u8| !(b' '..=b'~').contains(&byte) || byte == b'\\';
+    let split = |(a, b): (&u8, &u8)| (*a == b'/') & ((*b == b'/') | (*b == b'.'));
+    let odd = bytes.iter().fold(0_u8, |found, byte| found | u8::from(odd(*byte))) != 0;
+    let pairs = bytes.iter().zip(bytes.iter().skip(1));
+    let split = pairs.fold(0_u8, |found, pair| found | u8::from(split(pair))) != 0;
+    let ends = matches!(bytes, [b'/' | b'.', ..] | [.., b'/']);
+    !odd && !split && !ends && (1..=MAX_TARGET_PATH).contains(&bytes.len())
+}
+
 /// What [`TargetPath`] demands, quickly for plain ASCII, which nearly all paths are.
 pub(super) fn check_path(path: &str) -> Result<(), NameError> {
-    let plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'\\';
-    let odd = path.bytes().fold(0_u8, |odd, byte| odd | u8::from(!plain(byte))) != 0;
-    let dots = || path.split('/').any(|segment| matches!(segment, "" | "." | ".."));
-    if odd || path.len() > MAX_TARGET_PATH || dots() {
-        return TargetPath::new(path).map(drop);
-    }
-    Ok(())
+    if is_plain_path(path) { Ok(()) } else { TargetPath::new(path).map(drop) }
 }
 
 /// Digits as they are written again: no sign, no leading zeros.
@@ -183,7 +218,7 @@ fn parse_length(text: &str) -> Option<u64> {
 /// Without a branch for each byte, so that the compiler can look at many at once.
 fn is_sha256(text: &str) -> bool {
     let digit = |byte: u8| byte.is_ascii_digit() | (b'a'..=b'f').contains(&byte);
-    text.len() == 64 && text.bytes().fold(0_u8, |bad, byte| bad | u8::from(!digit(byte))) == 0
+    text.len() == SHA256_DIGITS && text.bytes().fold(0_u8, |bad, byte| bad | u8::from(!digit(byte))) == 0
 }
 
 #[cfg(test)]
@@ -255,6 +290,21 @@ mod tests {
         #[test]
         fn a_path_is_judged_as_a_target_path_is(path in "[a./~ é\\\\\u{1}\u{7f}\u{85}]{0,9}|[a-z/]{780,820}") {
             prop_assert_eq!(check_path(&path), TargetPath::new(path.as_str()).map(drop));
+        }
+
+        #[test]
+        fn a_plain_line_is_what_taking_it_apart_gives(
+            path in "[a./\t\\\\é]{0,5}",
+            length in "-?[0-9]{0,3}|90071992547409(91|92)|\t",
+            sha256 in "[0-9a-f]{64}|[0-9a-f]{63}[A-Fé\t\r]|[0-9a-f]{63,66}|",
+            more in "|\t|\t[0-9a-f]{64}",
+        ) {
+            let line = format!("{path}\t{length}\t{sha256}{more}");
+            if let Some(plain) = Line::plain(&line) {
+                prop_assert_eq!(Line::parse(&line), Ok(plain));
+            }
+            let usual = format!("{path}/b\t7\t{SHA256}");
+            prop_assert_eq!(Line::plain(&usual).is_some(), is_plain_path(&format!("{path}/b")));
         }
     }
 }
