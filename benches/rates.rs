@@ -21,7 +21,10 @@ use std::time::Duration;
 
 use ring::digest::{Context, SHA256, digest};
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+    UnparsedPublicKey,
+};
 use serde_json::{Map, json};
 
 /// Runs of each loop; the best counts.
@@ -42,6 +45,8 @@ fn main() {
         rates.insert(format!("sign_ed25519_{name}"), json!(ed25519(size)));
         rates.insert(format!("sign_p256_{name}"), json!(p256(size)));
     }
+    rates.insert("check_ed25519_bin".to_owned(), json!(check_ed25519(options.bin)));
+    rates.insert("check_p256_bin".to_owned(), json!(check_p256(options.bin)));
     let path = [b'p'; PATH];
     rates.insert("sha256_path".to_owned(), json!(each(1_000_000, || digest(&SHA256, &path))));
     let block = vec![7; BULK];
@@ -56,6 +61,7 @@ fn main() {
             "write_files".to_owned(),
             json!(best(|| write_files(Path::new(dir), options.files, options.bin))),
         );
+        rates.insert("read_files".to_owned(), json!(read_files(Path::new(dir), options.files, options.bin)));
     }
     if let Some(tsv) = &options.tsv {
         rates.insert("scan_tsv".to_owned(), json!(best(|| cost(|| scan(tsv)))));
@@ -115,6 +121,23 @@ fn p256(size: usize) -> f64 {
     each(repetitions(size), || key.sign(&random, &message).unwrap())
 }
 
+/// Seconds for one check of an Ed25519 signature.
+fn check_ed25519(size: usize) -> f64 {
+    let (key, message) = (Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap(), vec![7; size]);
+    let (public, signature) = (UnparsedPublicKey::new(&ED25519, key.public_key()), key.sign(&message));
+    each(repetitions(size), || public.verify(&message, signature.as_ref()).unwrap())
+}
+
+/// Seconds for one check of an ECDSA P-256 signature.
+fn check_p256(size: usize) -> f64 {
+    let (random, message) = (SystemRandom::new(), vec![7; size]);
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).unwrap();
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref(), &random).unwrap();
+    let signature = key.sign(&random, &message).unwrap();
+    let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.public_key());
+    each(repetitions(size), || public.verify(&message, signature.as_ref()).unwrap())
+}
+
 /// As many as take about a tenth of a second.
 fn repetitions(size: usize) -> u32 {
     u32::try_from(30_000_000 / (size + 10_000)).unwrap()
@@ -127,6 +150,16 @@ fn write_files(dir: &Path, count: u32, size: usize) -> f64 {
     let names: Vec<_> =
         (0..count).map(|number| dir.path().join(format!("2.bins-{number:05x}.json"))).collect();
     cost(|| names.iter().for_each(|name| File::create(name).unwrap().write_all(&content).unwrap()))
+}
+
+/// Reads such files, each into one buffer.
+fn read_files(dir: &Path, count: u32, size: usize) -> f64 {
+    let dir = tempfile::tempdir_in(dir).unwrap();
+    let names: Vec<_> =
+        (0..count).map(|number| dir.path().join(format!("2.bins-{number:05x}.json"))).collect();
+    names.iter().for_each(|name| fs::write(name, vec![7; size]).unwrap());
+    let mut buffer = vec![0; size];
+    best(|| cost(|| names.iter().for_each(|name| File::open(name).unwrap().read_exact(&mut buffer).unwrap())))
 }
 
 /// Finds lines and fields.
