@@ -304,11 +304,12 @@ pub(super) async fn many_objects_are_created_each_with_its_outcome(
     store.create(&taken, Content::Bytes(b"first")).await?;
     let bytes: Vec<Vec<u8>> = (0..100_u8).map(|number| vec![number; usize::from(number) * 100]).collect();
 
+    let shared = Arc::new(b"original".to_vec());
     // The copy is of something that comes later.
     let mut objects = vec![
         (StorePath::new("plain/copy")?, Content::Copy(&original)),
         (taken.clone(), Content::Bytes(b"second")),
-        (original.clone(), Content::Bytes(b"original")),
+        (original.clone(), Content::Shared(&shared)),
         (StorePath::new("many/file")?, Content::File(&file)),
         (StorePath::new("many/no file")?, Content::File(&no_file)),
         (StorePath::new("many/no copy")?, Content::Copy(&absent)),

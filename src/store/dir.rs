@@ -147,7 +147,7 @@ impl Store for DirStore {
 
     async fn create_all(&self, objects: &[(StorePath, Content<'_>)]) -> Vec<Result<(), StoreError>> {
         let mut batch = Batch::new(&self.disk, objects.len(), None);
-        let mut parts = chunks(objects, |(_, content)| content.bytes());
+        let mut parts = chunks(objects, |(_, content)| content.copied());
         let mut rest = parts.next();
         while let Some(part) = rest {
             rest = parts.next();

@@ -44,6 +44,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -248,6 +249,8 @@ impl Tag {
 pub enum Content<'a> {
     /// These bytes.
     Bytes(&'a [u8]),
+    /// The same, without a copy for the thread that writes them.
+    Shared(&'a Arc<Vec<u8>>),
     /// The bytes of a local file, which must not change meanwhile.
     File(&'a Path),
     /// The bytes of an object already stored, without moving them where the backend can.
@@ -255,8 +258,8 @@ pub enum Content<'a> {
 }
 
 impl Content<'_> {
-    /// Bytes held in memory.
-    fn bytes(&self) -> usize {
+    /// Bytes that are copied for the thread that writes them.
+    fn copied(&self) -> usize {
         if let Self::Bytes(bytes) = self { bytes.len() } else { 0 }
     }
 }

@@ -264,6 +264,7 @@ impl Store for ObjectStore {
     async fn create(&self, path: &StorePath, content: Content<'_>) -> Result<(), StoreError> {
         match content {
             Content::Bytes(bytes) => self.create_bytes(path, bytes.to_vec()).await,
+            Content::Shared(bytes) => self.create_bytes(path, bytes.to_vec()).await,
             Content::File(file) => self.create_file(path, file).await,
             Content::Copy(original) => self.create_copy(path, original).await,
         }

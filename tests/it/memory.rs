@@ -102,6 +102,7 @@ impl World {
     fn content(&self, content: Content<'_>) -> Option<Arc<[u8]>> {
         match content {
             Content::Bytes(bytes) => Some(bytes.into()),
+            Content::Shared(bytes) => Some(bytes.as_slice().into()),
             Content::File(file) => Some(fs::read(file).unwrap().into()),
             Content::Copy(from) => self.objects.get(from.as_str()).map(|from| Arc::clone(&from.bytes)),
         }

@@ -84,7 +84,7 @@ struct Made {
     bin: usize,
     version: Version,
     at: StorePath,
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
 }
 
 /// Where one worker puts what it renders.
@@ -260,7 +260,8 @@ impl Round {
             written.extend(batch.iter().map(|made| (made.bin, made.version)));
             return Ok(());
         }
-        let objects: Vec<_> = batch.iter().map(|made| (made.at.clone(), Bytes::Bytes(&made.bytes))).collect();
+        let objects: Vec<_> =
+            batch.iter().map(|made| (made.at.clone(), Bytes::Shared(&made.bytes))).collect();
         for (made, outcome) in batch.iter().zip(self.forge.store.create_all(&objects).await) {
             match outcome {
                 Ok(()) => drop(written.insert(made.bin, made.version)),
@@ -348,7 +349,7 @@ impl Forge {
         }
         let bytes = payload.assemble(&signatures);
         refuse_too_large(name, &bytes)?;
-        Ok(Made { bin, version, at, bytes })
+        Ok(Made { bin, version, at, bytes: Arc::new(bytes) })
     }
 
     /// What snapshot is to say of bins that were written.

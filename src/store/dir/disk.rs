@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use super::batch::Batch;
@@ -17,7 +17,7 @@ use crate::store::{Content, Entry, Object, StoreError, StorePath, Tag};
 
 /// A [`Content`](crate::store::Content) that a blocking thread can own.
 pub(super) enum Source {
-    Bytes(Vec<u8>),
+    Bytes(Arc<Vec<u8>>),
     File(PathBuf),
     Copy(StorePath),
 }
@@ -25,7 +25,8 @@ pub(super) enum Source {
 impl Source {
     pub(super) fn of(content: Content<'_>) -> Self {
         match content {
-            Content::Bytes(bytes) => Self::Bytes(bytes.to_vec()),
+            Content::Bytes(bytes) => Self::Bytes(Arc::new(bytes.to_vec())),
+            Content::Shared(bytes) => Self::Bytes(Arc::clone(bytes)),
             Content::File(file) => Self::File(file.to_owned()),
             Content::Copy(object) => Self::Copy(object.clone()),
         }
