@@ -27,7 +27,7 @@ use crate::tuf::path::RoleName;
 use crate::tuf::signed::Draft;
 
 /// Bins, at most: 2^16, as PEP 458's growth allows; more make snapshot too large.
-const MAX_BIN_BITS: u32 = 16;
+pub(super) const MAX_BIN_BITS: u32 = 16;
 /// Bins written and made durable together.
 const WRITTEN_TOGETHER: usize = 4_096;
 

@@ -11,9 +11,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bins::in_order;
+use super::init::MAX_BIN_BITS;
 use super::state::{BINS, State, read};
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout};
 use crate::store::StorePath;
+use crate::tuf::delegations::hex_digits;
 use crate::tuf::held::Held;
 use crate::tuf::metadata::{MetaFile, Snapshot, Targets, TopLevel, Version};
 use crate::tuf::path::RoleName;
@@ -52,9 +54,21 @@ impl KeptRole {
     }
 }
 
-/// Whether a role is a bin by its name.
+/// Whether a role is a bin by its name, `bins-` and as few hexadecimal digits as its number of bins needs: so both styles
+/// of delegation name them. Any other name that begins like it is somebody else's.
 pub(super) fn is_bin_name(role: &str) -> bool {
-    role != BINS && role.starts_with(BINS)
+    let digits = role.strip_prefix(BINS).and_then(|rest| rest.strip_prefix('-'));
+    digits.is_some_and(|digits| {
+        (1..=hex_digits(MAX_BIN_BITS)).contains(&digits.len())
+            && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// Whether a role is a retired bin in this state, see [`KeptRole::retired`].
+pub(super) fn is_retired(state: &State, role: &str) -> bool {
+    let delegations = state.bins.delegations.as_ref();
+    let delegated = |name: &RoleName| delegations.is_some_and(|known| known.role(name).is_some());
+    is_bin_name(role) && RoleName::delegated(role).is_ok_and(|name| !delegated(&name))
 }
 
 impl Repository {
@@ -205,4 +219,37 @@ fn authorities<'a>(
         metadata.delegations.as_ref().and_then(|delegations| delegations.authority(name, role))
     };
     delegators.iter().filter_map(says).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::init::prefixed;
+    use super::*;
+    use crate::tuf::metadata::{Extra, SuccinctRoles};
+
+    #[test]
+    fn the_names_of_bins_are_those_of_both_styles_and_no_others() {
+        for bit_length in 1..=MAX_BIN_BITS {
+            let (keyids, name_prefix, extra) = (Vec::new(), BINS.to_owned(), Extra::new());
+            let bins = SuccinctRoles { keyids, threshold: 1, bit_length, name_prefix, extra };
+            for bin in [0, 1, bins.count() - 1] {
+                assert!(is_bin_name(bins.role_at(bin).unwrap().as_str()));
+            }
+            assert!(prefixed(&bins).unwrap().iter().all(|role| is_bin_name(role.name.as_str())));
+        }
+        for other in [
+            "bins",
+            "bins-",
+            "binsette",
+            "bins0",
+            "bins-0F",
+            "bins-00000",
+            "bins-0g",
+            "bins-0-0",
+            "claimed",
+            "targets",
+        ] {
+            assert!(!is_bin_name(other), "{other}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Checked;
 use super::check::names::plain_name;
+use super::kept::is_retired;
 use super::state::State;
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout};
 use crate::coding::{self, Coding, Effort};
@@ -208,7 +209,7 @@ fn current(state: &State) -> Result<Vec<StorePath>, RepositoryError> {
         layout::versioned("root", state.root.common.version)?,
         layout::versioned("snapshot", state.snapshot.common.version)?,
     ];
-    for (role, file) in state.snapshot.roles() {
+    for (role, file) in state.snapshot.roles().filter(|(role, _)| !is_retired(state, role)) {
         files.push(layout::versioned(role, file.version)?);
     }
     Ok(files)

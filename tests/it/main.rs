@@ -25,6 +25,7 @@ mod memory;
 mod model;
 mod program;
 mod readme;
+mod retired;
 mod scene;
 mod serve;
 mod shell;
