@@ -12,7 +12,7 @@ use super::bins::spread;
 use super::keyring::{Crew, Keyring};
 use super::pages::note;
 use super::state::State;
-use super::{Repository, RepositoryError, days_after, layout};
+use super::{MAX_ATTEMPTS, Repository, RepositoryError, days_after, layout};
 use crate::crypto::sha256;
 use crate::store::{Content, StoreError, StorePath};
 use crate::tuf::held::Held;
@@ -109,6 +109,7 @@ struct Pending<'a> {
 #[derive(Clone, Copy)]
 enum Kind {
     File,
+    Copy,
     Role(usize),
     Note,
     Snapshot,
@@ -178,7 +179,7 @@ impl Repository {
         let note = note(&stage.pages, version)?;
         let (mut kinds, mut objects) = (Vec::new(), Vec::new());
         for file in std::mem::take(&mut stage.files) {
-            kinds.push(Kind::File);
+            kinds.push(if matches!(file.1, Content::Copy(_)) { Kind::Copy } else { Kind::File });
             objects.push(file);
         }
         for (at, role) in stage.roles.iter().enumerate().filter(|(_, role)| !role.written) {
@@ -196,7 +197,8 @@ impl Repository {
         let mut taken = false;
         for (kind, outcome) in kinds.into_iter().zip(outcomes) {
             match (kind, outcome) {
-                (Kind::File, Err(StoreError::Exists { path })) => staged.found.push(path),
+                (Kind::File | Kind::Copy, Err(StoreError::Exists { path })) => staged.found.push(path),
+                (Kind::Copy, Err(error)) if original_is_gone(&error) => {}
                 (Kind::Role(_) | Kind::Snapshot, Err(StoreError::Exists { .. })) => taken = true,
                 (_, Err(error)) => return Err(error.into()),
                 (Kind::Role(at), Ok(())) => stage.roles.iter_mut().skip(at).take(1).for_each(Pending::done),
@@ -242,23 +244,39 @@ impl Repository {
         &self,
         objects: Vec<(StorePath, Content<'_>)>,
     ) -> Result<(), RepositoryError> {
-        let mut missing = Vec::new();
+        for _ in 0..MAX_ATTEMPTS {
+            if self.write_what_is_missing(&objects).await? {
+                return Ok(());
+            }
+        }
+        Err(RepositoryError::Busy(MAX_ATTEMPTS))
+    }
+
+    /// One round of it; false if the original of a copy went away between the look and the copying.
+    async fn write_what_is_missing(
+        &self,
+        objects: &[(StorePath, Content<'_>)],
+    ) -> Result<bool, RepositoryError> {
+        let (mut missing, mut complete) = (Vec::new(), true);
         let paths: Vec<_> = objects.iter().map(|(path, _)| path.clone()).collect();
-        for (object, exists) in objects.into_iter().zip(self.store.exist(&paths).await?) {
+        for ((path, content), exists) in objects.iter().zip(self.store.exist(&paths).await?) {
             if !exists {
-                missing.push(object);
+                missing.push((path.clone(), *content));
             }
         }
         if missing.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
-        for outcome in self.store.create_all(&missing).await {
+        for (outcome, (_, content)) in self.store.create_all(&missing).await.into_iter().zip(&missing) {
             match outcome {
                 Ok(()) | Err(StoreError::Exists { .. }) => {}
+                Err(error) if matches!(content, Content::Copy(_)) && original_is_gone(&error) => {
+                    complete = false;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(complete)
     }
 
     fn next_snapshot(&self, state: &State, now: DateTime<Utc>) -> Draft<Snapshot> {
@@ -322,6 +340,11 @@ impl Pending<'_> {
             Listing::Version => MetaFile::version(version),
         }
     }
+}
+
+/// Whether a copy failed because a gc had just removed its original: both are written again after the commit.
+pub(super) fn original_is_gone(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io { kind: std::io::ErrorKind::NotFound, .. })
 }
 
 /// What root says of a top-level role, and its successor if there is one.

@@ -138,13 +138,17 @@ impl Repository {
         Ok(lost)
     }
 
-    /// The projects whose signed pages are not the same in two states.
+    /// The projects whose signed pages are not the same in two states. What was committed here can only have been
+    /// followed: anything older is a stale answer.
     async fn changed_pages(
         &self,
         state: &State,
         newer: &State,
         projects: Vec<ProjectName>,
     ) -> Result<Vec<ProjectName>, RepositoryError> {
+        if newer.timestamp.common.version < state.timestamp.common.version {
+            return Ok(Vec::new());
+        }
         let mut changed = Vec::new();
         for project in projects {
             let page = layout::page(&project)?;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
-use super::commit::Transaction;
+use super::commit::{Transaction, original_is_gone};
 use super::distribution::Distribution;
 use super::edit::{Edit, metadata_of};
 use super::keyring::Keyring;
@@ -280,10 +280,11 @@ impl Repository {
         let (mut found, mut done) = (Vec::new(), 0);
         let total = u64::try_from(files.len()).unwrap_or(u64::MAX);
         for some in files.chunks(FILES_AT_ONCE) {
-            for outcome in self.store().create_all(some).await {
+            for (outcome, (_, content)) in self.store().create_all(some).await.into_iter().zip(some) {
                 match outcome {
                     Ok(()) => {}
                     Err(StoreError::Exists { path }) => found.push(path),
+                    Err(error) if matches!(content, Content::Copy(_)) && original_is_gone(&error) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
