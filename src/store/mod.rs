@@ -113,7 +113,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         Ok(Some(stream))
     }
 
-    /// What [`Self::list`] says of one object, or `None` when there is none.
+    /// What [`Self::list`] says of one object, or `None` when there is none. The date may be rounded down to the second.
     async fn stat(&self, path: &StorePath) -> Result<Option<Entry>, StoreError> {
         let folder = path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
         Ok(self.list(folder).await?.into_iter().find(|entry| entry.path == *path))

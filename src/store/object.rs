@@ -47,7 +47,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use object_store::{ObjectStoreExt, path::Path as Key};
+use object_store::{ObjectMeta, ObjectStoreExt, path::Path as Key};
 use tokio::io::AsyncRead;
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -160,13 +160,18 @@ impl ObjectStore {
         StorePath::new(below).ok().filter(|path| !path.as_str().starts_with(probe::FOLDER))
     }
 
-    /// Length of the object, or `None` when there is none.
-    async fn length(&self, path: &StorePath) -> Result<Option<u64>, StoreError> {
+    /// What the server says of the object, or `None` when there is none.
+    async fn head(&self, path: &StorePath) -> Result<Option<ObjectMeta>, StoreError> {
         match self.inner.reads.head(&self.key(path.as_str())?).await {
-            Ok(found) => Ok(Some(found.size)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Ok(found) => Ok(Some(found)),
+            Err(error) if fault_of(&error) == Fault::NoObject => Ok(None),
             Err(error) => Err(Context { what: "read", path: path.as_str() }.error(&error)),
         }
+    }
+
+    /// Its length, or `None` when there is none.
+    async fn length(&self, path: &StorePath) -> Result<Option<u64>, StoreError> {
+        Ok(self.head(path).await?.map(|found| found.size))
     }
 
     async fn create_bytes(&self, path: &StorePath, bytes: Vec<u8>) -> Result<(), StoreError> {
@@ -259,6 +264,20 @@ impl Store for ObjectStore {
             Err(error) if fault_of(&error) == Fault::NoObject => Ok(None),
             Err(error) => Err(Context { what: "read", path: path.as_str() }.error(&error)),
         }
+    }
+
+    async fn open_at(
+        &self,
+        path: &StorePath,
+        start: u64,
+    ) -> Result<Option<Pin<Box<dyn AsyncRead + Send>>>, StoreError> {
+        if start == 0 { self.open(path).await } else { self.open_rest(path, start).await }
+    }
+
+    async fn stat(&self, path: &StorePath) -> Result<Option<Entry>, StoreError> {
+        let found = self.head(path).await?;
+        let modified = |found: &ObjectMeta| SystemTime::from(found.last_modified);
+        Ok(found.map(|found| Entry { path: path.clone(), len: found.size, modified: modified(&found) }))
     }
 
     async fn create(&self, path: &StorePath, content: Content<'_>) -> Result<(), StoreError> {

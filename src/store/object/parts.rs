@@ -7,14 +7,16 @@ use std::task::{Context as Waker, Poll, ready};
 
 use futures_util::Stream;
 use futures_util::stream::BoxStream;
-use object_store::{Attribute, Attributes, MultipartUpload, PutMultipartOptions};
+use object_store::{
+    Attribute, Attributes, GetOptions, GetRange, MultipartUpload, ObjectStore as _, PutMultipartOptions,
+};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use super::ObjectStore;
-use super::fault::Context;
+use super::fault::{Context, fault_of};
 use super::write::content_type;
-use crate::store::{StoreError, StorePath};
+use crate::store::{Fault, StoreError, StorePath};
 
 /// Bytes of one part: S3 wants at least 5 MiB, and takes 10,000 of them.
 const PART: u64 = 16 << 20;
@@ -43,6 +45,33 @@ impl ObjectStore {
             }
         }
         upload.complete().await.map(drop).map_err(|error| context.error(&error))
+    }
+}
+
+impl ObjectStore {
+    /// The object from byte `start` on, as a stream: by a request for that range alone.
+    pub(super) async fn open_rest(
+        &self,
+        path: &StorePath,
+        start: u64,
+    ) -> Result<Option<Pin<Box<dyn AsyncRead + Send>>>, StoreError> {
+        let range = Some(GetRange::Offset(start));
+        let options = GetOptions { range, ..GetOptions::default() };
+        match self.inner.reads.get_opts(&self.key(path.as_str())?, options).await {
+            Ok(found) if found.range.start == start => Ok(Some(Box::pin(Reader::new(found.into_stream())))),
+            Err(error) if fault_of(&error) == Fault::NoObject => Ok(None),
+            // Servers refuse a range that begins behind the end, each with words of its own.
+            outcome => match self.length(path).await? {
+                None => Ok(None),
+                Some(length) if length <= start => Ok(Some(Box::pin(tokio::io::empty()))),
+                Some(_) => {
+                    let context = Context { what: "read", path: path.as_str() };
+                    let other =
+                        || context.because(Fault::Failed, "the server sent another range than asked for");
+                    Err(outcome.map_or_else(|error| context.error(&error), |_| other()))
+                }
+            },
+        }
     }
 }
 
