@@ -1,5 +1,6 @@
 //! Why an admin's command did not do what it was asked.
 
+use chrono::{DateTime, Utc};
 use thiserror::Error;
 
 use super::bulk::ImportError;
@@ -72,6 +73,14 @@ pub enum RepositoryError {
         seen: u64,
         /// Where that is remembered.
         file: String,
+    },
+    /// By this machine's clock, which is ahead of the store's, files are older than they are.
+    #[error("this machine's clock says {here}, the store's {store}: young files would be taken for old")]
+    ClockAhead {
+        /// What this machine's clock says.
+        here: DateTime<Utc>,
+        /// What the store's says.
+        store: DateTime<Utc>,
     },
     /// A snapshot that is not in the store any more, or never was.
     #[error("there is no snapshot {0} in the repository")]
@@ -176,6 +185,9 @@ impl RepositoryError {
             ),
             Self::WentBack { file, .. } => {
                 Some(format!("if you put back a backup on purpose, delete {file}; else somebody did"))
+            }
+            Self::ClockAhead { .. } => {
+                Some("set the clock that is wrong, or collect on a machine whose clock is right".into())
             }
             Self::NoSnapshot(_) => {
                 Some("`wheelseal gc` removes old ones; `wheelseal status` tells the current one".into())

@@ -24,9 +24,11 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `gc/clock.rs` | since when a file is young |
 //! | `gc/mark.rs` | what is kept |
 //! | `gc/sweep.rs` | what is removed, and how |
 
+mod clock;
 mod mark;
 mod sweep;
 
@@ -99,7 +101,7 @@ impl Repository {
     ) -> Result<Collected, RepositoryError> {
         let state = self.state().await?;
         self.finish_pending(&state).await?;
-        let before = SystemTime::from(now).checked_sub(retention.grace).unwrap_or(SystemTime::UNIX_EPOCH);
+        let before = self.old_before(retention, dry_run, now).await?;
         let (board, mut snapshots) = (Board::new(before), Vec::new());
         self.list(layout::METADATA, &mut |entry| match kind_of(&entry) {
             Kind::Root => Ok(()),

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use wheelseal::client::ClientError;
-use wheelseal::repository::{Edit, Publisher, Retention, State, Unwatched};
+use wheelseal::repository::{Edit, Publisher, RepositoryError, Retention, State, Unwatched};
 use wheelseal::tuf::trusted::TrustError;
 
 use crate::memory::{MemoryStore, Reader, assert_sound};
@@ -140,4 +140,40 @@ async fn gc_with_a_clock_that_is_behind_removes_nothing_that_is_referenced_or_yo
         }
         Reader::of(&store).downloads(now(), [("alpha", "1.0")]).await.unwrap();
     }
+}
+
+/// One that is ahead would take what was written just now for old.
+#[tokio::test]
+async fn gc_with_a_clock_that_is_ahead_of_the_stores_is_refused_with_both_times() {
+    let store = with_alpha().await;
+    store.world().put("targets/alpha/young", *b"of a publication under way");
+    let before = store.names("");
+    let retention = Retention { snapshots: 1, grace: DAY };
+    for (minutes, refused) in [(14, false), (16, true), (2 * 24 * 60, true)] {
+        let here = now() + chrono::TimeDelta::minutes(minutes);
+        let collected = store.repository().await.gc(retention, false, here, &Unwatched).await;
+        let expected = RepositoryError::ClockAhead { here, store: now() };
+        assert_eq!(collected.map(drop), if refused { Err(expected) } else { Ok(()) }, "{minutes}");
+        assert_eq!(store.names(""), before, "{minutes}");
+    }
+    // A dry run writes nothing, not even to ask; without grace the clock does not matter.
+    let told = store.repository().await.gc(retention, true, days_later(2), &Unwatched).await.unwrap();
+    assert!(told.removed.contains(&"targets/alpha/young".to_owned()), "{told:?}");
+    let none = Retention { snapshots: 1, grace: Duration::ZERO };
+    store.repository().await.gc(none, false, days_later(2), &Unwatched).await.unwrap();
+    assert!(!store.names("").contains(&"targets/alpha/young".to_owned()));
+}
+
+/// However short the grace period is: age is what the store's clock says.
+#[tokio::test]
+async fn a_file_is_as_old_as_the_stores_clock_says() {
+    let store = with_alpha().await;
+    store.world().put("targets/alpha/young", *b"of a publication under way");
+    let retention = Retention { snapshots: 1, grace: Duration::from_mins(5) };
+    let here = now() + chrono::TimeDelta::minutes(10);
+    let collected = store.repository().await.gc(retention, false, here, &Unwatched).await.unwrap();
+    assert!(store.names("").contains(&"targets/alpha/young".to_owned()), "{collected:?}");
+    store.world().clock += Duration::from_mins(6);
+    store.repository().await.gc(retention, false, here, &Unwatched).await.unwrap();
+    assert!(!store.names("").contains(&"targets/alpha/young".to_owned()));
 }

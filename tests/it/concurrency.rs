@@ -224,7 +224,7 @@ async fn a_publisher_that_slept_through_a_gc_puts_back_what_it_removed() {
     let slow = vec![scene.add("alpha", "1.0", "slow")];
     let (publication, go_on) = paused(&scene, "metadata/timestamp.json", slow).await;
     let retention = Retention { snapshots: 1, grace: Duration::ZERO };
-    let collected = scene.open().await.gc(retention, false, now(), &Unwatched).await.unwrap();
+    let collected = scene.open().await.gc(retention, false, scene.time(), &Unwatched).await.unwrap();
     assert!(collected.removed.iter().any(|path| path.ends_with("2.snapshot.json")), "{collected:?}");
     go_on();
     publication.await.unwrap().unwrap();
@@ -239,7 +239,7 @@ async fn gc_with_grace_removes_nothing_of_a_publication_under_way() {
     let (publication, go_on) = paused(&scene, "metadata/timestamp.json", slow).await;
     let century = Duration::from_hours(100 * 365 * 24);
     let retention = Retention { snapshots: 1, grace: century };
-    let collected = scene.open().await.gc(retention, false, now(), &Unwatched).await.unwrap();
+    let collected = scene.open().await.gc(retention, false, scene.time(), &Unwatched).await.unwrap();
     assert_eq!(collected.removed, [""; 0]);
     assert!(collected.young >= 5, "distribution and metadata twice, page, bin, snapshot: {collected:?}");
     go_on();
@@ -260,8 +260,8 @@ async fn gc_with_grace_removes_nothing_that_is_about_to_be_published_again() {
     }
     let again = vec![scene.add("alpha", "1.0", "the same")];
     let (publication, go_on) = paused(&scene, "metadata/timestamp.json", again).await;
-    let retention = Retention { snapshots: 1, grace: Duration::from_hours(100 * 365 * 24) };
-    let collected = scene.open().await.gc(retention, false, now(), &Unwatched).await.unwrap();
+    let retention = Retention { snapshots: 1, grace: Duration::from_hours(1) };
+    let collected = scene.open().await.gc(retention, false, scene.time(), &Unwatched).await.unwrap();
     assert!(!collected.removed.is_empty(), "what nobody asks for goes");
     go_on();
     publication.await.unwrap().unwrap();

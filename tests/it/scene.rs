@@ -135,6 +135,11 @@ impl Scene {
         self.folder.path().join("spool")
     }
 
+    /// The time by which the files in the folder are dated.
+    pub(crate) fn time(&self) -> DateTime<Utc> {
+        tempfile::tempfile_in(self.folder.path()).unwrap().metadata().unwrap().modified().unwrap().into()
+    }
+
     /// A store on the folder, opened anew.
     pub(crate) async fn store(&self) -> Arc<dyn Store> {
         Arc::new(DirStore::open(self.root()).await.unwrap())

@@ -336,14 +336,14 @@ async fn a_snapshot_superseded_within_the_grace_period_is_kept_however_few_are_a
     let young = scene.root().join("metadata/4.snapshot.json");
     let date =
         |path: &Path, to| fs::File::options().append(true).open(path).unwrap().set_modified(to).unwrap();
-    let (epoch, noon) = (SystemTime::UNIX_EPOCH, SystemTime::from(now()));
+    let (epoch, noon) = (SystemTime::UNIX_EPOCH, scene.time());
     for path in scene.files().into_keys() {
         date(&scene.root().join(path), epoch);
     }
-    date(&young, noon - Duration::from_mins(1));
+    date(&young, SystemTime::from(noon) - Duration::from_mins(1));
     let gc = async |grace| {
         let retention = Retention { snapshots: 1, grace };
-        scene.open().await.gc(retention, false, now(), &Unwatched).await.unwrap()
+        scene.open().await.gc(retention, false, noon, &Unwatched).await.unwrap()
     };
     let collected = gc(Duration::from_mins(2)).await;
     assert!(collected.removed.contains(&"metadata/2.snapshot.json".to_owned()), "{collected:?}");

@@ -64,7 +64,7 @@ async fn what_another_gc_has_just_put_aside_is_left_to_it() {
     fs::create_dir_all(aside.parent().unwrap()).unwrap();
     fs::write(aside, "of nobody").unwrap();
     let century = Retention { snapshots: 1, grace: Duration::from_hours(100 * 365 * 24) };
-    scene.open().await.gc(century, false, now(), &Unwatched).await.unwrap();
+    scene.open().await.gc(century, false, scene.time(), &Unwatched).await.unwrap();
     assert_eq!(below(&scene.root().join(ASIDE)), 1);
 }
 

@@ -270,6 +270,13 @@ impl Store for Seat {
         self.tell(verdict, outcome, |entries| format!("{entries:?}"))
     }
 
+    async fn stat(&self, path: &StorePath) -> Result<Option<Entry>, StoreError> {
+        let path = self.name(path);
+        let _one = self.one.lock().await;
+        let verdict = self.turn(Op::new("stat", path.as_str())).await?;
+        answer(verdict, self.store.stat(&path).await)
+    }
+
     async fn delete(&self, path: &StorePath) -> Result<(), StoreError> {
         let path = self.name(path);
         let _one = self.one.lock().await;
