@@ -52,18 +52,32 @@ async fn serve(State(bucket): State<Arc<Mutex<Bucket>>>, request: Request) -> Re
         Method::DELETE => status(StatusCode::NO_CONTENT),
         _ => {
             let Some(stored) = bucket.objects.get(&key) else { return status(StatusCode::NOT_FOUND) };
+            let whole = stored.bytes.len();
+            let from = head.headers.get("range").map_or(0, |range| first_byte(range.to_str().unwrap()));
+            if from > 0 && from >= whole {
+                return status(StatusCode::RANGE_NOT_SATISFIABLE);
+            }
             let mut response = Response::builder()
                 .header(GENERATION, stored.generation)
                 .header("etag", format!("\"{}\"", stored.generation))
                 .header("last-modified", DATE)
-                .header("content-length", stored.bytes.len());
+                .header("content-length", whole - from);
+            if from > 0 {
+                let range = format!("bytes {from}-{}/{whole}", whole - 1);
+                response = response.status(StatusCode::PARTIAL_CONTENT).header("content-range", range);
+            }
             for (name, value) in &stored.metadata {
                 response = response.header(name, value);
             }
-            let body = if head.method == Method::HEAD { Bytes::new() } else { stored.bytes.clone() };
+            let body = if head.method == Method::HEAD { Bytes::new() } else { stored.bytes.slice(from..) };
             response.body(Body::from(body)).unwrap()
         }
     }
+}
+
+/// Of `bytes=N-`.
+fn first_byte(range: &str) -> usize {
+    range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap()
 }
 
 impl Bucket {
