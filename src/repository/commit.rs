@@ -148,6 +148,9 @@ impl Repository {
             return Ok(staged);
         }
         let mut draft = self.next_snapshot(state, now);
+        if self.writes_siblings() {
+            self.write_siblings_of(&written).await?;
+        }
         draft.content.set_all(written);
         let pending = sign_all(keys, roles).await?;
         for role in &pending {

@@ -121,10 +121,13 @@ impl Repository {
 
     /// Publishes a root: at once good for every client. [`StoreError::Conflict`]: another root of that version did.
     pub(super) async fn publish_root(&self, root: &Root, bytes: &[u8]) -> Result<(), RepositoryError> {
-        match self.store.create(&layout::versioned("root", root.common.version)?, Content::Bytes(bytes)).await
-        {
+        let versioned = layout::versioned("root", root.common.version)?;
+        match self.store.create(&versioned, Content::Bytes(bytes)).await {
             Err(StoreError::Exists { path }) => return Err(StoreError::Conflict { path }.into()),
             done => done?,
+        }
+        if self.writes_siblings() {
+            self.write_siblings(&[(versioned, bytes)]).await?;
         }
         let at = layout::newest_root()?;
         for _ in 0..MAX_ATTEMPTS {

@@ -20,6 +20,7 @@ use super::state::State;
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout};
 use crate::coding::{self, Coding, Effort};
 use crate::store::{Content, StoreError, StorePath};
+use crate::tuf::metadata::MetaFile;
 
 /// Files read, compressed and written together: 128 bins of 31 kB are 4 MB.
 const GROUP: usize = 128;
@@ -82,6 +83,28 @@ impl Repository {
         self.store_coded(&coded, Effort::Quick).await.map(drop)
     }
 
+    /// The same for bins and other roles that are in the store already: names without `.json`, and what snapshot says of
+    /// them. They are read back, some at a time.
+    pub(super) async fn write_siblings_of(
+        &self,
+        written: &[(String, MetaFile)],
+    ) -> Result<(), RepositoryError> {
+        let paths = written.iter().map(|(role, file)| layout::versioned(role, file.version));
+        let paths = paths.collect::<Result<Vec<_>, _>>()?;
+        for group in paths.chunks(GROUP) {
+            let reads: Vec<_> = group.iter().map(|plain| self.plain(plain)).collect();
+            let bytes: Vec<_> = stream::iter(reads).buffered(READS).try_collect().await?;
+            let files: Vec<_> = group.iter().cloned().zip(bytes.iter().map(Vec::as_slice)).collect();
+            self.write_siblings(&files).await?;
+        }
+        Ok(())
+    }
+
+    async fn plain(&self, at: &StorePath) -> Result<Vec<u8>, RepositoryError> {
+        let object = self.store.get(at, MAX_METADATA).await?;
+        Ok(object.ok_or_else(|| RepositoryError::Missing(at.to_string()))?.bytes)
+    }
+
     /// Writes the siblings that are missing, of all metadata that clients may ask for now. Returns what was done; doing
     /// it again does nothing.
     pub async fn compress(
@@ -128,11 +151,8 @@ impl Repository {
                 wanted.push((plain, missing));
             }
         }
-        let reads = stream::iter(wanted).map(async |(plain, missing)| {
-            let object = self.store.get(plain, MAX_METADATA).await?;
-            let object = object.ok_or_else(|| RepositoryError::Missing(plain.to_string()))?;
-            Ok::<_, RepositoryError>((object.bytes, missing))
-        });
+        let reads = stream::iter(wanted)
+            .map(async |(plain, missing)| Ok::<_, RepositoryError>((self.plain(plain).await?, missing)));
         let files: Vec<_> = reads.buffered(READS).try_collect().await?;
         let mut coded = Vec::new();
         for (bytes, missing) in &files {

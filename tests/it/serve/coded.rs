@@ -1,16 +1,19 @@
 //! Compressed bodies, siblings, and what changed since.
 
 use std::fs;
+use std::io::Cursor;
 
 use wheelseal::client::{Client, Http, MetadataDir, Timing};
 use wheelseal::coding::delta::{self, Held};
 use wheelseal::coding::{self, Coding, Effort};
 use wheelseal::crypto::sha256;
+use wheelseal::repository::{Run, Unwatched};
+use wheelseal::tuf::metadata::TopLevel;
 use wheelseal::tuf::path::TargetPath;
 use wheelseal::tuf::trusted::Limits as ClientLimits;
 
 use super::{Answer, Served, scene};
-use crate::scene::{Scene, now};
+use crate::scene::{Scene, keyring, now, role};
 
 const SNAPSHOT: &str = "metadata/2.snapshot.json";
 
@@ -210,11 +213,11 @@ async fn siblings_by_the_settings_are_written_served_checked_and_collected() {
         };
         assert_eq!(coding::decode(coding, &files[path], 1_000_000).unwrap(), files[plain], "{path}");
     }
-    let all = scene.open().await.compress(&Coding::ALL, &wheelseal::repository::Unwatched).await.unwrap();
+    let all = scene.open().await.compress(&Coding::ALL, &Unwatched).await.unwrap();
     let expected = 2 * (6 + 4);
     assert_eq!(all.found, u64::try_from(written.len()).unwrap());
     assert_eq!(all.written + all.found, expected, "root, snapshot, targets, bins, two claimed, four bins");
-    let again = scene.open().await.compress(&Coding::ALL, &wheelseal::repository::Unwatched).await.unwrap();
+    let again = scene.open().await.compress(&Coding::ALL, &Unwatched).await.unwrap();
     assert_eq!((again.written, again.found, again.bytes), (0, expected, 0));
     scene.assert_sound("with siblings").await;
     fs::write(
@@ -229,8 +232,7 @@ async fn siblings_by_the_settings_are_written_served_checked_and_collected() {
     publish(&scene, 3).await;
     let retention = wheelseal::repository::Retention { snapshots: 1, grace: std::time::Duration::ZERO };
     let later = now() + chrono::TimeDelta::days(1);
-    let unwatched = wheelseal::repository::Unwatched;
-    let collected = scene.open().await.gc(retention, false, later, &unwatched).await.unwrap();
+    let collected = scene.open().await.gc(retention, false, later, &Unwatched).await.unwrap();
     assert!(collected.removed.contains(&"metadata/3.snapshot.json.zst".to_owned()), "{collected:?}");
     let files = scene.files();
     for path in siblings(&files) {
@@ -252,4 +254,37 @@ async fn a_sibling_that_a_crash_left_of_another_file_is_made_right() {
     let plain = fs::read(scene.root().join("metadata/3.snapshot.json")).unwrap();
     assert_eq!(coding::decode(Coding::Zstd, &fs::read(&orphan).unwrap(), 1_000_000).unwrap(), plain);
     scene.assert_sound("after it").await;
+}
+
+/// An admin who asked for siblings once has them after every command.
+#[tokio::test]
+async fn after_every_command_the_siblings_are_complete() {
+    let scene = scene().await;
+    let mut repository = scene.open().await;
+    repository.compress_from_now_on(Coding::ALL.to_vec()).await.unwrap();
+    repository.compress(&Coding::ALL, &Unwatched).await.unwrap();
+    let complete = async |after: &str| {
+        let compressed = scene.open().await.compress(&Coding::ALL, &Unwatched).await.unwrap();
+        assert_eq!(compressed.written, 0, "after {after}: {compressed:?}");
+    };
+    publish(&scene, 2).await;
+    complete("a publication").await;
+    let list = format!("files/1\t1\t{}\n", "a".repeat(64)).into_bytes();
+    let keys = keyring(&["root-1", "targets-1", "online", "online-2"]).await;
+    repository.import(&keys, Cursor::new(list), None, Run::Wet, now(), &Unwatched).await.unwrap();
+    complete("an import").await;
+    repository.resize_bins(&keys, 8, now(), &Unwatched).await.unwrap();
+    complete("a resize").await;
+    repository.bump(&keys, true, now(), &Unwatched).await.unwrap();
+    complete("a bump").await;
+    let all = [
+        (TopLevel::Root, "root-1"),
+        (TopLevel::Timestamp, "online-2"),
+        (TopLevel::Snapshot, "online-2"),
+        (TopLevel::Targets, "targets-1"),
+    ];
+    for (top, key) in all {
+        repository.rotate(&keys, top, &role(&[key], 1).await, now()).await.unwrap();
+        complete(top.name()).await;
+    }
 }
