@@ -9,7 +9,7 @@ use std::sync::Arc;
 use wheelseal::repository::{
     BackedUp, Edit, Repository, RepositoryError, Restored, Retention, Source, Unwatched,
 };
-use wheelseal::store::{DirStore, StoreError};
+use wheelseal::store::{Content, DirStore, ObjectStore, Store, StoreError, StorePath};
 use wheelseal::tuf::metadata::TopLevel;
 use wheelseal::tuf::trusted::TrustError;
 
@@ -325,6 +325,48 @@ async fn an_archive_that_is_not_whole_and_in_order_and_signed_writes_nothing() {
         assert!(refused.is_err(), "cut at {len}");
         assert!(to.files().is_empty());
     }
+}
+
+/// A bucket knows no hard links, no lock, and no folder to look into.
+#[tokio::test]
+async fn a_bucket_gets_the_same_files_and_a_second_try_finishes_what_the_first_left() {
+    let scene = published().await;
+    let retention = Retention { snapshots: 1, grace: std::time::Duration::ZERO };
+    scene.open().await.gc(retention, false, now(), &Unwatched).await.unwrap();
+    back_up(&scene).await;
+    let store: Arc<dyn Store> = Arc::new(ObjectStore::in_memory());
+    let (archive, files) = (archive(&scene), [scene.root().join("targets")]);
+    let restored = async |files: &[PathBuf]| {
+        let (source, mut absent) = (Source { archive: &archive, files, root: None }, 0);
+        let mut missing = |_: &str| absent += 1;
+        let restored = Repository::restore(Arc::clone(&store), &source, &Unwatched, &mut missing).await;
+        restored.map(|restored| (restored.files, restored.missing, absent))
+    };
+    assert_eq!(restored(&[]).await, Ok((0, 6, 6)));
+    let again = Err(RepositoryError::AlreadyRepository("metadata/timestamp.json".to_owned()));
+    assert_eq!(restored(&files).await, again, "it is a repository now");
+
+    // As a try leaves it that was cut short; one file has other bytes since, and one lies under its plain name alone.
+    let delete = async |path: &str| store.delete(&StorePath::new(path).unwrap()).await.unwrap();
+    let create = async |path: &str, bytes: &[u8]| {
+        store.create(&StorePath::new(path).unwrap(), Content::Bytes(bytes)).await.unwrap();
+    };
+    delete("metadata/timestamp.json").await;
+    let before = current(&scene);
+    let [alpha, beta] = ["alpha-1.1", "beta-1.0"].map(|file| {
+        let hashed =
+            |path: &&String| path.contains(&format!(".{file}-")) && path.strip_suffix(".whl").is_some();
+        before.keys().find(hashed).unwrap()
+    });
+    create(alpha, b"damaged").await;
+    create("targets/beta/beta-1.0-py3-none-any.whl", &before[beta]).await;
+    assert_eq!(restored(&files).await, Ok((6, 0, 0)));
+    let mut after = std::collections::BTreeMap::new();
+    for entry in store.list("").await.unwrap() {
+        let object = store.get(&entry.path, u64::MAX).await.unwrap().unwrap();
+        after.insert(entry.path.to_string(), object.bytes);
+    }
+    assert!(after == before, "not the same files");
 }
 
 /// The way out that docs/operating.md tells: new keys for timestamp and snapshot, and clients forget the versions.

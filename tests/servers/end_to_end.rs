@@ -10,7 +10,7 @@ use axum::http::{Response, StatusCode};
 use tokio::net::TcpListener;
 use wheelseal::store::{ObjectStore, Store, StorePath};
 
-use crate::scene::example;
+use crate::scene::{archive, example};
 use crate::setting::{environment, new_folder, s3};
 use crate::shell::Home;
 
@@ -92,6 +92,28 @@ async fn a_repository_in_a_bucket_from_init_to_a_verified_download() -> Result<(
         assert_eq!(std::fs::read(home.work().join(name))?, std::fs::read(wheel)?);
     }
     Ok(())
+}
+
+#[test]
+fn a_backup_of_a_bucket_is_restored_to_another_place_in_it() {
+    let (url, other) = (new_folder(&s3()), new_folder(&s3()));
+    let home = home();
+    init(&home, &url);
+    let folder = home.work().join("files");
+    std::fs::create_dir(&folder).unwrap();
+    // More than are put in their places together.
+    for number in 0..70 {
+        let about = format!("Metadata-Version: 2.1\nName: alpha\nVersion: 1.{number}\n\n");
+        let file = archive([(format!("alpha-1.{number}/PKG-INFO").as_str(), about.as_bytes())]);
+        std::fs::write(folder.join(format!("alpha-1.{number}.zip")), file).unwrap();
+    }
+    let files = folder.to_str().unwrap();
+    home.run(&["add", "--repo", &url, files]).fine();
+    home.run(&["backup", "--repo", &url, "--to", "backup.tar.zst"]).fine();
+    let from = ["restore", "--from", "backup.tar.zst", "--repo", &other, "--files", files];
+    assert!(home.run(&from).fine().contains("restored snapshot 2: "));
+    home.run(&["check", "--repo", &other]).fine();
+    home.run(&["fsck", "--hash", "--repo", &other]).fine();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,9 @@ const LOCAL: u8 = 2;
 /// Hexadecimal digits of a SHA-256.
 const DIGITS: usize = 64;
 
+/// Files put in their places together: what is made durable at once, or the way to a bucket at once.
+const BATCH: usize = 64;
+
 /// Bytes of a local file read at once.
 const CHUNK: usize = 256 * 1024;
 
@@ -37,7 +40,18 @@ pub(super) struct Stock {
 struct Job {
     target: TargetPath,
     file: TargetFile,
+    digest: [u8; 32],
     places: Vec<Place>,
+}
+
+/// Where the file of a job is.
+enum Found {
+    /// Under its name by hash already.
+    There,
+    /// Here, with the right bytes; if there are others under its name, they have to go.
+    Elsewhere { place: Place, damaged: bool },
+    /// Nowhere.
+    Nowhere,
 }
 
 #[derive(Debug, Clone)]
@@ -119,7 +133,7 @@ fn jobs_of(records: &Records) -> Result<Vec<Job>, RepositoryError> {
             let target = TargetPath::new(String::from_utf8_lossy(name))?;
             let length = u64::from_be_bytes(*length);
             let file = TargetFile { length, hashes: Hashes::sha256(*digest), extra: Extra::new() };
-            jobs.push(Job { target, file, places: Vec::new() });
+            jobs.push(Job { target, file, digest: *digest, places: Vec::new() });
             continue;
         }
         let Some((len, name)) = rest.split_first_chunk() else { continue };
@@ -165,73 +179,110 @@ impl Repository {
         let (mut there, mut absent) = (0, 0);
         let total = u64::try_from(stock.spill.partitions()).unwrap_or(u64::MAX);
         for (done, index) in (1..).zip(0..stock.spill.partitions()) {
-            let repository = self.clone();
-            let work = move |job: Job| {
-                let repository = repository.clone();
-                async move { repository.do_job(&job).await }
-            };
-            in_order(stock.jobs(index)?, work, |lacking| {
-                match lacking {
-                    None => there += 1,
-                    Some(path) => {
-                        absent += 1;
-                        missing(path.as_str());
-                    }
+            let mut jobs = stock.jobs(index)?.into_iter();
+            loop {
+                let some: Vec<Job> = jobs.by_ref().take(BATCH).collect();
+                if some.is_empty() {
+                    break;
                 }
-                Ok(())
-            })
-            .await?;
+                let wanted = u64::try_from(some.len()).unwrap_or(0);
+                let lacking = self.place_files(some).await?;
+                there += wanted.saturating_sub(u64::try_from(lacking.len()).unwrap_or(0));
+                for path in lacking {
+                    absent += 1;
+                    missing(path.as_str());
+                }
+            }
             progress.at("restoring files", done, total);
         }
         Ok((there, absent))
     }
 
-    /// Puts one file where it belongs; where that is, if it was found nowhere.
-    async fn do_job(&self, job: &Job) -> Result<Option<StorePath>, RepositoryError> {
-        let Some(digest) = &job.file.hashes.sha256 else { return Ok(None) };
-        let at = layout::hashed(&job.target, digest)?;
-        if !self.place_file(job, &at, digest).await? {
-            return Ok(Some(at));
-        }
-        let plain = layout::plain(&job.target)?;
-        match self.store.create(&plain, Content::Copy(&at)).await {
-            Ok(()) => {}
-            Err(StoreError::Exists { .. }) => {
-                if !self.store.same(&at, &plain).await? && !self.plain_matches(&job.target, &job.file).await?
-                {
-                    self.repair_plain_file(&job.target, &job.file).await?;
-                }
+    /// Finds some files, on every core, and puts them in their places together. Returns where those belong that were found
+    /// nowhere.
+    async fn place_files(&self, jobs: Vec<Job>) -> Result<Vec<StorePath>, RepositoryError> {
+        let repository = self.clone();
+        let work = move |job: Job| {
+            let repository = repository.clone();
+            async move {
+                let at = layout::hashed(&job.target, &job.digest)?;
+                let found = repository.find(&job, &at).await?;
+                Ok((job, at, found))
             }
-            Err(error) => return Err(error.into()),
-        }
-        Ok(None)
+        };
+        let (mut placed, mut lacking) = (Vec::new(), Vec::new());
+        in_order(jobs, work, |(job, at, found)| {
+            match found {
+                Found::Nowhere => lacking.push(at),
+                found => placed.push((job, at, found)),
+            }
+            Ok(())
+        })
+        .await?;
+        self.write_hashed(&placed).await?;
+        self.write_plain(&placed).await?;
+        Ok(lacking)
     }
 
-    /// Finds a file with the right bytes, and gives it its name; whether there was one.
-    async fn place_file(
-        &self,
-        job: &Job,
-        at: &StorePath,
-        digest: &[u8; 32],
-    ) -> Result<bool, RepositoryError> {
-        if self.measure(at, &job.file).await?.is_ok() {
-            return Ok(true);
+    /// Looks for a file with the right bytes.
+    async fn find(&self, job: &Job, at: &StorePath) -> Result<Found, RepositoryError> {
+        let wanted = Some((job.digest, job.file.length));
+        let stored = self.hash_if_stored(at).await?;
+        if stored == wanted {
+            return Ok(Found::There);
         }
-        let wanted = (*digest, job.file.length);
         for place in &job.places {
-            let content = match place {
-                Place::Stored(from) if from != at && self.hash_if_stored(from).await? == Some(wanted) => {
-                    Content::Copy(from)
-                }
-                Place::Local(file) if hash_local(file)? == wanted => Content::File(file),
-                _ => continue,
+            let found = match place {
+                Place::Stored(from) if from == at => None,
+                Place::Stored(from) => self.hash_if_stored(from).await?,
+                Place::Local(file) => Some(hash_local(file)?),
             };
-            // What is there has other bytes.
-            self.store.delete(at).await?;
-            self.store.create(at, content).await?;
-            return Ok(true);
+            if found == wanted {
+                return Ok(Found::Elsewhere { place: place.clone(), damaged: stored.is_some() });
+            }
         }
-        Ok(false)
+        Ok(Found::Nowhere)
+    }
+
+    async fn write_hashed(&self, placed: &[(Job, StorePath, Found)]) -> Result<(), RepositoryError> {
+        let mut objects = Vec::new();
+        for (_, at, found) in placed {
+            let Found::Elsewhere { place, damaged } = found else { continue };
+            if *damaged {
+                self.store.delete(at).await?;
+            }
+            let content = match place {
+                Place::Stored(from) => Content::Copy(from),
+                Place::Local(file) => Content::File(file),
+            };
+            objects.push((at.clone(), content));
+        }
+        for outcome in self.store.create_all(&objects).await {
+            outcome?;
+        }
+        Ok(())
+    }
+
+    /// The copies under plain names, and right ones where others lie.
+    async fn write_plain(&self, placed: &[(Job, StorePath, Found)]) -> Result<(), RepositoryError> {
+        let mut copies = Vec::with_capacity(placed.len());
+        for (job, at, _) in placed {
+            copies.push((layout::plain(&job.target)?, Content::Copy(at)));
+        }
+        let outcomes = self.store.create_all(&copies).await;
+        for ((outcome, (plain, _)), (job, at, _)) in outcomes.into_iter().zip(&copies).zip(placed) {
+            match outcome {
+                Err(StoreError::Exists { .. }) => {
+                    let right = self.store.same(at, plain).await?
+                        || self.plain_matches(&job.target, &job.file).await?;
+                    if !right {
+                        self.repair_plain_file(&job.target, &job.file).await?;
+                    }
+                }
+                outcome => outcome?,
+            }
+        }
+        Ok(())
     }
 }
 
