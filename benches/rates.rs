@@ -157,7 +157,9 @@ fn read_files(dir: &Path, count: u32, size: usize) -> f64 {
     let dir = tempfile::tempdir_in(dir).unwrap();
     let names: Vec<_> =
         (0..count).map(|number| dir.path().join(format!("2.bins-{number:05x}.json"))).collect();
-    names.iter().for_each(|name| fs::write(name, vec![7; size]).unwrap());
+    for name in &names {
+        fs::write(name, vec![7; size]).unwrap();
+    }
     let mut buffer = vec![0; size];
     best(|| cost(|| names.iter().for_each(|name| File::open(name).unwrap().read_exact(&mut buffer).unwrap())))
 }

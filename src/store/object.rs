@@ -55,7 +55,7 @@ use self::fault::{Context, fault_of};
 use self::open::{Kind, Service};
 use self::parts::Reader;
 use self::write::Condition;
-use super::{Content, Entry, Fault, Object, Store, StoreError, StorePath, Swap, Tag, Visit};
+use super::{Content, Entry, Fault, Object, READS_AT_ONCE, Store, StoreError, StorePath, Swap, Tag, Visit};
 
 pub use self::probe::{EtagQuotes, Probed};
 
@@ -278,6 +278,12 @@ impl Store for ObjectStore {
         let found = self.head(path).await?;
         let modified = |found: &ObjectMeta| SystemTime::from(found.last_modified);
         Ok(found.map(|found| Entry { path: path.clone(), len: found.size, modified: modified(&found) }))
+    }
+
+    async fn exist(&self, paths: &[StorePath]) -> Result<Vec<bool>, StoreError> {
+        let mut looks = Vec::with_capacity(paths.len());
+        looks.extend(paths.iter().map(|path| self.head(path)));
+        stream::iter(looks).buffered(READS_AT_ONCE).map_ok(|found| found.is_some()).try_collect().await
     }
 
     async fn create(&self, path: &StorePath, content: Content<'_>) -> Result<(), StoreError> {

@@ -235,6 +235,16 @@ impl Reader {
         Ok(())
     }
 
+    /// Updates, and downloads one target.
+    pub(crate) async fn gets(&self, now: DateTime<Utc>, target: &str) -> Result<(), ClientError> {
+        let mut session = self.client.refresh(now).await?;
+        let found = session.find(&TargetPath::new(target).unwrap()).await?;
+        let to = self.folder.path().join("target");
+        session.download(&found, &to).await?;
+        fs::remove_file(to).unwrap();
+        Ok(())
+    }
+
     /// Updates, and gives the page of a project as its JSON.
     pub(crate) async fn page(&self, now: DateTime<Utc>, project: &str) -> Result<String, ClientError> {
         page(&mut self.client.refresh(now).await?, project).await

@@ -3,13 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a repository that cannot be read is a test that failed")]
 
 use std::fs;
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::time::Duration;
 
 use wheelseal::coding::Coding;
 use wheelseal::crypto::sha256;
 use wheelseal::repository::{
-    BinStyle, Fscked, Look, Plan, Repair, Repository, Resized, Retention, Run, Source, Unwatched,
+    BinStyle, Fscked, Layout, List, Look, Plan, Repair, Repository, Resized, Retention, Run, Source,
+    Unwatched,
 };
 use wheelseal::tuf::metadata::TopLevel;
 
@@ -113,9 +114,10 @@ async fn publishing_importing_rotating_and_another_resize_go_on() {
         for name in ["1".to_owned(), format!("{hash}.1")] {
             fs::write(folder.join(name), text).unwrap();
         }
-        let (signers, list) =
-            (keyring(&ONLINE).await, Cursor::new(format!("files/1\t1\t{hash}\n").into_bytes()));
-        repository.import(&signers, list, None, Run::Wet, now(), &Unwatched).await.unwrap();
+        let text: Box<dyn Read + Send> = Box::new(Cursor::new(format!("files/1\t1\t{hash}\n").into_bytes()));
+        let list = List { text, bytes: None, layout: Layout::AsIs, hashes_from: None };
+        let signers = keyring(&ONLINE).await;
+        repository.import(&signers, list, Run::Wet, now(), &Unwatched).await.unwrap();
         let keys = keyring(&["targets-1", "online"]).await;
         repository.resize_bins(&keys, 16, now(), &Unwatched).await.unwrap();
         let after = repository.state().await.unwrap().snapshot.role("bins-f").unwrap().version;

@@ -194,7 +194,7 @@ impl<'a> Line<'a> {
 fn is_plain_path(path: &str) -> bool {
     let bytes = path.as_bytes();
     let odd = |byte: u8| !(b' '..=b'~').contains(&byte) || byte == b'\\';
-    let split = |(a, b): (&u8, &u8)| (*a == b'/') & ((*b == b'/') | (*b == b'.'));
+    let split = |(a, b): (&u8, &u8)| *a == b'/' && matches!(b, b'/' | b'.');
     let odd = bytes.iter().fold(0_u8, |found, byte| found | u8::from(odd(*byte))) != 0;
     let pairs = bytes.iter().zip(bytes.iter().skip(1));
     let split = pairs.fold(0_u8, |found, pair| found | u8::from(split(pair))) != 0;

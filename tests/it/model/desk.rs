@@ -10,7 +10,6 @@ use std::task::{Poll, Waker};
 
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
-use wheelseal::crypto::sha256;
 use wheelseal::store::{Content, Entry, Object, Store, StoreError, StorePath, Tag};
 
 use crate::memory::{MemoryStore, Stored};
@@ -63,6 +62,11 @@ pub(crate) enum Verdict {
     Stale,
 }
 
+/// What the participant is told.
+fn answer<T>(verdict: Verdict, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+    if verdict == Verdict::DoneButFailed { outcome.and(Err(broken())) } else { outcome }
+}
+
 fn broken() -> StoreError {
     let kind = std::io::ErrorKind::ConnectionReset;
     StoreError::Io { what: "reach", path: "the store".to_owned(), kind, message: kind.to_string() }
@@ -73,9 +77,9 @@ fn broken() -> StoreError {
 struct Slot {
     waiting: Option<Op>,
     granted: Option<Verdict>,
+    /// Whether it died: what it had begun on other threads ends too.
+    dead: bool,
     waker: Option<Waker>,
-    /// A digest of everything it was told so far; with the program, that is its whole state.
-    history: [u8; 32],
 }
 
 /// All participants, and what happened so far.
@@ -107,8 +111,11 @@ impl Desk {
         self.slots.iter_mut().filter_map(|slot| slot.waker.take()).for_each(Waker::wake);
     }
 
-    pub(crate) fn history(&self, participant: usize) -> [u8; 32] {
-        self.slots[participant].history
+    /// It does nothing any more.
+    pub(crate) fn kill(&mut self, participant: usize) {
+        let slot = &mut self.slots[participant];
+        (slot.dead, slot.waiting) = (true, None);
+        slot.waker.take().into_iter().for_each(Waker::wake);
     }
 
     /// Lets a participant do what it waits for.
@@ -142,10 +149,10 @@ impl Seat {
         let mut op = Some(op);
         poll_fn(|context| {
             let desk = &mut *self.desk.lock().unwrap();
-            if desk.closed {
+            let slot = &mut desk.slots[self.participant];
+            if desk.closed || slot.dead {
                 return Poll::Ready(Err(broken()));
             }
-            let slot = &mut desk.slots[self.participant];
             if let Some(op) = op.take() {
                 slot.waiting = Some(op);
             }
@@ -153,31 +160,6 @@ impl Seat {
             slot.granted.take().map_or(Poll::Pending, |verdict| Poll::Ready(Ok(verdict)))
         })
         .await
-    }
-
-    /// Notes what the participant was told.
-    fn told(&self, answer: &str) {
-        let slot = &mut self.desk.lock().unwrap().slots[self.participant];
-        let mut text = slot.history.to_vec();
-        text.extend_from_slice(answer.as_bytes());
-        slot.history = sha256(&text);
-    }
-
-    fn tell<T>(
-        &self,
-        verdict: Verdict,
-        outcome: Result<T, StoreError>,
-        answer: impl Fn(&T) -> String,
-    ) -> Result<T, StoreError> {
-        let outcome = match (verdict, outcome) {
-            (Verdict::DoneButFailed, Ok(_)) => Err(broken()),
-            (_, outcome) => outcome,
-        };
-        match &outcome {
-            Ok(value) => self.told(&answer(value)),
-            Err(error) => self.told(&error.to_string()),
-        }
-        outcome
     }
 
     /// What lies in `staging` has random names; in the store they are numbered, so that equal states are equal.
@@ -221,20 +203,15 @@ impl Store for Seat {
         if *self.stale.lock().unwrap() && path.as_str() == TIMESTAMP {
             outcome = Ok(self.old_timestamp());
         }
-        let answer = |found: &Option<Object>| {
-            found.as_ref().map_or_else(String::new, |found| found.tag.as_str().to_owned())
-        };
-        self.tell(verdict, outcome, answer)
+        answer(verdict, outcome)
     }
 
     async fn open(&self, path: &StorePath) -> Result<Option<Pin<Box<dyn AsyncRead + Send>>>, StoreError> {
         let path = self.name(path);
         let _one = self.one.lock().await;
         let verdict = self.turn(Op::new("open", path.as_str())).await?;
-        let found =
-            self.store.world().objects.get(path.as_str()).map(|found| found.tag().as_str().to_owned());
         let outcome = Store::open(&self.store, &path).await;
-        self.tell(verdict, outcome, |_| format!("{found:?}"))
+        answer(verdict, outcome)
     }
 
     async fn create(&self, path: &StorePath, content: Content<'_>) -> Result<(), StoreError> {
@@ -246,7 +223,7 @@ impl Store for Seat {
         let _one = self.one.lock().await;
         let verdict = self.turn(op).await?;
         let outcome = self.store.create(&path, content).await;
-        self.tell(verdict, outcome, |()| "created".to_owned())
+        answer(verdict, outcome)
     }
 
     async fn swap(&self, path: &StorePath, bytes: &[u8], expected: Option<&Tag>) -> Result<Tag, StoreError> {
@@ -260,14 +237,14 @@ impl Store for Seat {
                 self.desk.lock().unwrap().timestamps.push(new);
             }
         }
-        self.tell(verdict, outcome, |tag| tag.as_str().to_owned())
+        answer(verdict, outcome)
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
         let _one = self.one.lock().await;
         let verdict = self.turn(Op::new("list", prefix)).await?;
         let outcome = self.store.list(prefix).await;
-        self.tell(verdict, outcome, |entries| format!("{entries:?}"))
+        answer(verdict, outcome)
     }
 
     async fn stat(&self, path: &StorePath) -> Result<Option<Entry>, StoreError> {
@@ -282,6 +259,6 @@ impl Store for Seat {
         let _one = self.one.lock().await;
         let verdict = self.turn(Op::new("delete", path.as_str())).await?;
         let outcome = self.store.delete(&path).await;
-        self.tell(verdict, outcome, |()| "deleted".to_owned())
+        answer(verdict, outcome)
     }
 }

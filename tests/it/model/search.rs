@@ -1,24 +1,22 @@
 //! Depth first through all schedules, each run from the start with the real code.
 //!
-//! A run follows the steps of a prefix and goes on with the first step that is open at each point. Afterwards the last
-//! point that has another step open is taken anew. What makes it finite, and short:
+//! A run follows the steps of a prefix and goes on as it likes. Afterwards it is looked at for *races*: two operations of
+//! different participants that may not change places, and with nothing between them that orders them. For each race the
+//! other order is noted to be tried, at the point where the first of the two happened. That is dynamic partial-order
+//! reduction with source sets (Abdulla, Aronis, Jonsson, Sagonas: POPL 2014, algorithm 1): of all schedules that differ only
+//! in the order of steps that may change places, at least one is run to its end, however many interruptions it has.
 //!
-//! * An operation on names that no other participant ever writes, or only reads while this one reads, is no point of
-//!   choice: it changes places with everything. Which names are shared is learnt: if a run shows that one is that was
-//!   taken for private, the search starts again with that known.
-//! * Of two neighbouring steps that may change places one order is tried (sleep sets, Godefroid 1996).
-//! * A state that was seen before is not entered again, but for steps that slept then (ibid.). A state is what the store
-//!   holds and what each participant was told so far.
-//!
-//! With a bound on preemptions, only schedules are tried in which a participant that could go on is interrupted so many
-//! times at most; sleep sets are off then, because they could drop schedules within the bound.
+//! * Two operations may change places unless one writes an object that the other one reads, writes or lists.
+//! * Sleep sets (Godefroid 1996) keep a run from doing again what another one did: such a run is cut off.
+//! * A crash or another fault is one more way for a participant to take its next step, tried at every point where it could
+//!   happen. There is one at most, so faults of two participants may not change places.
 
-#![expect(clippy::indexing_slicing, reason = "participants are numbered")]
+#![expect(clippy::indexing_slicing, reason = "participants and events are numbered")]
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashSet};
 
 use super::desk::{Op, Verdict};
-use super::world::{Digest, World};
+use super::world::World;
 
 /// What happens next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,17 +40,14 @@ impl Step {
     }
 }
 
-/// What is tried besides the order of operations.
-#[derive(Debug, Clone, Copy, Default)]
+/// What is tried.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Preemptions, at most.
-    pub(crate) preemptions: Option<usize>,
-    /// Whether one participant, once, dies before a write.
-    pub(crate) crash: bool,
-    /// Whether one swap of the timestamp, once, is done but reported as failed.
-    pub(crate) lost_answer: bool,
-    /// Whether one participant, once, sees an old timestamp for a while.
-    pub(crate) stale: bool,
+    /// Whether all orders are; else participants come one after another.
+    pub(crate) orders: bool,
+    /// Whether one participant, once, dies before a write, is told that a write failed which was done, or sees an old
+    /// timestamp for a while.
+    pub(crate) faults: bool,
     /// Runs, at most: more fail the test.
     pub(crate) runs: usize,
 }
@@ -60,220 +55,213 @@ pub(crate) struct Limits {
 /// What was tried.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Explored {
-    /// Runs, those included that ended where another one had been.
+    /// Runs, those included that were cut off.
     pub(crate) runs: usize,
-    /// Those that came to an end of their own.
+    /// Those that came to an end of their own: no two of them are the same but for steps that may change places.
     pub(crate) schedules: usize,
-    /// Points of choice.
-    pub(crate) states: usize,
     /// Different ends.
     pub(crate) ends: usize,
+    /// Steps of the longest.
+    pub(crate) longest: usize,
 }
 
-/// A point of choice on the way.
+/// A step that was taken, and the point at which it was.
 struct Point {
     taken: Step,
-    open: Vec<Step>,
-    /// Steps that are covered elsewhere.
-    sleep: BTreeSet<Step>,
-    /// What each participant waits for.
+    /// What each participant waited for.
     ops: Vec<Option<Op>>,
-    /// Before this point.
-    preemptions: usize,
+    /// Steps that are covered elsewhere, or were tried here.
+    sleep: BTreeSet<Step>,
+    /// Steps still to be tried here.
+    todo: BTreeSet<Step>,
+    /// Whose steps are, or will be, tried here.
+    tried: BTreeSet<usize>,
+    /// Whether there was a fault before it.
+    fault: bool,
+    /// Whether there was an older timestamp then.
+    has_old: bool,
+    /// By participant: how many steps, counted from the beginning, happened before this one ends.
+    clock: Vec<usize>,
 }
 
-/// Names that were touched, and how: by whom.
-#[derive(Default)]
-struct Touched(HashMap<(String, &'static str), BTreeSet<usize>>);
-
-impl Touched {
-    /// Whether that was news.
-    fn note(&mut self, participant: usize, op: &Op) -> bool {
-        let how = if op.writes() { "write" } else { op.verb };
-        let mut news = self.0.entry((op.path.clone(), how)).or_default().insert(participant);
-        if let Some(from) = &op.from {
-            news |= self.0.entry((from.clone(), "get")).or_default().insert(participant);
-        }
-        news
-    }
-
-    /// Whether another participant does something, at some time, that may not change places with this.
-    fn is_shared(&self, participant: usize, op: &Op) -> bool {
-        self.0.iter().any(|((name, how), who)| {
-            let verb = if *how == "write" { "create" } else { how };
-            who.iter().any(|other| *other != participant)
-                && op.conflicts(&Op { verb, path: name.clone(), from: None })
-        })
+impl Point {
+    fn op(&self) -> Option<&Op> {
+        // Whoever dies does nothing.
+        if matches!(self.taken, Step::Crash(_)) { None } else { self.ops[self.taken.participant()].as_ref() }
     }
 }
 
 /// Tries all schedules within the limits. `check` is called with each end that is not like one before.
 pub(crate) fn explore(start: impl Fn() -> World, limits: Limits, check: impl Fn(&World, &str)) -> Explored {
-    let mut search = Search {
-        limits,
-        touched: Touched::default(),
-        private: HashMap::new(),
-        explored: Explored::default(),
-    };
-    let mut total = 0;
+    let mut search = Search { limits, path: Vec::new(), explored: Explored::default() };
+    let mut ends = HashSet::new();
     loop {
-        search.explored = Explored { runs: total, ..Explored::default() };
-        search.private.clear();
-        if search.pass(&start, &check) {
+        search.explored.runs += 1;
+        assert!(search.explored.runs <= limits.runs, "more than {} runs: {:?}", limits.runs, search.explored);
+        let mut world = start();
+        for point in &search.path {
+            world.take(point.taken);
+        }
+        let known = search.path.len().saturating_sub(1);
+        if search.extend(&mut world) {
+            search.explored.schedules += 1;
+            if ends.insert(world.end()) {
+                search.explored.ends += 1;
+                let steps: Vec<_> = search.path.iter().map(|point| point.taken).collect();
+                check(&world, &format!("{steps:?}"));
+            }
+        }
+        search.explored.longest = search.explored.longest.max(search.path.len());
+        drop(world);
+        if limits.orders {
+            (known..search.path.len()).for_each(|event| search.note_races(event));
+        }
+        if !search.go_back() {
             return search.explored;
         }
-        total = search.explored.runs;
     }
 }
 
 struct Search {
     limits: Limits,
-    touched: Touched,
-    /// Operations that were no point of choice.
-    private: HashMap<(usize, String, &'static str), Op>,
+    path: Vec<Point>,
     explored: Explored,
 }
 
 impl Search {
-    /// Whether it came to its end, with no news of which names are shared.
-    fn pass(&mut self, start: &impl Fn() -> World, check: &impl Fn(&World, &str)) -> bool {
-        let (mut path, mut seen, mut ends) = (Vec::<Point>::new(), HashMap::new(), BTreeSet::new());
-        loop {
-            self.explored.runs += 1;
-            assert!(self.explored.runs <= self.limits.runs, "more than {} runs", self.limits.runs);
-            let mut world = start();
-            for point in &path {
-                world.take(point.taken);
-            }
-            if !self.extend(&mut world, &mut path, &mut seen) {
-                return false;
-            }
-            if world.is_over() {
-                self.explored.schedules += 1;
-                if ends.insert(world.end()) {
-                    self.explored.ends += 1;
-                    check(&world, &format!("{:?}", path.iter().map(|point| point.taken).collect::<Vec<_>>()));
-                }
-            }
-            drop(world);
-            loop {
-                let Some(last) = path.last_mut() else { return true };
-                last.sleep.insert(last.taken);
-                let sleeping = self.limits.preemptions.is_none();
-                let next = last.open.iter().position(|step| !sleeping || !last.sleep.contains(step));
-                if let Some(next) = next {
-                    last.taken = last.open.remove(next);
-                    break;
-                }
-                path.pop();
-            }
-        }
-    }
-
-    /// Goes on until the end, or to where another run was before. False: a name is shared that was not known to be.
-    fn extend(
-        &mut self,
-        world: &mut World,
-        path: &mut Vec<Point>,
-        seen: &mut HashMap<(Digest, usize, usize), BTreeSet<Step>>,
-    ) -> bool {
+    /// Goes on until the end. False: all that could come next is covered elsewhere.
+    fn extend(&mut self, world: &mut World) -> bool {
         while !world.is_over() {
             let ops = world.ops();
-            let mut news = false;
-            for (participant, op) in ops.iter().enumerate() {
-                news |= op.as_ref().is_some_and(|op| self.touched.note(participant, op));
-            }
-            if news && self.private.iter().any(|((who, ..), op)| self.touched.is_shared(*who, op)) {
+            let sleep = self.sleep();
+            let last = self.path.last().map(|point| point.taken.participant());
+            let mut awake: Vec<usize> = (0..ops.len()).filter(|who| ops[*who].is_some()).collect();
+            awake.retain(|who| !sleep.contains(&Step::Go(*who)));
+            // Whoever went last goes on.
+            let Some(next) = last.filter(|last| awake.contains(last)).or(awake.first().copied()) else {
                 return false;
-            }
-            let (sleep, last, preemptions) = after(path);
-            let bounded = self.limits.preemptions.is_some();
-            let mut open = self.open(world, &ops, Some(last), preemptions);
-            let key = if bounded { (world.state(), last, preemptions) } else { (world.state(), 0, 0) };
-            match seen.get_mut(&key) {
-                None => {
-                    self.explored.states += 1;
-                    seen.insert(key, sleep.clone());
-                }
-                Some(_) if bounded => return true,
-                Some(slept) => {
-                    open.retain(|step| slept.contains(step));
-                    *slept = slept.intersection(&sleep).copied().collect();
-                }
-            }
-            if !bounded {
-                open.retain(|step| !sleep.contains(step));
-            }
-            if open.is_empty() {
-                return true;
-            }
-            let taken = open.remove(0);
-            path.push(Point { taken, open, sleep, ops, preemptions });
-            world.take(taken);
+            };
+            let (fault, has_old) = (world.fault().is_some(), world.has_old_timestamp());
+            let point = Point {
+                taken: Step::Go(next),
+                todo: self.faults(next, &ops, has_old, fault),
+                ops,
+                sleep,
+                tried: BTreeSet::from([next]),
+                fault,
+                has_old,
+                clock: Vec::new(),
+            };
+            world.take(point.taken);
+            self.path.push(point);
         }
         true
     }
 
-    /// The steps that may be taken.
-    fn open(
-        &mut self,
-        world: &World,
-        ops: &[Option<Op>],
-        last: Option<usize>,
-        preemptions: usize,
-    ) -> Vec<Step> {
-        let waiting = |participant: &usize| ops[*participant].is_some();
-        let private = |participant: &usize| {
-            ops[*participant].as_ref().is_some_and(|op| !self.touched.is_shared(*participant, op))
+    /// What sleeps after the last step.
+    fn sleep(&self) -> BTreeSet<Step> {
+        let Some(point) = self.path.last() else { return BTreeSet::new() };
+        let still = |step: &&Step| independent(**step, point.taken, &point.ops);
+        point.sleep.iter().filter(still).copied().collect()
+    }
+
+    /// What may go wrong with a participant's next step.
+    fn faults(&self, who: usize, ops: &[Option<Op>], has_old: bool, had_fault: bool) -> BTreeSet<Step> {
+        let Some(op) = ops[who].as_ref().filter(|_| self.limits.faults && !had_fault) else {
+            return BTreeSet::new();
         };
-        let all = 0..ops.len();
-        let mut who: Vec<usize> = match self.limits.preemptions {
-            None => all.clone().find(private).map_or_else(|| all.filter(waiting).collect(), |one| vec![one]),
-            Some(most) => match last.filter(waiting) {
-                Some(last) if private(&last) || preemptions >= most => vec![last],
-                _ => all.filter(waiting).collect(),
-            },
+        let timestamp = op.path == super::desk::TIMESTAMP;
+        let faults = [
+            (op.writes(), Step::Crash(who)),
+            (op.writes(), Step::Fault(who, Verdict::DoneButFailed)),
+            (timestamp && op.verb == "get" && has_old, Step::Fault(who, Verdict::Stale)),
+        ];
+        faults.into_iter().filter(|(possible, _)| *possible).map(|(_, step)| step).collect()
+    }
+
+    /// Finds the steps that the one numbered `event` races with, and notes what is to be tried in their places.
+    fn note_races(&mut self, event: usize) {
+        let who = self.path[event].taken.participant();
+        let earlier = self.path[..event].iter().rposition(|point| point.taken.participant() == who);
+        let mut clock =
+            earlier.map_or_else(|| vec![0; self.path[event].ops.len()], |at| self.path[at].clock.clone());
+        for before in (0..event).rev() {
+            let (one, other) = (&self.path[before], &self.path[event]);
+            if before < clock[one.taken.participant()] || !dependent(one, other) {
+                continue;
+            }
+            let ordered = one.clock.clone();
+            self.reverse(before, event, &clock);
+            clock.iter_mut().zip(ordered).for_each(|(clock, ordered)| *clock = (*clock).max(ordered));
+        }
+        clock[who] = event + 1;
+        self.path[event].clock = clock;
+    }
+
+    /// Sees to it that at the place of `before` a step is tried that leads to `event` before it.
+    fn reverse(&mut self, before: usize, event: usize, clock: &[usize]) {
+        let first = self.path[before].taken.participant();
+        // What happens in between without having to wait for `before`, and then the event itself.
+        let free = |at: &usize| self.path[*at].clock[first] <= before;
+        let between: Vec<usize> = (before + 1..event).filter(free).collect();
+        let waits = |at: usize, clock: &[usize]| {
+            between.iter().any(|other| *other < at && *other < clock[self.path[*other].taken.participant()])
         };
-        if let [one] = who[..]
-            && let Some(op) = ops[one].as_ref().filter(|op| !self.touched.is_shared(one, op))
-        {
-            self.private.insert((one, op.path.clone(), op.verb), op.clone());
+        let mut initials = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        for at in &between {
+            let who = self.path[*at].taken.participant();
+            if seen.insert(who) && !waits(*at, &self.path[*at].clock) {
+                initials.insert(who);
+            }
         }
-        // Whoever went last goes on: few preemptions first.
-        who.sort_by_key(|participant| Some(*participant) != last);
-        let mut steps: Vec<Step> = who.iter().map(|participant| Step::Go(*participant)).collect();
-        for participant in who.into_iter().filter(|_| !world.had_fault()) {
-            let Some(op) = &ops[participant] else { continue };
-            let timestamp = op.path == super::desk::TIMESTAMP;
-            let faults = [
-                (self.limits.crash && op.writes(), Step::Crash(participant)),
-                (
-                    self.limits.lost_answer && timestamp && op.verb == "swap",
-                    Step::Fault(participant, Verdict::DoneButFailed),
-                ),
-                (
-                    self.limits.stale && timestamp && op.verb == "get" && world.has_old_timestamp(),
-                    Step::Fault(participant, Verdict::Stale),
-                ),
-            ];
-            steps.extend(faults.into_iter().filter(|(possible, _)| *possible).map(|(_, step)| step));
+        let last = self.path[event].taken.participant();
+        if !seen.contains(&last) && !waits(event, clock) {
+            initials.insert(last);
         }
-        steps
+        if initials.is_empty() || !self.path[before].tried.is_disjoint(&initials) {
+            return;
+        }
+        let chosen = if initials.contains(&last) { Some(last) } else { initials.first().copied() };
+        if let Some(who) = chosen {
+            self.try_also(before, who);
+        }
+    }
+
+    fn try_also(&mut self, at: usize, who: usize) {
+        let ops = self.path[at].ops.clone();
+        let mut steps = self.faults(who, &ops, self.path[at].has_old, self.path[at].fault);
+        steps.insert(Step::Go(who));
+        let point = &mut self.path[at];
+        point.tried.insert(who);
+        point.todo.extend(steps.into_iter().filter(|step| !point.sleep.contains(step)));
+    }
+
+    /// Takes the last point anew at which there is another step to be tried.
+    fn go_back(&mut self) -> bool {
+        while let Some(last) = self.path.last_mut() {
+            last.sleep.insert(last.taken);
+            if let Some(next) = last.todo.pop_first() {
+                last.taken = next;
+                return true;
+            }
+            self.path.pop();
+        }
+        false
     }
 }
 
-/// What sleeps after the last step, who took it, and how many preemptions there were.
-fn after(path: &[Point]) -> (BTreeSet<Step>, usize, usize) {
-    let Some(point) = path.last() else { return (BTreeSet::new(), 0, 0) };
-    let sleep =
-        point.sleep.iter().filter(|step| independent(**step, point.taken, &point.ops)).copied().collect();
-    let before = path.iter().rev().nth(1).map_or(0, |point| point.taken.participant());
-    let (now, could_go_on) = (point.taken.participant(), point.ops[before].is_some());
-    let preempted = path.len() > 1 && now != before && could_go_on;
-    (sleep, now, point.preemptions + usize::from(preempted))
+/// Whether two steps that were taken may not change places.
+fn dependent(one: &Point, other: &Point) -> bool {
+    match (one.op(), other.op()) {
+        (Some(first), Some(second)) => {
+            one.taken.participant() != other.taken.participant() && first.conflicts(second)
+        }
+        _ => false,
+    }
 }
 
-/// Whether two steps may change places.
+/// Whether two steps that could be taken at one point may change places.
 fn independent(one: Step, other: Step, ops: &[Option<Op>]) -> bool {
     let (first, second) = (one.participant(), other.participant());
     if first == second || (one.is_fault() && other.is_fault()) {

@@ -32,6 +32,8 @@ pub(crate) struct Outcome {
 pub(crate) enum Shown {
     /// A wheel, of project and version.
     File(&'static str, &'static str),
+    /// A target.
+    Target(&'static str),
     /// The reason for which a project's file is yanked.
     Yanked(&'static str, &'static str),
 }
@@ -54,11 +56,12 @@ pub(crate) struct Known(Arc<Mutex<HashMap<Digest, Arc<Facts>>>>);
 pub(crate) struct World {
     pub(crate) store: MemoryStore,
     desk: Arc<Mutex<Desk>>,
-    seats: Vec<Arc<Seat>>,
     programs: Vec<Option<Program>>,
     pub(crate) outcomes: Vec<Option<Outcome>>,
-    fault: bool,
+    fault: Option<usize>,
     known: Known,
+    /// What the timestamp led to before the first step.
+    settled: Arc<Facts>,
 }
 
 impl Drop for World {
@@ -85,7 +88,10 @@ impl World {
             programs.iter().zip(&seats).map(|(program, seat)| Some(program(Arc::<Seat>::clone(seat))));
         let programs: Vec<_> = started.collect();
         let outcomes = vec![None; programs.len()];
-        let mut world = Self { store, desk, seats, programs, outcomes, fault: false, known: known.clone() };
+        let known = known.clone();
+        let first = store.world().objects[TIMESTAMP].clone();
+        let settled = known.facts(&store, &first);
+        let mut world = Self { store, desk, programs, outcomes, fault: None, known, settled };
         (0..world.programs.len()).for_each(|participant| world.advance(participant));
         world
     }
@@ -101,7 +107,8 @@ impl World {
         self.programs.iter().all(Option::is_none)
     }
 
-    pub(crate) fn had_fault(&self) -> bool {
+    /// Whom something happened to.
+    pub(crate) fn fault(&self) -> Option<usize> {
         self.fault
     }
 
@@ -115,12 +122,15 @@ impl World {
             Step::Go(_) => Verdict::Done,
             Step::Fault(_, verdict) => verdict,
             Step::Crash(_) => {
-                self.fault = true;
+                self.fault = Some(participant);
                 self.programs[participant] = None;
+                self.desk.lock().unwrap().kill(participant);
                 return;
             }
         };
-        self.fault |= verdict != Verdict::Done;
+        if verdict != Verdict::Done {
+            self.fault = Some(participant);
+        }
         let op = self.ops()[participant].clone().unwrap();
         let before = self.desk.lock().unwrap().timestamps.len();
         self.desk.lock().unwrap().grant(participant, verdict);
@@ -145,36 +155,29 @@ impl World {
         }
     }
 
-    /// Versions only grow, and nothing is missing that the timestamp leads to.
+    /// Versions only grow, and nothing is missing that the timestamp leads to. Only a target that nothing led to in the
+    /// beginning may be, for as long as a copy of it lies aside or somebody is still at work who will write it.
     fn look_at(&self, op: &Op, timestamps_before: usize) {
         let timestamps = self.desk.lock().unwrap().timestamps.clone();
         let committed = timestamps.len() > timestamps_before;
-        let [.., before, now] = &timestamps[..] else { return };
-        if committed {
-            let (old, new) = (self.facts(before), self.facts(now));
+        if let (true, [.., before, now]) = (committed, &timestamps[..]) {
+            let (old, new) = (self.known.facts(&self.store, before), self.known.facts(&self.store, now));
             let fell = old.versions.iter().filter(|(role, version)| new.versions.get(*role) < Some(*version));
             assert_eq!(fell.collect::<Vec<_>>(), [], "versions fell: {}", self.told());
             assert!(old.versions["timestamp"] < new.versions["timestamp"], "{}", self.told());
         }
-        if committed || op.verb == "delete" {
-            let mut missing = self.facts(now).files.clone();
-            let world = self.store.world();
-            missing.retain(|name| !world.objects.contains_key(name));
-            assert!(missing.is_empty(), "missing after {op:?}: {missing:#?}\n{}", self.told());
-        }
+        let Some(now) = timestamps.last().filter(|_| committed || op.verb == "delete") else { return };
+        let mut missing = self.known.facts(&self.store, now).files.clone();
+        missing.retain(|name| self.is_missing(name));
+        assert!(missing.is_empty(), "missing after {op:?}: {missing:#?}\n{}", self.told());
     }
 
-    fn facts(&self, timestamp: &Stored) -> Arc<Facts> {
-        // Snapshot names bins by their versions alone, so what is in them counts too.
-        let mut text = timestamp.digest.to_vec();
+    fn is_missing(&self, name: &str) -> bool {
         let world = self.store.world();
-        for (name, object) in world.objects.range("metadata/".to_owned().."metadata0".to_owned()) {
-            text.extend_from_slice(name.as_bytes());
-            text.extend_from_slice(&object.digest);
-        }
-        drop(world);
-        let mut known = self.known.0.lock().unwrap();
-        Arc::clone(known.entry(sha256(&text)).or_insert_with(|| Arc::new(Facts::of(&self.store, timestamp))))
+        let aside = || world.objects.keys().any(|key| key.starts_with("staging/gc/") && key.ends_with(name));
+        let at_work = self.programs.iter().any(Option::is_some);
+        let new_target = name.starts_with("targets/") && !self.settled.files.contains(name);
+        !world.objects.contains_key(name) && !(new_target && (at_work || aside()))
     }
 
     /// All that happened.
@@ -184,24 +187,10 @@ impl World {
         lines.collect()
     }
 
-    /// Which state this is: two that are alike go on alike.
-    pub(crate) fn state(&self) -> Digest {
-        let mut text = self.stored().to_vec();
-        let desk = self.desk.lock().unwrap();
-        for (participant, program) in self.programs.iter().enumerate() {
-            text.extend_from_slice(&desk.history(participant));
-            text.push(u8::from(program.is_some()));
-            text.push(u8::from(*self.seats[participant].stale.lock().unwrap()));
-        }
-        text.push(u8::from(self.fault));
-        text.extend(desk.timestamps.iter().rev().nth(1).map_or([0; 32], |old| old.digest));
-        sha256(&text)
-    }
-
     /// Which end this is, as far as it can be seen.
     pub(crate) fn end(&self) -> Digest {
         let mut text = self.stored().to_vec();
-        text.extend_from_slice(format!("{:?}{}", self.outcomes, self.fault).as_bytes());
+        text.extend_from_slice(format!("{:?}{:?}", self.outcomes, self.fault).as_bytes());
         sha256(&text)
     }
 
@@ -213,6 +202,21 @@ impl World {
             text.push(u8::from(object.modified > SystemTime::UNIX_EPOCH));
         }
         sha256(&text)
+    }
+}
+
+impl Known {
+    fn facts(&self, store: &MemoryStore, timestamp: &Stored) -> Arc<Facts> {
+        // Snapshot names bins by their versions alone, so what is in them counts too.
+        let mut text = timestamp.digest.to_vec();
+        let world = store.world();
+        for (name, object) in world.objects.range("metadata/".to_owned().."metadata0".to_owned()) {
+            text.extend_from_slice(name.as_bytes());
+            text.extend_from_slice(&object.digest);
+        }
+        drop(world);
+        let mut known = self.0.lock().unwrap();
+        Arc::clone(known.entry(sha256(&text)).or_insert_with(|| Arc::new(Facts::of(store, timestamp))))
     }
 }
 

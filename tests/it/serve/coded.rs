@@ -7,7 +7,7 @@ use wheelseal::client::{Client, Http, MetadataDir, Timing};
 use wheelseal::coding::delta::{self, Held};
 use wheelseal::coding::{self, Coding, Effort};
 use wheelseal::crypto::sha256;
-use wheelseal::repository::{Run, Unwatched};
+use wheelseal::repository::{Layout, List, Run, Unwatched};
 use wheelseal::tuf::metadata::TopLevel;
 use wheelseal::tuf::path::TargetPath;
 use wheelseal::tuf::trusted::Limits as ClientLimits;
@@ -271,7 +271,9 @@ async fn after_every_command_the_siblings_are_complete() {
     complete("a publication").await;
     let list = format!("files/1\t1\t{}\n", "a".repeat(64)).into_bytes();
     let keys = keyring(&["root-1", "targets-1", "online", "online-2"]).await;
-    repository.import(&keys, Cursor::new(list), None, Run::Wet, now(), &Unwatched).await.unwrap();
+    let list =
+        List { text: Box::new(Cursor::new(list)), bytes: None, layout: Layout::AsIs, hashes_from: None };
+    repository.import(&keys, list, Run::Wet, now(), &Unwatched).await.unwrap();
     complete("an import").await;
     repository.resize_bins(&keys, 8, now(), &Unwatched).await.unwrap();
     complete("a resize").await;
