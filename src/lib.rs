@@ -16,6 +16,7 @@
 //! | [`keys`] | signing keys by URI | `crypto tuf` |
 //! | [`client`] | drives `tuf` over a server and a folder | `coding crypto store tuf` |
 //! | [`repository`] | plan → sign → commit | `coding crypto keys python store tuf` |
+//! | [`crawl`] | another index, read into a list | `client python` |
 //! | [`server`] | the repository over HTTP, for reading | `coding crypto python repository store` |
 //! | [`cli`] | what was typed → a call | all |
 //!
@@ -37,6 +38,7 @@
 pub mod cli;
 pub mod client;
 pub mod coding;
+pub mod crawl;
 pub mod crypto;
 pub mod keys;
 pub mod python;

@@ -18,7 +18,7 @@ use crate::crypto::sha256;
 use crate::python::{DistributionFilename, ProjectName, ProjectPage, files_of, universal};
 use crate::repository::Progress;
 use crate::tuf::lookup::Found;
-use crate::tuf::metadata::{Role, Root, TopLevel};
+use crate::tuf::metadata::{Role, Root, TargetFile, TopLevel};
 use crate::tuf::path::TargetPath;
 use crate::tuf::signed::{Authority, Verified};
 use crate::tuf::trusted::{Limits, Trusted};
@@ -416,6 +416,9 @@ struct Explained {
     length: u64,
     sha256: Option<String>,
     sha512: Option<String>,
+    /// The index whose word the hash is, if the repository did not see the file itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hashes_from: Option<String>,
     roles: Vec<Link>,
 }
 
@@ -457,6 +460,13 @@ impl Explain {
     }
 }
 
+/// What `import --from-index` notes with a target.
+fn hashes_from(target: &TargetFile) -> Option<String> {
+    let (_, custom) = target.extra.iter().find(|(name, _)| name == "custom")?;
+    let from = custom.get("hashes-from")?.as_str()?;
+    (!from.contains(char::is_control)).then(|| from.to_owned())
+}
+
 fn explained(trusted: &Trusted, found: &Found) -> anyhow::Result<Explained> {
     let root = trusted.root();
     let mut roles = vec![
@@ -477,6 +487,7 @@ fn explained(trusted: &Trusted, found: &Found) -> anyhow::Result<Explained> {
         length: found.target.length,
         sha256: found.target.hashes.sha256.map(hex::encode),
         sha512: found.target.hashes.sha512.as_ref().map(|digest| hex::encode(digest.as_slice())),
+        hashes_from: hashes_from(&found.target),
         roles,
     })
 }
@@ -526,5 +537,6 @@ fn drawn(explained: &Explained, context: &Context) -> Vec<String> {
     let hash = hash.or_else(|| explained.sha512.as_ref().map(|hash| format!("SHA-512 {hash}")));
     let indent = "   ".repeat(depth);
     lines.push(format!("{indent}└─ {} bytes with {}", explained.length, hash.unwrap_or_default()));
+    lines.extend(explained.hashes_from.as_ref().map(|from| format!("{indent}   hash as told by {from}")));
     lines
 }

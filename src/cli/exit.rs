@@ -2,6 +2,7 @@
 
 use crate::client::trust::{OpenError, TrustStoreError};
 use crate::client::{CacheError, ClientError, FetchError, FileError};
+use crate::crawl::CrawlError;
 use crate::keys::KeyError;
 use crate::repository::RepositoryError;
 use crate::store::{Fault, StoreError};
@@ -17,7 +18,7 @@ const ROLLBACK: u8 = 5;
 pub(super) const THRESHOLD: u8 = 6;
 const NETWORK: u8 = 7;
 const BUSY: u8 = 8;
-const POLICY: u8 = 9;
+pub(super) const POLICY: u8 = 9;
 
 /// For `help exit-codes`.
 pub(super) const TABLE: [(u8, &str); 10] = [
@@ -71,6 +72,12 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<StoreError>() {
         return object(error);
     }
+    match error.downcast_ref::<CrawlError>() {
+        Some(CrawlError::Fetch(FetchError::BadUrl { .. })) => return USAGE,
+        Some(CrawlError::Local { .. }) => return OTHER,
+        Some(_) => return NETWORK,
+        None => {}
+    }
     if let Some(error) = error.downcast_ref::<SomeFailed>() {
         return error.code;
     }
@@ -90,6 +97,9 @@ pub(super) fn hint(error: &anyhow::Error) -> Option<String> {
     }
     if let Some(error) = error.downcast_ref::<StoreError>() {
         return error.hint().map(Into::into);
+    }
+    if let Some(CrawlError::Fetch(error)) = error.downcast_ref::<CrawlError>() {
+        return error.hint().filter(|_| !matches!(error, FetchError::TooLarge { .. })).map(Into::into);
     }
     match error.downcast_ref::<OpenError>() {
         Some(OpenError::Store(error)) => return error.hint(),

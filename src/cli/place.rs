@@ -98,7 +98,7 @@ impl Place {
     /// Where this machine remembers an import from `source`.
     pub(super) fn journal(&self, source: &[u8]) -> anyhow::Result<PathBuf> {
         let name = sha256(&[&sha256(&self.one_name()?)[..], source].concat());
-        Ok(state_home()?.join("imports").join(format!("{}.tsv", hex::encode(name))))
+        Ok(state_home()?.join("imports").join(hex::encode(name)))
     }
 
     /// However it was typed.

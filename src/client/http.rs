@@ -3,6 +3,8 @@
 //! Retried, with growing pauses: connection faults and answers of 500 and more. Not retried: everything else, above
 //! all what looks like an attack (too much, too slow). Redirects are followed, but never from https to http.
 
+mod index;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, LOCATION};
 use reqwest::{Response, StatusCode, Url, redirect};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+pub use self::index::Answer;
 use super::source::{FetchError, Fetched, Sink, Source};
 use crate::coding::delta::{self, Held};
 use crate::coding::{self, Coding, DecodeError};

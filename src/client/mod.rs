@@ -28,7 +28,7 @@ use thiserror::Error;
 
 pub use cache::{CacheError, MetadataDir};
 pub use file::{FileError, VerifiedFile};
-pub use http::{Http, HttpSource, Timing};
+pub use http::{Answer, Http, HttpSource, Timing};
 pub use parallel::Wanted;
 pub use source::{DirSource, FetchError, Fetched, Sink, Source};
 

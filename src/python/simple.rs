@@ -16,9 +16,11 @@
 //!
 //! The JSON of a page is its state; the HTML is for clients that know no JSON.
 
+mod foreign;
 mod html;
 mod wire;
 
+pub use foreign::{ForeignFile, ForeignIndex, ForeignPage};
 pub use html::index_html;
 pub use wire::{PageError, index_json};
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Module, and the modules it may name. `cli` may name all.
-const MAY_USE: [(&str, &[&str]); 9] = [
+const MAY_USE: [(&str, &[&str]); 10] = [
     ("crypto", &[]),
     ("coding", &["crypto"]),
     ("python", &[]),
@@ -18,6 +18,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
     ("keys", &["crypto", "tuf"]),
     ("client", &["coding", "crypto", "store", "tlog", "tuf"]),
     ("repository", &["coding", "crypto", "keys", "python", "store", "tuf"]),
+    ("crawl", &["client", "python"]),
     ("server", &["coding", "crypto", "python", "repository", "store"]),
 ];
 

@@ -11,6 +11,7 @@ mod cli;
 mod client;
 mod clock;
 mod concurrency;
+mod crawl;
 mod end_to_end;
 mod faults;
 mod fsck;

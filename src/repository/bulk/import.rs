@@ -185,6 +185,12 @@ impl Repository {
         Ok(Imported { lines: count, ..import.seal(state, progress).await? })
     }
 
+    /// Refuses what an import would refuse at its end, whatever it imports: for work that takes long before it.
+    pub async fn refuse_early(&self, keys: &Keyring) -> Result<(), RepositoryError> {
+        let state = self.ready_for_bulk(keys).await?;
+        require_all(keys, &BinMap::of(&state.bins)?, &state.bins)
+    }
+
     /// The state, if it may be built upon and the keys at hand can commit.
     pub(super) async fn ready_for_bulk(&self, keys: &Keyring) -> Result<State, RepositoryError> {
         self.finish_pending(&self.state().await?).await?;

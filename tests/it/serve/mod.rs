@@ -21,8 +21,8 @@ use wheelseal::store::Store;
 use crate::scene::Scene;
 
 /// A server on a free loopback port, until it is dropped.
-pub(super) struct Served {
-    pub(super) port: u16,
+pub(crate) struct Served {
+    pub(crate) port: u16,
     /// What the operator was told.
     pub(super) told: Arc<Mutex<Vec<String>>>,
     stop: Option<oneshot::Sender<()>>,
@@ -55,7 +55,7 @@ impl Answer {
 }
 
 impl Served {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self::with(store, Limits::default())
     }
 

@@ -97,7 +97,7 @@ impl Repository {
         progress: &dyn Progress,
     ) -> Result<(Hashed, Imported), RepositoryError> {
         // Hashing takes hours: what would be refused at its end is refused before.
-        self.ready_for_bulk(keys).await?;
+        self.refuse_early(keys).await?;
         let (hashed, list) = self.hash_folder(folder, run, now, progress).await?;
         let failed = |error: std::io::Error| RepositoryError::from(SpillError::io("read", &error));
         let text = list.try_clone().map_err(failed)?;
