@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Callable
 
@@ -12,7 +14,7 @@ from helpers import pip
 from helpers.sealed import Sealed, download_everything
 from helpers.server import Lookup, Server, folder
 from helpers.wheels import sdist, wheel
-from helpers.wheelseal import Wheelseal
+from helpers.wheelseal import Wheelseal, clean_environment
 
 Serve = Callable[[Lookup], Server]
 
@@ -68,3 +70,31 @@ def test_python_tuf_and_pip_take_what_a_mirror_brought(
     # Two pages, four files, metadata of three wheels.
     assert download_everything(server.url, sealed, tmp_path / "client") == 9
     assert pip.install(server.url, tmp_path / "site", "seal", "wax") == {"seal": "1.0", "wax": "1.0"}
+
+
+def test_python_tuf_and_pip_take_what_another_index_told(
+    binary: Path, wheelseal: Wheelseal, tmp_path: Path, serve: Serve
+) -> None:
+    """One repository, served by wheelseal, is the index that another one is made of; the files come by themselves."""
+    told, sealed = Sealed(wheelseal, tmp_path / "told"), Sealed(wheelseal, tmp_path / "repo")
+    told.init()
+    sealed.init()
+    told.run("add", wheel(tmp_path, "seal", "1.0"), wheel(tmp_path, "seal", "1.1"), sdist(tmp_path, "wax", "2.0"))
+    told.run("yank", "seal-1.1-py3-none-any.whl")
+    command = [str(binary), "serve", "--repo", str(told.folder), "--listen", "127.0.0.1:0"]
+    env = {**clean_environment(), "XDG_STATE_HOME": str(tmp_path / "state")}
+    index = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+    try:
+        assert index.stdout is not None
+        url = index.stdout.readline().strip().rstrip("/")
+        sealed.run("import", "--from-index", f"{url}/simple/")
+    finally:
+        index.terminate()
+        index.communicate(timeout=30)
+    for project in ("seal", "wax"):
+        shutil.copytree(told.folder / "targets" / project, sealed.folder / "targets" / project)
+    sealed.run("check")
+    server = serve(folder(sealed.folder))
+    # Two pages, three files; the length of the wheels' metadata is not told.
+    assert download_everything(server.url, sealed, tmp_path / "client") == 5
+    assert pip.install(server.url, tmp_path / "site", "seal") == {"seal": "1.0"}

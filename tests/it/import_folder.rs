@@ -252,7 +252,7 @@ fn the_program_imports_a_folder_and_tells_what_it_left_out() {
     home.run(&import).refused(2, &["odd.whl", "project-version"]);
     let said = home.run(&[&import[..], &["--skip-unfit"]].concat()).fine();
     let said = said.replace("in 1 bins", "in 2 bins");
-    let expected = "signed 1 files in 2 bins\npages of 1 projects change\n1 files were read, 0 are as an earlier \
+    let expected = "signed 1 file in 2 bins\npages of 1 projects change\n1 files were read, 0 are as an earlier \
                     run saw them\nleft out 1 files:\n";
     assert!(said.starts_with(expected), "{said}");
     home.run(&["check", "--repo", "repo"]).fine();

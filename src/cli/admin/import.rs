@@ -213,8 +213,8 @@ fn report(
     context.out.result(&value, || {
         let verb = if run == Run::Dry { "would sign" } else { "signed" };
         let (added, bins) = (imported.added, imported.bins);
-        let what = if imported.projects > 0 { "files" } else { "targets" };
-        context.out.line(format_args!("{} {added} {what} in {bins} bins", styled(GOOD, verb)));
+        let files = if added == 1 { "file" } else { "files" };
+        context.out.line(format_args!("{} {added} {files} in {bins} bins", styled(GOOD, verb)));
         if imported.projects > 0 {
             context.out.line(format_args!("pages of {} projects change", imported.projects));
         }

@@ -165,7 +165,9 @@ impl Repository {
         let state = self.ready_for_bulk(keys).await?;
         let bins = Arc::new(BinMap::of(&state.bins)?);
         require_all(keys, &bins, &state.bins)?;
-        let spill = || Arc::new(Spill::new(bins.groups(GROUPS), BUDGET));
+        // Pages need a second spill beside the first.
+        let budget = if list.layout == Layout::Pages { BUDGET / 2 } else { BUDGET };
+        let spill = || Arc::new(Spill::new(bins.groups(GROUPS), budget));
         let (lines, custom) = (spill(), custom(list.hashes_from));
         let filler =
             Filler::new(list.text, Arc::clone(&lines), Arc::clone(&bins), list.layout, custom.clone())?;
