@@ -48,6 +48,8 @@ pub(crate) struct Limits {
     /// Whether one participant, once, dies before a write, is told that a write failed which was done, or sees an old
     /// timestamp for a while.
     pub(crate) faults: bool,
+    /// A participant whose steps come in one: nobody comes in between.
+    pub(crate) whole: Option<usize>,
     /// Runs, at most: more fail the test.
     pub(crate) runs: usize,
 }
@@ -68,6 +70,8 @@ pub(crate) struct Explored {
 /// A step that was taken, and the point at which it was.
 struct Point {
     taken: Step,
+    /// What took place.
+    done: Vec<Op>,
     /// What each participant waited for.
     ops: Vec<Option<Op>>,
     /// Steps that are covered elsewhere, or were tried here.
@@ -84,13 +88,6 @@ struct Point {
     clock: Vec<usize>,
 }
 
-impl Point {
-    fn op(&self) -> Option<&Op> {
-        // Whoever dies does nothing.
-        if matches!(self.taken, Step::Crash(_)) { None } else { self.ops[self.taken.participant()].as_ref() }
-    }
-}
-
 /// Tries all schedules within the limits. `check` is called with each end that is not like one before.
 pub(crate) fn explore(start: impl Fn() -> World, limits: Limits, check: impl Fn(&World, &str)) -> Explored {
     let mut search = Search { limits, path: Vec::new(), explored: Explored::default() };
@@ -99,8 +96,8 @@ pub(crate) fn explore(start: impl Fn() -> World, limits: Limits, check: impl Fn(
         search.explored.runs += 1;
         assert!(search.explored.runs <= limits.runs, "more than {} runs: {:?}", limits.runs, search.explored);
         let mut world = start();
-        for point in &search.path {
-            world.take(point.taken);
+        for at in 0..search.path.len() {
+            search.path[at].done = search.take(&mut world, search.path[at].taken);
         }
         let known = search.path.len().saturating_sub(1);
         if search.extend(&mut world) {
@@ -142,8 +139,9 @@ impl Search {
                 return false;
             };
             let (fault, has_old) = (world.fault().is_some(), world.has_old_timestamp());
-            let point = Point {
+            let mut point = Point {
                 taken: Step::Go(next),
+                done: Vec::new(),
                 todo: self.faults(next, &ops, has_old, fault),
                 ops,
                 sleep,
@@ -152,16 +150,34 @@ impl Search {
                 has_old,
                 clock: Vec::new(),
             };
-            world.take(point.taken);
+            point.done = self.take(world, point.taken);
             self.path.push(point);
         }
         true
     }
 
+    /// Takes a step; returns what took place.
+    fn take(&self, world: &mut World, step: Step) -> Vec<Op> {
+        let who = step.participant();
+        let mut done = Vec::new();
+        let mut ahead = Some(step);
+        while let Some(step) = ahead {
+            // Whoever dies does nothing.
+            done.extend(world.ops()[who].take().filter(|_| !matches!(step, Step::Crash(_))));
+            world.take(step);
+            let more = self.limits.whole == Some(who) && world.ops()[who].is_some();
+            ahead = more.then_some(Step::Go(who));
+        }
+        done
+    }
+
     /// What sleeps after the last step.
     fn sleep(&self) -> BTreeSet<Step> {
         let Some(point) = self.path.last() else { return BTreeSet::new() };
-        let still = |step: &&Step| independent(**step, point.taken, &point.ops);
+        // What a participant does in one step is not known before.
+        let known = |step: &Step| self.limits.whole != Some(step.participant());
+        let still =
+            |step: &&Step| known(step) && known(&point.taken) && independent(**step, point.taken, &point.ops);
         point.sleep.iter().filter(still).copied().collect()
     }
 
@@ -253,12 +269,8 @@ impl Search {
 
 /// Whether two steps that were taken may not change places.
 fn dependent(one: &Point, other: &Point) -> bool {
-    match (one.op(), other.op()) {
-        (Some(first), Some(second)) => {
-            one.taken.participant() != other.taken.participant() && first.conflicts(second)
-        }
-        _ => false,
-    }
+    one.taken.participant() != other.taken.participant()
+        && one.done.iter().any(|first| other.done.iter().any(|second| first.conflicts(second)))
 }
 
 /// Whether two steps that could be taken at one point may change places.
