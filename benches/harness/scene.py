@@ -64,6 +64,10 @@ class Scene:
         """wheelseal, to its end."""
         return self.start(*command).wait()[0]
 
+    def run_ending(self, codes: tuple[int, ...], *command: object) -> Cost:
+        """wheelseal, to an end with one of these exit codes."""
+        return self.start(*command).wait(codes)[0]
+
     def peer(self, program: str, *arguments: object) -> tuple[Cost, Any]:
         """A program of python-tuf, to its end: its cost, and the JSON it prints, if any."""
         command = [self.python, PEER / program, *arguments]

@@ -29,8 +29,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub(super) use self::judge::lists_of;
-use self::want::{Board, Told, Wanted};
-use super::bins::in_order;
+use self::want::{Board, Told};
 use super::check::names::{file_name, plain_name};
 use super::check::split_name;
 use super::plain::Repair;
@@ -152,16 +151,7 @@ impl Repository {
             });
             let suspects = self.suspects(doubtful, look).await?;
             let suspects = self.still_suspect(&state, &pending, suspects).await?;
-            let (repository, shared) = (self.clone(), Arc::clone(&state));
-            let work = move |(wanted, what): (Wanted, String)| {
-                let (repository, state) = (repository.clone(), Arc::clone(&shared));
-                async move { repository.sentence(&state, wanted, what, repair).await }
-            };
-            in_order(suspects, work, |finding| {
-                tally.bad(&finding);
-                Ok(())
-            })
-            .await?;
+            self.sentence(&state, suspects, repair, |finding| tally.bad(finding)).await?;
             progress.at("looking at files", done, total);
         }
         if tally.fscked.unread == 0 {

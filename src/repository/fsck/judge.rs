@@ -1,6 +1,7 @@
 //! Whether a file is what it should be; and making it so, from what else is there.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::want::{Kind, Wanted};
 use super::{Finding, Look, Part};
@@ -13,6 +14,11 @@ use crate::store::{Content, StoreError, StorePath};
 use crate::tuf::metadata::TargetFile;
 use crate::tuf::path::TargetPath;
 
+fn finding(wanted: &Wanted, what: String, repaired: bool) -> Finding {
+    let (path, part, superseded) = (wanted.at.to_string(), wanted.part(), !wanted.current);
+    Finding::Bad { path, part, what, superseded, repaired }
+}
+
 impl Repository {
     /// Files that seem wrong, with what is wrong with them, of those of which the length that was found is given.
     pub(super) async fn suspects(
@@ -20,23 +26,23 @@ impl Repository {
         files: impl Iterator<Item = (Wanted, Option<u64>)> + Send,
         look: Look,
     ) -> Result<Vec<(Wanted, String)>, RepositoryError> {
-        let repository = self.clone();
-        let work = move |(wanted, found): (Wanted, Option<u64>)| {
-            let repository = repository.clone();
-            async move {
-                let what = match (found, wanted.len()) {
-                    (None, _) => Some("is missing".to_owned()),
-                    (Some(found), Some(len)) if found != len => {
-                        Some(format!("has {found} bytes, signed are {len}"))
-                    }
-                    _ if look == Look::Hash => repository.altered(&wanted).await?,
-                    _ => None,
-                };
-                Ok(what.map(|what| (wanted, what)))
+        let (mut suspects, mut unread) = (Vec::new(), Vec::new());
+        for (wanted, found) in files {
+            match (found, wanted.len()) {
+                (None, _) => suspects.push((wanted, "is missing".to_owned())),
+                (Some(found), Some(len)) if found != len => {
+                    suspects.push((wanted, format!("has {found} bytes, signed are {len}")));
+                }
+                _ if look == Look::Hash => unread.push(wanted),
+                _ => {}
             }
+        }
+        let repository = self.clone();
+        let work = move |wanted: Wanted| {
+            let repository = repository.clone();
+            async move { Ok(repository.altered(&wanted).await?.map(|what| (wanted, what))) }
         };
-        let mut suspects = Vec::new();
-        in_order(files, work, |suspect| {
+        in_order(unread, work, |suspect| {
             suspects.extend(suspect);
             Ok(())
         })
@@ -65,22 +71,33 @@ impl Repository {
         Ok(still)
     }
 
-    /// Makes it good if asked to, and says what was wrong.
+    /// Makes them good if asked to, and says of each what was wrong.
     pub(super) async fn sentence(
         &self,
-        state: &State,
-        wanted: Wanted,
-        what: String,
+        state: &Arc<State>,
+        suspects: Vec<(Wanted, String)>,
         repair: Repair,
-    ) -> Result<Finding, RepositoryError> {
-        let repaired = repair == Repair::Yes && self.mend(state, &wanted).await?;
-        Ok(Finding::Bad {
-            path: wanted.at.to_string(),
-            part: wanted.part(),
-            what,
-            superseded: !wanted.current,
-            repaired,
+        mut tell: impl FnMut(&Finding),
+    ) -> Result<(), RepositoryError> {
+        if repair == Repair::No {
+            for (wanted, what) in suspects {
+                tell(&finding(&wanted, what, false));
+            }
+            return Ok(());
+        }
+        let (repository, shared) = (self.clone(), Arc::clone(state));
+        let work = move |(wanted, what): (Wanted, String)| {
+            let (repository, state) = (repository.clone(), Arc::clone(&shared));
+            async move {
+                let repaired = repository.mend(&state, &wanted).await?;
+                Ok(finding(&wanted, what, repaired))
+            }
+        };
+        in_order(suspects, work, |finding| {
+            tell(&finding);
+            Ok(())
         })
+        .await
     }
 
     /// What is wrong with the bytes of a file.
