@@ -15,11 +15,11 @@
 //! several threads, come one after another in the order given, copies last. The clock stands still: what was there in the
 //! beginning is old, all else is new, so nobody sleeps for longer than the grace period. Interruptions are *not* bounded:
 //!
-//! | participants | orders | schedules |
+//! | participants | orders | schedules, when this was written |
 //! |---|---|---|
-//! | two publications of a wheel | all | 778 |
-//! | two publishers that remember the state | all | 296 |
-//! | a publication and a `gc` of the same file | all | 1,028 |
+//! | two publications of a wheel | all | 904 |
+//! | two publishers that remember the state | all | 422 |
+//! | a publication and a `gc` of the same file | all | 768 |
 //! | the same with a wheel, so with its metadata | all, deep alone | 8,742 |
 //! | two publications and a `gc` | one after another; deep: all, but one publication is not interrupted | |
 //! | two publications, or one and a `gc`, with a fault | one after another; deep: all | |
