@@ -1,5 +1,6 @@
 //! The hashes of a file, as metadata lists them (specification section 4.4 and 4.5).
 
+use faster_hex::{CheckCase, hex_decode_array_with_case};
 use thiserror::Error;
 
 use super::canonical::Raw;
@@ -104,9 +105,7 @@ impl Hashes {
 
 /// A digest as metadata writes it: two lower-case hexadecimal digits for each byte.
 pub(super) fn digest_of<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut out = [0; N];
-    let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
-    (lower && hex::decode_to_slice(text, &mut out).is_ok()).then_some(out)
+    hex_decode_array_with_case(text.as_bytes(), CheckCase::Lower).ok()
 }
 
 fn digest<const N: usize>(

@@ -18,6 +18,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
+use faster_hex::hex_encode;
 use thiserror::Error;
 
 use super::fields::Extra;
@@ -25,6 +26,8 @@ use super::json::{Json, escape_canonical, format_time, quoted};
 use super::metadata::{Common, SPEC_VERSION};
 use super::signed::Payload;
 
+/// Bytes of a SHA-512, the longest digest that is common.
+const LONGEST_DIGEST: usize = 64;
 /// Bytes that one target takes beside its path, at least: braces, names, a length, SHA-256 in hexadecimal.
 const LINE: usize = 110;
 /// Bytes of a bin around its targets: braces, names, times.
@@ -166,7 +169,11 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn hex(&mut self, key: &str, value: &[u8]) {
-        self.string(key, &hex::encode(value));
+        let mut digits = [0; 2 * LONGEST_DIGEST];
+        match hex_encode(value, &mut digits) {
+            Ok(digits) => self.string(key, digits),
+            Err(_) => self.string(key, &hex::encode(value)),
+        }
     }
 
     pub(super) fn boolean(&mut self, key: &str, value: bool) {
