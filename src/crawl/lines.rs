@@ -1,11 +1,10 @@
 //! All notes as one list.
 
-use std::fs::File;
 use std::io::{Cursor, Error, ErrorKind, Read};
 use std::path::PathBuf;
 use std::vec::IntoIter;
 
-use super::note::{self, Note};
+use super::note::{self, Lock, Note};
 use crate::python::ProjectName;
 
 /// The lines of all projects, note by note. Nobody changes the notes while it is there.
@@ -14,11 +13,11 @@ pub struct Lines {
     notes: PathBuf,
     projects: IntoIter<ProjectName>,
     current: Cursor<Vec<u8>>,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Lines {
-    pub(super) fn new(notes: PathBuf, projects: Vec<ProjectName>, lock: File) -> Self {
+    pub(super) fn new(notes: PathBuf, projects: Vec<ProjectName>, lock: Lock) -> Self {
         Self { notes, projects: projects.into_iter(), current: Cursor::default(), _lock: lock }
     }
 }

@@ -36,14 +36,25 @@ pub(super) fn path(notes: &Path, project: &ProjectName) -> PathBuf {
     notes.join(name.get(..1).unwrap_or_default()).join(name)
 }
 
-/// Keeps other crawls out of a folder for as long as the file is open.
-pub(super) fn lock(notes: &Path) -> Result<File, CrawlError> {
+/// Other crawls are kept out of a folder as long as this is there.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough while a program that was just started still has the file open.
+        drop(self.0.unlock());
+    }
+}
+
+/// Keeps other crawls out of a folder.
+pub(super) fn lock(notes: &Path) -> Result<Lock, CrawlError> {
     std::fs::create_dir_all(notes).map_err(|error| local("making", notes, &error))?;
     let at = notes.join(".lock");
     let file = OpenOptions::new().append(true).create(true).open(&at);
     let file = file.map_err(|error| local("opening", &at, &error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => {
             Err(local("locking", &at, &"another import of this index is under way"))
         }

@@ -124,6 +124,13 @@ impl Known {
     }
 }
 
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Closing is not enough while a program that was just started still has the file open.
+        drop(self.file.get_mut().unwrap_or_else(PoisonError::into_inner).unlock());
+    }
+}
+
 impl Journal {
     /// Opens it, or begins one.
     pub(super) fn open(path: &Path) -> Result<Self, RepositoryError> {
