@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -69,9 +70,13 @@ class Scene:
         return self.start(*command).wait(codes)[0]
 
     def peer(self, program: str, *arguments: object) -> tuple[Cost, Any]:
-        """A program of python-tuf, to its end: its cost, and the JSON it prints, if any."""
+        """A program of python-tuf, to its end: its cost, and the JSON it prints, if any.
+
+        It leaves its files to the kernel. They are written out here, or whoever flushes next would pay for it.
+        """
         command = [self.python, PEER / program, *arguments]
         cost, said = Process(command, self.env, False, self.scratch / "stderr.log").wait()
+        os.sync()
         return cost, json.loads(said) if said[:1] in (b"[", b"{") else said
 
     def rates(self, *arguments: object) -> dict[str, float]:
