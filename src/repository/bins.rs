@@ -40,7 +40,8 @@ pub(super) fn in_flight() -> usize {
     cores().saturating_mul(PER_CORE).min(MAX_IN_FLIGHT)
 }
 
-fn cores() -> usize {
+/// How many threads work at once.
+pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 

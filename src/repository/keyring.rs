@@ -20,6 +20,11 @@ pub struct Keyring {
 pub(super) struct Crew(Vec<(KeyId, Arc<dyn Signer>)>);
 
 impl Crew {
+    /// Their key ids.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &KeyId> {
+        self.0.iter().map(|(id, _)| id)
+    }
+
     /// The file with the signatures of all of them.
     pub(super) async fn sign(&self, payload: &Payload) -> Result<Vec<u8>, RepositoryError> {
         let mut signatures = Vec::with_capacity(self.0.len());
@@ -98,7 +103,7 @@ impl Keyring {
 
     /// The ids of the keys at hand that count for any of `authorities`.
     pub(super) fn signers_for(&self, authorities: &[Authority<'_>]) -> Vec<KeyId> {
-        self.crew(authorities).0.into_iter().map(|(id, _)| id).collect()
+        self.crew(authorities).ids().cloned().collect()
     }
 
     /// Pairs of key id and signer that count for the role; each public key once.

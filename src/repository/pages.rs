@@ -140,7 +140,7 @@ impl Repository {
 
     /// The projects whose signed pages are not the same in two states. What was committed here can only have been
     /// followed: anything older is a stale answer.
-    async fn changed_pages(
+    pub(super) async fn changed_pages(
         &self,
         state: &State,
         newer: &State,

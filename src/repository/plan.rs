@@ -58,24 +58,18 @@ impl<'a> Plan<'a> {
 
     /// Reads the bins that these edits change, many at once. What cannot be read is left out: whoever needs it is told
     /// when it is read by itself.
-    pub(super) async fn read_ahead(
-        &mut self,
-        edits: impl Iterator<Item = &Edit>,
-    ) -> Result<(), RepositoryError> {
-        let mut names = BTreeSet::new();
-        for edit in edits {
-            let page = layout::page(edit.filename().project())?;
-            for target in targets(edit)?.into_iter().chain([page]) {
-                names.insert(bin_of(self.state, &target)?);
-            }
-        }
-        names.retain(|name| !self.bins.contains_key(name));
-        let names: Vec<_> = names.into_iter().collect();
+    pub(super) async fn read_ahead(&mut self, edits: impl Iterator<Item = &Edit>) {
+        let targets = edits.filter_map(|edit| {
+            let page = layout::page(edit.filename().project());
+            Some(targets(edit).ok()?.into_iter().chain(page.ok()))
+        });
+        let names: BTreeSet<_> =
+            targets.flatten().filter_map(|target| bin_of(self.state, &target).ok()).collect();
+        let names: Vec<_> = names.into_iter().filter(|name| !self.bins.contains_key(name)).collect();
         let bins = self.repository.read_bins(self.state, names.clone()).await.unwrap_or_default();
         for (name, bin) in names.into_iter().zip(bins) {
             self.bins.insert(name, PlannedBin { draft: bin.draft(), changed: false });
         }
-        Ok(())
     }
 
     /// Takes all edits of a publication into the plan, or none.

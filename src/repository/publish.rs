@@ -170,7 +170,7 @@ impl Repository {
         let state = recent.current(self).await?;
         refuse_unvouched(&state)?;
         let mut plan = Plan::new(self, &state, now);
-        let taken = group.plan(&mut plan).await?;
+        let taken = group.plan(&mut plan).await;
         if !plan.changes() {
             for note in std::mem::take(&mut group.notes) {
                 self.follow_note(&state, &note).await?;
@@ -385,17 +385,23 @@ impl<E: AsRef<[Edit]>> Group<E> {
     }
 
     /// Takes into the plan what has no outcome yet. A publication that cannot be taken has its outcome.
-    async fn plan(&mut self, plan: &mut Plan<'_>) -> Result<Vec<(usize, Taken)>, RepositoryError> {
+    async fn plan(&mut self, plan: &mut Plan<'_>) -> Vec<(usize, Taken)> {
         let open = self.publications.iter().filter(|publication| publication.open());
-        plan.read_ahead(open.flat_map(|publication| publication.edits.as_ref())).await?;
+        plan.read_ahead(open.flat_map(|publication| publication.edits.as_ref())).await;
         let mut taken = Vec::new();
         for (at, publication) in self.publications.iter_mut().enumerate().filter(|(_, one)| one.open()) {
-            match plan.take(publication.edits.as_ref()).await {
+            let edits = publication.edits.as_ref();
+            let placed = additions(edits).try_for_each(|distribution| Files::of(distribution).map(drop));
+            let planned = match placed {
+                Ok(()) => plan.take(edits).await,
+                Err(error) => Err(error),
+            };
+            match planned {
                 Ok(names) => taken.push((at, names)),
                 Err(error) => publication.outcome = Some(Err(error)),
             }
         }
-        Ok(taken)
+        taken
     }
 
     fn answered(&self) -> bool {

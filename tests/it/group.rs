@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use wheelseal::repository::{
     Edit, Published, Publisher, Repository, RepositoryError, Retention, Unwatched, read_distribution,
 };
-use wheelseal::store::Store;
+use wheelseal::store::{Store, StoreError};
 use wheelseal::tuf::metadata::TopLevel;
 
 use crate::faults::{Fault, FaultStore};
@@ -131,6 +131,22 @@ async fn a_publication_that_is_refused_does_not_hurt_the_others() {
     );
     assert_eq!(snapshots(&outcomes), [2].into());
     stage.shows(&[("alpha", "1.0"), ("beta", "1.0"), ("gamma", "1.0")], "after the refusals").await;
+}
+
+/// A name that a wheel may have, and a stored file with its hash before it may not.
+#[tokio::test]
+async fn a_file_that_has_no_place_in_the_store_is_refused_alone() {
+    let stage = Stage::new().await;
+    let publisher = stage.publisher().await;
+    let mut publications = stage.adds(&["alpha", "beta"]);
+    publications.insert(1, vec![stage.add("gamma", &format!("1.0+{}", "a".repeat(200)), "one")]);
+    let outcomes = publish(&publisher, publications).await;
+    assert!(
+        matches!(&outcomes[..], [Ok(_), Err(RepositoryError::Store(StoreError::InvalidPath { .. })), Ok(_)]),
+        "{outcomes:?}"
+    );
+    assert_eq!(snapshots(&outcomes), [2].into());
+    stage.shows(&[("alpha", "1.0"), ("beta", "1.0")], "after the refusal").await;
 }
 
 /// The file is no project's: a crash, or somebody else, left it under the plain name.

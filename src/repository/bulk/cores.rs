@@ -7,15 +7,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 
+use crate::repository::bins::cores;
 use crate::repository::{Progress, RepositoryError};
 
 /// Between two looks at how far the work has come.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// How many threads work at once.
-pub(super) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
 
 /// How far the work has come, and how far it goes as far as is known.
 #[derive(Debug, Default)]

@@ -19,15 +19,15 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::bins::BinMap;
-use super::cores::{cores, join};
-use crate::keys::Signer;
+use super::cores::join;
+use crate::repository::bins::cores;
 use crate::repository::check::split_name;
 use crate::repository::commit::refuse_too_large;
+use crate::repository::keyring::Crew;
 use crate::repository::spill::PARTITIONS;
 use crate::repository::state::{BINS, authority};
 use crate::repository::{Keyring, Progress, RepositoryError, layout};
 use crate::store::{Content as Bytes, Store, StoreError, StorePath};
-use crate::tuf::key::KeyId;
 use crate::tuf::metadata::{Common, MetaFile, Targets, Version};
 use crate::tuf::path::RoleName;
 use crate::tuf::signed::Payload;
@@ -52,9 +52,6 @@ pub(super) trait Content: Send + Sync + 'static {
     /// Hands to `bench` the `wanted` bins of one of `groups` groups: those that change, in any order.
     fn group(&self, group: usize, wanted: &[usize], bench: &mut Bench) -> Result<(), RepositoryError>;
 }
-
-/// Keys and signers of a bin; the same for all of them, as a rule.
-type Crew = Vec<(KeyId, Arc<dyn Signer>)>;
 
 /// Everything that workers share.
 pub(super) struct Forge {
@@ -183,14 +180,10 @@ fn crews(
             crews.push(None);
             continue;
         }
-        let usable = keys.usable(&authority);
-        let same = |crew: &&Arc<Crew>| crew.iter().map(|(id, _)| id).eq(usable.iter().map(|(id, _)| *id));
-        let crew = match crews.last().and_then(Option::as_ref).filter(same) {
-            Some(crew) => Arc::clone(crew),
-            None => {
-                Arc::new(usable.into_iter().map(|(id, signer)| (id.clone(), Arc::clone(signer))).collect())
-            }
-        };
+        let own = keys.crew(&[authority]);
+        let same = |crew: &&Arc<Crew>| crew.ids().eq(own.ids());
+        let crew = crews.last().and_then(Option::as_ref).filter(same).map(Arc::clone);
+        let crew = crew.unwrap_or_else(|| Arc::new(own));
         crews.push(Some(crew));
     }
     Ok(crews)
@@ -341,13 +334,10 @@ impl Forge {
     async fn made(&self, bin: usize, version: Version, payload: Payload) -> Result<Made, RepositoryError> {
         let name = self.bins.name(bin)?.as_str();
         let at = layout::versioned(name, version)?;
-        let mut signatures = Vec::new();
-        if !self.dry_run {
-            for (id, signer) in self.crew(bin).into_iter().flat_map(|crew| crew.iter()) {
-                signatures.push((id.clone(), signer.sign(payload.to_sign()).await?));
-            }
-        }
-        let bytes = payload.assemble(&signatures);
+        let bytes = match self.crew(bin).filter(|_| !self.dry_run) {
+            Some(crew) => crew.sign(&payload).await?,
+            None => payload.assemble(&[]),
+        };
         refuse_too_large(name, &bytes)?;
         Ok(Made { bin, version, at, bytes: Arc::new(bytes) })
     }

@@ -52,11 +52,7 @@ impl Repository {
                 self.remove_page(project).await?;
             }
             let newer = self.state_after(Some(&state)).await?;
-            let changed = |(bin, projects): Share| {
-                let same = state.snapshot.role(bin.as_str()) == newer.snapshot.role(bin.as_str());
-                if same { Vec::new() } else { projects }
-            };
-            projects = self::shares(&newer, &projects)?.into_iter().flat_map(changed).collect();
+            projects = self.changed_pages(&state, &newer, projects).await?;
             state = Arc::new(newer);
         }
         Err(RepositoryError::Busy(MAX_ATTEMPTS))
