@@ -150,6 +150,7 @@ pub fn main(clock: fn() -> DateTime<Utc>) -> ExitCode {
     let context = Context { out, now: clock(), clock };
     let mut runtime = match &cli.command {
         Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Add(add) if add.stays() => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = match runtime.enable_all().build() {

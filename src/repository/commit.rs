@@ -23,6 +23,9 @@ use crate::tuf::trusted::Limits;
 /// Taken version numbers that are skipped, at most: each is the leftover of a crash or a lost race.
 const MAX_SKIPPED: u32 = 1_000;
 
+/// Target files from which on they are stored while the roles are signed, in a round of flushing of their own.
+const MANY_FILES: usize = 64;
+
 /// Signatures of one thread's roles asked for at once: hides the delay of a key service.
 const SIGNATURES_AT_ONCE: usize = 32;
 
@@ -107,9 +110,8 @@ struct Pending<'a> {
 
 /// What an object is that was written among others.
 #[derive(Clone, Copy)]
-enum Kind {
-    File,
-    Copy,
+enum Kind<'a> {
+    File(Content<'a>),
     Role(usize),
     Note,
     Snapshot,
@@ -152,7 +154,13 @@ impl Repository {
             self.write_siblings_of(&written).await?;
         }
         draft.content.set_all(written);
-        let pending = sign_all(keys, roles).await?;
+        let mut files = files;
+        let early = if files.len() < MANY_FILES { Vec::new() } else { std::mem::take(&mut files) };
+        let (pending, stored) = tokio::join!(sign_all(keys, roles), self.store.create_all(&early));
+        let pending = pending?;
+        for (outcome, (_, content)) in stored.into_iter().zip(&early) {
+            staged.file_is(content, outcome)?;
+        }
         for role in &pending {
             draft.content.set(&role.name, role.entry());
         }
@@ -182,7 +190,7 @@ impl Repository {
         let note = note(&stage.pages, version)?;
         let (mut kinds, mut objects) = (Vec::new(), Vec::new());
         for file in std::mem::take(&mut stage.files) {
-            kinds.push(if matches!(file.1, Content::Copy(_)) { Kind::Copy } else { Kind::File });
+            kinds.push(Kind::File(file.1));
             objects.push(file);
         }
         for (at, role) in stage.roles.iter().enumerate().filter(|(_, role)| !role.written) {
@@ -200,8 +208,7 @@ impl Repository {
         let mut taken = false;
         for (kind, outcome) in kinds.into_iter().zip(outcomes) {
             match (kind, outcome) {
-                (Kind::File | Kind::Copy, Err(StoreError::Exists { path })) => staged.found.push(path),
-                (Kind::Copy, Err(error)) if original_is_gone(&error) => {}
+                (Kind::File(content), outcome) => staged.file_is(&content, outcome)?,
                 (Kind::Role(_) | Kind::Snapshot, Err(StoreError::Exists { .. })) => taken = true,
                 (_, Err(error)) => return Err(error.into()),
                 (Kind::Role(at), Ok(())) => stage.roles.iter_mut().skip(at).take(1).for_each(Pending::done),
@@ -292,6 +299,17 @@ impl Repository {
 }
 
 impl Staged {
+    /// Notes a file that was there already. An original that a gc had just removed is written again after the commit,
+    /// and so is its copy.
+    fn file_is(&mut self, content: &Content<'_>, outcome: Result<(), StoreError>) -> Result<(), StoreError> {
+        match outcome {
+            Err(StoreError::Exists { path }) => self.found.push(path),
+            Err(error) if matches!(content, Content::Copy(_)) && original_is_gone(&error) => {}
+            outcome => outcome?,
+        }
+        Ok(())
+    }
+
     fn metadata(&self) -> Result<Vec<(StorePath, Content<'_>)>, RepositoryError> {
         let roles = self.roles.iter().map(|(at, bytes)| (at.clone(), Content::Bytes(bytes)));
         let mut metadata: Vec<_> = roles.collect();

@@ -32,6 +32,15 @@ struct PlannedBin {
     changed: bool,
 }
 
+/// What the edits of one publication need to be planned, read while it waits. Of use as far as nobody changed the bins
+/// meanwhile.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    state: State,
+    bins: BTreeMap<RoleName, PlannedBin>,
+    pages: BTreeMap<ProjectName, PlannedPage>,
+}
+
 /// A page as it is and will be.
 #[derive(Debug, Clone)]
 pub(super) struct PlannedPage {
@@ -54,6 +63,39 @@ pub(super) struct Taken {
 impl<'a> Plan<'a> {
     pub(super) fn new(repository: &'a Repository, state: &'a State, now: DateTime<Utc>) -> Self {
         Self { repository, state, now, bins: BTreeMap::new(), pages: BTreeMap::new() }
+    }
+
+    /// What a plan of `edits` would read of `state`. What cannot be read is left out, as in [`Self::read_ahead`].
+    pub(super) async fn look_ahead(repository: &'a Repository, state: &'a State, edits: &[Edit]) -> Ahead {
+        let mut plan = Plan::new(repository, state, DateTime::default());
+        plan.read_ahead(edits.iter()).await;
+        for project in edits.iter().map(|edit| edit.filename().project()) {
+            if let Ok(page) = plan.page(project).await {
+                plan.pages.insert(project.clone(), page);
+            }
+        }
+        Ahead { bins: plan.bins, pages: plan.pages, state: state.clone() }
+    }
+
+    /// Takes what was read ahead and is still as it was. A bin was signed by the same keys and has the same version;
+    /// a page is as its bin says.
+    pub(super) fn use_ahead(&mut self, ahead: Ahead) {
+        let (before, now) = (&ahead.state, self.state);
+        if !before.bins.same_file(&now.bins) {
+            return;
+        }
+        let same = |bin: &RoleName| before.snapshot.role(bin.as_str()) == now.snapshot.role(bin.as_str());
+        for (project, page) in ahead.pages {
+            let bin = layout::page(&project).and_then(|target| bin_of(now, &target));
+            if bin.is_ok_and(|bin| same(&bin)) {
+                self.pages.entry(project).or_insert(page);
+            }
+        }
+        for (name, bin) in ahead.bins {
+            if same(&name) {
+                self.bins.entry(name).or_insert(bin);
+            }
+        }
     }
 
     /// Reads the bins that these edits change, many at once. What cannot be read is left out: whoever needs it is told

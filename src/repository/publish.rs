@@ -14,7 +14,7 @@ use super::commit::{Transaction, original_is_gone};
 use super::distribution::Distribution;
 use super::edit::{Edit, metadata_of};
 use super::keyring::Keyring;
-use super::plan::{Plan, PlannedPage, Taken, bin_of};
+use super::plan::{Ahead, Plan, PlannedPage, Taken, bin_of};
 use super::state::{BINS, State};
 use super::{MAX_ATTEMPTS, PATIENCE, Progress, Repository, RepositoryError, layout, pause};
 use crate::crypto::sha256;
@@ -85,6 +85,7 @@ pub(super) struct Group<E> {
 /// One of them.
 struct Publication<E> {
     edits: E,
+    ahead: Option<Ahead>,
     outcome: Option<Result<Published, RepositoryError>>,
 }
 
@@ -117,7 +118,7 @@ impl Repository {
         now: DateTime<Utc>,
         progress: &dyn Progress,
     ) -> Result<Published, RepositoryError> {
-        let group = Group::new([edits]);
+        let group = Group::new([(edits, None)]);
         let decided = self.commit_group(keys, &mut Recent::default(), group, now, progress).await;
         self.finish_group(decided).await.pop().unwrap_or(Err(RepositoryError::Busy(0)))
     }
@@ -340,6 +341,11 @@ impl Repository {
 }
 
 impl Recent {
+    /// The state as last seen.
+    pub(super) fn state(&self) -> Option<&State> {
+        self.state.as_ref()
+    }
+
     /// The state as it is now, and what others left undone on the way to it made good. Who lives finishes its own pages
     /// soon: of those who commit beside this publisher, only notes that lay there before are followed.
     async fn current(&mut self, repository: &Repository) -> Result<State, RepositoryError> {
@@ -378,14 +384,19 @@ impl Own {
 }
 
 impl<E: AsRef<[Edit]>> Group<E> {
-    /// Publications that nothing was done about yet.
-    pub(super) fn new(publications: impl IntoIterator<Item = E>) -> Self {
-        let publications = publications.into_iter().map(|edits| Publication { edits, outcome: None });
+    /// Publications that nothing was done about yet, but to read ahead for some.
+    pub(super) fn new(publications: impl IntoIterator<Item = (E, Option<Ahead>)>) -> Self {
+        let publications = publications.into_iter();
+        let publications = publications.map(|(edits, ahead)| Publication { edits, ahead, outcome: None });
         Self { publications: publications.collect(), stored: false, notes: Vec::new() }
     }
 
     /// Takes into the plan what has no outcome yet. A publication that cannot be taken has its outcome.
     async fn plan(&mut self, plan: &mut Plan<'_>) -> Vec<(usize, Taken)> {
+        self.publications
+            .iter_mut()
+            .filter_map(|one| one.ahead.take())
+            .for_each(|ahead| plan.use_ahead(ahead));
         let open = self.publications.iter().filter(|publication| publication.open());
         plan.read_ahead(open.flat_map(|publication| publication.edits.as_ref())).await;
         let mut taken = Vec::new();

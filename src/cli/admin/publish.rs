@@ -32,6 +32,11 @@ pub(crate) struct Add {
 }
 
 impl Add {
+    /// Whether it publishes for as long as names come.
+    pub(crate) fn stays(&self) -> bool {
+        self.stdin
+    }
+
     pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let repository = open_repository(&self.repo).await?;
         if self.stdin {
