@@ -18,6 +18,8 @@ use crate::tuf::signed::{Signed, Verified};
 #[derive(Debug, Clone)]
 pub struct Anchor {
     file: PathBuf,
+    /// Only held against, as long as what is seen may come to nothing.
+    frozen: bool,
 }
 
 /// Its content.
@@ -39,7 +41,12 @@ impl Seen {
 impl Anchor {
     /// Remembers in `file`, which need not exist yet.
     pub fn new(file: impl Into<PathBuf>) -> Self {
-        Self { file: file.into() }
+        Self { file: file.into(), frozen: false }
+    }
+
+    /// The same memory, to which nothing is added.
+    pub(super) fn frozen(&self) -> Self {
+        Self { frozen: true, ..self.clone() }
     }
 
     /// Forgets everything: a new repository is about to be made.
@@ -67,6 +74,9 @@ impl Anchor {
         if let Some(old) = seen.filter(|old| timestamp < old.timestamp) {
             let (found, seen, file) = (timestamp, old.timestamp, self.file.display().to_string());
             return Err(RepositoryError::WentBack { found, seen, file });
+        }
+        if self.frozen {
+            return Ok(());
         }
         let root = String::from_utf8_lossy(state.root.bytes()).into_owned();
         let new = Seen { root, timestamp };

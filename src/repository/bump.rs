@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::bulk::{Again, Overtaken};
+use super::bulk::{Again, Overtaken, Under};
 use super::commit::{Listing, NewRole, Transaction};
 use super::keyring::Keyring;
 use super::settings::Expiry;
@@ -87,7 +87,9 @@ impl Repository {
             round.consider(authority, &metadata, *days, Listing::Hashed, false);
         }
         let again = Again { all, due: half_life(now, expiry.bin_n), expires: days_after(now, expiry.bin_n) };
-        let bins = self.sign_bins_again(keys, state, again, overtaken.take(), progress).await?;
+        let bins = self
+            .sign_bins_again(keys, state, again, Under { bins: None, overtaken: overtaken.take() }, progress)
+            .await?;
         *overtaken = Some(Overtaken { state: state.clone(), signed: bins.clone() });
         round.bumped.bins = u64::try_from(bins.written.len()).unwrap_or(u64::MAX);
         round.bumped.due.extend(bins.due);

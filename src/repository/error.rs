@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use thiserror::Error;
 
 use super::bulk::ImportError;
+use super::ceremony::CeremonyError;
 use super::spill::SpillError;
 use crate::crypto::CryptoError;
 use crate::keys::KeyError;
@@ -40,6 +41,9 @@ pub enum RepositoryError {
     /// A list of files that is not imported.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// A ceremony that is not what it should be, or does not go on.
+    #[error(transparent)]
+    Ceremony(#[from] CeremonyError),
     /// There is no repository here.
     #[error("{0} does not exist: there is no wheelseal repository")]
     NoRepository(String),
@@ -173,6 +177,7 @@ impl RepositoryError {
             Self::Store(error) => error.hint().map(Into::into),
             Self::Key(error) => error.hint().map(Into::into),
             Self::Spill(error) => error.hint().map(Into::into),
+            Self::Ceremony(error) => error.hint().map(Into::into),
             Self::NoRepository(_) => Some(
                 "say which folder with --repo DIR or WHEELSEAL_REPO, or make one: wheelseal init --help"
                     .into(),

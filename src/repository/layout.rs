@@ -17,9 +17,12 @@ pub(super) const PENDING_PAGES: &str = "staging/pages";
 /// Where `gc` keeps what it is about to remove, for a moment.
 pub(super) const ASIDE: &str = "staging/gc";
 
-/// `staging/ROLE.json`: the file of an offline role that waits for signatures.
-pub(super) fn proposal(role: &str) -> Result<StorePath, RepositoryError> {
-    path(format!("staging/{role}.json"))
+/// Folder of the ceremonies under way.
+pub(super) const CEREMONIES: &str = "staging/ceremonies";
+
+/// `staging/ceremonies/NAME.json`: a change that waits for signatures.
+pub(super) fn ceremony(name: &str) -> Result<StorePath, RepositoryError> {
+    path(format!("{CEREMONIES}/{name}.json"))
 }
 
 /// `metadata/N.role.json`.

@@ -12,7 +12,8 @@
 //! | `commit` | new files, then the one commit point |
 //! | `distribution`, `edit` | what is published, one file at a time |
 //! | `plan`, `publish`, `group` | many publications, one snapshot |
-//! | `init`, `bump`, `rotate` | the other changes |
+//! | `init`, `bump`, `root` | the other changes |
+//! | `ceremony` | changes of roles that people sign, one after the other, wherever they are |
 //! | `bulk` | many bins at once: imports, all bins signed anew, another number of bins |
 //! | `spill` | sorting more records than fit in memory |
 //! | `siblings` | metadata stored compressed as well |
@@ -30,6 +31,7 @@ mod backup;
 mod bins;
 mod bulk;
 mod bump;
+mod ceremony;
 mod check;
 mod commit;
 mod diff;
@@ -48,7 +50,7 @@ mod plain;
 mod plan;
 mod publish;
 mod restore;
-mod rotate;
+mod root;
 mod settings;
 mod siblings;
 mod spill;
@@ -65,10 +67,13 @@ use chrono::{DateTime, Utc};
 pub use anchor::Anchor;
 pub use backup::BackedUp;
 pub use bulk::{
-    Files, Folder, Hashed, ImportError, Imported, Layout, LineFault, List, MAX_NAMED, Proposal, Resized, Run,
-    Unfit, add_signature,
+    Files, Folder, Hashed, ImportError, Imported, Layout, LineFault, List, MAX_NAMED, Run, Unfit,
 };
 pub use bump::{Bumped, Due};
+pub use ceremony::{
+    CeremonyError, Changed, Count, Detail, Edits, Event, EventName, Finished, Gate, MAX_EVENT, NewKey,
+    Resized, Review, RoleEdit, RoleReview, Subject,
+};
 pub use check::{Checked, MAX_PROBLEMS, Problem, Sample, Share, Unseen};
 pub use diff::{Change, Difference};
 pub use distribution::{Distribution, read_distribution};

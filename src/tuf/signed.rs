@@ -104,6 +104,21 @@ impl<'a> Authority<'a> {
         let keys = self.keys;
         self.keyids.iter().filter_map(move |id| keys.get(id).map(|key| (id, key)))
     }
+
+    /// The keys that count for the role and whose signatures over `message` are among these.
+    pub fn signed_by<'b>(
+        &self,
+        message: &[u8],
+        signatures: impl IntoIterator<Item = (&'b KeyId, &'b [u8])>,
+    ) -> Vec<KeyId> {
+        let signatures = signatures.into_iter().map(|(id, signature)| (id.clone(), Some(signature.to_vec())));
+        signers(self, &signatures.collect(), message)
+    }
+
+    /// Whether both name the same keys and threshold.
+    pub fn same_as(&self, other: &Authority<'_>) -> bool {
+        self.threshold == other.threshold && self.keys().eq(other.keys())
+    }
 }
 
 impl Root {
@@ -338,6 +353,13 @@ impl<T> Draft<T> {
 }
 
 impl<T: Role> Draft<T> {
+    /// What somebody proposes to sign, in canonical form. Nobody vouches for it: it is for authors to look at, and to
+    /// sign or not.
+    pub fn read(canonical: &[u8]) -> Result<Self, ParseError> {
+        let text = Canonical::read(canonical)?;
+        T::read(text.value()).map(Self::new)
+    }
+
     /// The bytes to sign and the text to publish.
     pub fn payload(&self) -> Payload {
         let mut canonical = String::new();

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use wheelseal::client::trust::{Location, TrustStore};
 use wheelseal::client::{Client, Timing};
 use wheelseal::repository::{
-    BinStyle, Layout, Plan, Repository, RepositoryError, Resized, Retention, Run, Unwatched, add_signature,
+    BinStyle, EventName, Layout, Plan, Repository, RepositoryError, Resized, Retention, Run, Unwatched,
 };
 use wheelseal::tuf::path::TargetPath;
 use wheelseal::tuf::trusted::Limits;
@@ -34,7 +34,7 @@ async fn import(repository: &Repository, count: u64) {
 }
 
 async fn resize(repository: &Repository, keys: &[&str], count: u32) -> Result<Resized, RepositoryError> {
-    repository.resize_bins(&keyring(keys).await, count, now(), &Unwatched).await
+    repository.resize_bins(&keyring(keys).await, count, None, now(), &Unwatched).await
 }
 
 /// Targets with hashes and lengths, whichever bin they are in.
@@ -142,34 +142,22 @@ async fn retired_bins_are_not_signed_again() {
 }
 
 #[tokio::test]
-async fn without_the_offline_key_the_proposed_file_waits_for_its_signature() {
+async fn without_the_offline_key_a_ceremony_waits_for_its_signature() {
     let scene = style(16, BinStyle::Succinct).await;
     let repository = scene.open().await;
     let before = content(&repository).await;
-    let waiting = scene.root().join("staging/bins.json");
-    let Resized::Proposed { file, needed, accepted } = resize(&repository, &ONLINE, 64).await.unwrap() else {
-        panic!("it was signed without the key");
-    };
-    assert_eq!((file.as_str(), needed, accepted.len()), ("staging/bins.json", 1, 1));
-    let proposed = fs::read(&waiting).unwrap();
-    // Asking again changes nothing, and a signature of another key does not help.
-    assert!(matches!(resize(&repository, &ONLINE, 64).await, Ok(Resized::Proposed { .. })));
-    assert_eq!(fs::read(&waiting).unwrap(), proposed);
-    let signed = |bytes: Vec<u8>, name: &'static str| async move {
-        let keys = keyring(&[name]).await;
-        let signer = keys.signers().next().unwrap();
-        add_signature(&bytes, signer).await.unwrap()
-    };
-    let (wrong, _) = signed(proposed.clone(), "root-2").await;
-    fs::write(&waiting, &wrong).unwrap();
-    assert!(matches!(resize(&repository, &ONLINE, 64).await, Ok(Resized::Proposed { .. })));
-    let (right, proposal) = signed(wrong, "targets-1").await;
-    assert_eq!((proposal.bins, proposal.style, proposal.version, proposal.targets), (64, "succinct", 2, 0));
-    assert_eq!(proposal.signed_by.len(), 2);
-    fs::write(&waiting, &right).unwrap();
-    // What was signed for one number is not taken for another.
+    let waiting = scene.root().join("staging/ceremonies/bins-64.json");
+    let proposed = resize(&repository, &ONLINE, 64).await.unwrap();
+    assert!(matches!(&proposed, Resized::Proposed { ceremony, .. } if ceremony == "bins-64"), "{proposed:?}");
+    let file = fs::read(&waiting).unwrap();
+    // Asking again changes nothing, and what is signed for one number is not taken for another.
+    assert_eq!(resize(&repository, &ONLINE, 64).await.unwrap(), proposed);
+    assert_eq!(fs::read(&waiting).unwrap(), file);
     assert!(matches!(resize(&repository, &ONLINE, 32).await, Ok(Resized::Proposed { .. })));
-    fs::write(&waiting, &right).unwrap();
+    let mut event = repository.ceremony(&EventName::new("bins-64").unwrap()).await.unwrap();
+    let keys = keyring(&["targets-1"]).await;
+    event.sign(keys.signers().next().unwrap(), None, now()).await.unwrap();
+    repository.keep(&event).await.unwrap();
     assert!(matches!(resize(&repository, &ONLINE, 64).await, Ok(Resized::Done { .. })));
     assert!(!waiting.exists());
     assert_eq!(content(&repository).await, before);

@@ -12,7 +12,7 @@ use crate::scene::example;
 use crate::shell::{Home, Ran, shown};
 
 /// Every command, with the words of those that have commands of their own.
-const COMMANDS: [&[&str]; 38] = [
+const COMMANDS: [&[&str]; 37] = [
     &["init"],
     &["key"],
     &["key", "gen"],
@@ -36,7 +36,6 @@ const COMMANDS: [&[&str]; 38] = [
     &["serve"],
     &["bins"],
     &["bins", "resize"],
-    &["bins", "sign"],
     &["role"],
     &["role", "rotate"],
     &["trust"],

@@ -34,7 +34,7 @@ async fn shrunk(bin_style: BinStyle) -> Scene {
 
 async fn resize(scene: &Scene, count: u32) {
     let keys = keyring(&["targets-1", "online"]).await;
-    let resized = scene.open().await.resize_bins(&keys, count, now(), &Unwatched).await.unwrap();
+    let resized = scene.open().await.resize_bins(&keys, count, None, now(), &Unwatched).await.unwrap();
     assert!(matches!(resized, Resized::Done { targets: 6, .. }), "{resized:?}");
 }
 
@@ -119,7 +119,7 @@ async fn publishing_importing_rotating_and_another_resize_go_on() {
         let signers = keyring(&ONLINE).await;
         repository.import(&signers, list, Run::Wet, now(), &Unwatched).await.unwrap();
         let keys = keyring(&["targets-1", "online"]).await;
-        repository.resize_bins(&keys, 16, now(), &Unwatched).await.unwrap();
+        repository.resize_bins(&keys, 16, None, now(), &Unwatched).await.unwrap();
         let after = repository.state().await.unwrap().snapshot.role("bins-f").unwrap().version;
         assert!(after > before, "{after}");
     })

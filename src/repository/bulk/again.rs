@@ -13,7 +13,7 @@ use super::reader::Reader;
 use crate::repository::bump::Due;
 use crate::repository::state::State;
 use crate::repository::{Keyring, Progress, Repository, RepositoryError};
-use crate::tuf::metadata::{Common, MetaFile};
+use crate::tuf::metadata::{Common, MetaFile, Targets};
 use crate::tuf::path::RoleName;
 
 /// Which bins are signed anew, and until when they are good then.
@@ -25,6 +25,15 @@ pub(in crate::repository) struct Again {
     pub(in crate::repository) due: DateTime<Utc>,
     /// The new date.
     pub(in crate::repository) expires: DateTime<Utc>,
+}
+
+/// Who signs them from now on, and the attempt before.
+#[derive(Debug, Default)]
+pub(in crate::repository) struct Under<'a> {
+    /// A changed file of `bins` that delegates to the same bins; without it, the one there is.
+    pub(in crate::repository) bins: Option<&'a Targets>,
+    /// An attempt that was overtaken.
+    pub(in crate::repository) overtaken: Option<Overtaken>,
 }
 
 /// What was done about them.
@@ -105,21 +114,23 @@ impl Repository {
         keys: &Keyring,
         state: &State,
         again: Again,
-        overtaken: Option<Overtaken>,
+        under: Under<'_>,
         progress: &dyn Progress,
     ) -> Result<Signed, RepositoryError> {
         let bins = Arc::new(BinMap::of(&state.bins)?);
-        let (todo, mut earlier) = match overtaken.filter(|before| before.state.bins.same_file(&state.bins)) {
-            Some(before) => (changed(&bins, &before.state, state)?, before.signed),
-            None => ((0..bins.len()).collect(), Signed::default()),
-        };
+        let (todo, mut earlier) =
+            match under.overtaken.filter(|before| before.state.bins.same_file(&state.bins)) {
+                Some(before) => (changed(&bins, &before.state, state)?, before.signed),
+                None => ((0..bins.len()).collect(), Signed::default()),
+            };
         earlier.forget(&bins, &todo)?;
         let signed = Arc::new(Mutex::new(Signed { written: Vec::new(), ..earlier.clone() }));
         let reader = Reader::new(Arc::clone(&self.store), state.clone(), Arc::clone(&bins))?;
         let content = Unchanged { bins: Arc::clone(&bins), reader, again, signed: Arc::clone(&signed) };
         let store = Arc::clone(&self.store);
+        let delegations = under.bins.unwrap_or(&state.bins);
         let forge =
-            Forge::new(store, keys, Arc::clone(&bins), &state.bins, Arc::new(content), again.expires)?;
+            Forge::new(store, keys, Arc::clone(&bins), delegations, Arc::new(content), again.expires)?;
         let written = forge.run(todo, progress).await?;
         let mut signed = std::mem::take(&mut *signed.lock().unwrap_or_else(PoisonError::into_inner));
         signed.due.sort_by(|a, b| a.role.cmp(&b.role));

@@ -57,6 +57,11 @@ impl BinMap {
         Ok(Self { names, table })
     }
 
+    /// Whether some digest has no bin.
+    pub(super) fn leaves_out(&self) -> bool {
+        self.table.contains(&NOBODY)
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.names.len()

@@ -199,6 +199,14 @@ pub(super) fn require_all(
     (0..bins.len()).try_for_each(|bin| keys.require(&authority(&delegator, delegations, bins.name(bin)?)?))
 }
 
+/// The same for a changed file of `bins` by itself.
+pub(in crate::repository) fn require_bins(
+    keys: &Keyring,
+    delegations: &Targets,
+) -> Result<(), RepositoryError> {
+    require_all(keys, &BinMap::of(delegations)?, delegations)
+}
+
 impl Round {
     /// Makes and writes; returns the bins whose version number is taken, and those not begun because of that.
     async fn run(

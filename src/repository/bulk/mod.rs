@@ -1,4 +1,4 @@
-//! Work on many bins at once: signing millions of targets, signing all bins anew, another number of bins.
+//! Work on many bins at once: signing millions of targets, signing all bins anew, sorting them into other bins.
 //!
 //! | file | room |
 //! |---|---|
@@ -11,8 +11,7 @@
 //! | `record` | a target on its way through the spill |
 //! | `line` | one line of a list of files |
 //! | `again` | bins signed anew |
-//! | `resize` | another number of bins |
-//! | `propose` | signatures of an offline role, brought together |
+//! | `resize` | all targets in other bins |
 //! | `import` | a list of files becomes signed targets |
 //! | `filler` | its lines read and judged |
 //! | `listed` | a line as a file on a page |
@@ -40,15 +39,14 @@ mod input;
 mod line;
 mod listed;
 mod merge;
-mod propose;
 mod reader;
 mod record;
 mod resize;
 mod show;
 
-pub(super) use again::{Again, Overtaken};
+pub(super) use again::{Again, Overtaken, Under};
 pub use folder::{Files, Folder, Hashed, MAX_NAMED, Unfit};
+pub(super) use forge::require_bins;
 pub use import::{ImportError, Imported, Layout, List, Run};
 pub use line::LineFault;
-pub use propose::{Proposal, add_signature};
-pub use resize::Resized;
+pub(super) use resize::{bin_count, leaves_out, resized, same_bins};

@@ -8,13 +8,12 @@
 //!   no client sees a rollback and no file is replaced.
 //! - A name that was in snapshot stays there (specification section 5.5.5). One that nobody delegates to any more is
 //!   retired: no client asks for it, its file may be missing, and nothing is wrong with it.
-//! - `bins` is an offline role. If its keys are not at hand, its proposed file waits in `staging/` for signatures.
+//! - `bins` is an offline role: its new file comes from a ceremony, signed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 
 use super::bins::BinMap;
 use super::cores::{Meter, on_all_cores};
@@ -23,45 +22,16 @@ use super::merge::{READ_TOGETHER, is_plain, render};
 use super::reader::Reader;
 use super::record::Record;
 use crate::crypto::sha256;
-use crate::repository::commit::{Transaction, announce};
-use crate::repository::init::{check_bin_count, prefixed};
+use crate::repository::init::prefixed;
 use crate::repository::spill::{BUDGET, Spill};
-use crate::repository::state::{self, BINS, State};
-use crate::repository::{
-    Keyring, MAX_ATTEMPTS, MAX_METADATA, Progress, Repository, RepositoryError, days_after, layout,
+use crate::repository::state::{BINS, State};
+use crate::repository::{Keyring, Progress, Repository, RepositoryError, days_after};
+use crate::tuf::metadata::{
+    DelegatedRoles, Delegations, Extra, MetaFile, SuccinctRoles, TargetFile, Targets, Version,
 };
-use crate::store::{Content, StoreError};
-use crate::tuf::json::{Json, parse};
-use crate::tuf::metadata::{DelegatedRoles, Delegations, Extra, SuccinctRoles, TargetFile, Targets, Version};
-use crate::tuf::path::RoleName;
-use crate::tuf::signed::{Authority, Draft, Signed, Verified};
 
 /// Entries that this project does not write (other hashes, unknown fields), in memory while bins are resized, at most.
 const MAX_ODD: usize = 100_000;
-
-/// Outcome of a resize.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Resized {
-    /// There are so many bins already.
-    Unchanged,
-    /// There are now.
-    Done {
-        /// Targets that were sorted anew.
-        targets: u64,
-        /// Version of the snapshot that has the new bins.
-        snapshot: Version,
-    },
-    /// The file of `bins` waits for signatures.
-    Proposed {
-        /// Where it lies in the store.
-        file: String,
-        /// Signatures that it needs.
-        needed: u64,
-        /// The keys that count, by the start of their ids.
-        accepted: Vec<String>,
-    },
-}
 
 /// What the new bins hold.
 struct Sorted {
@@ -102,86 +72,16 @@ impl Bins for Sorted {
 }
 
 impl Repository {
-    /// Changes the number of bins to `count`, a power of two from 2 to 65,536. The style of delegation stays.
-    pub async fn resize_bins(
-        &self,
-        keys: &Keyring,
-        count: u32,
-        now: DateTime<Utc>,
-        progress: &dyn Progress,
-    ) -> Result<Resized, RepositoryError> {
-        check_bin_count(count)?;
-        for _ in 0..MAX_ATTEMPTS {
-            let state = self.ready_for_bulk(keys).await?;
-            if u64::from(count) == bin_count(&state.bins)? {
-                return Ok(Resized::Unchanged);
-            }
-            let (bins, bytes) = match self.bins_role(keys, &state, count, now).await? {
-                Ok(signed) => signed,
-                Err(proposed) => return Ok(proposed),
-            };
-            match self.resize_once(keys, &state, &bins, &bytes, now, progress).await {
-                Err(RepositoryError::Store(StoreError::Conflict { .. })) => {}
-                done => return done,
-            }
-        }
-        Err(RepositoryError::Busy(MAX_ATTEMPTS))
-    }
-
-    /// The new file of `bins`: signed here, or by others in `staging/`; else what waits there for their signatures.
-    async fn bins_role(
-        &self,
-        keys: &Keyring,
-        state: &State,
-        count: u32,
-        now: DateTime<Utc>,
-    ) -> Result<Result<(Targets, Vec<u8>), Resized>, RepositoryError> {
-        let (top, role) = (RoleName::targets(), RoleName::delegated(BINS)?);
-        let authority = state::authority(&top, &state.targets, &role)?;
-        let delegations = resized(&state.bins, count)?;
-        let at = layout::proposal(BINS)?;
-        let waiting = self.store.get(&at, MAX_METADATA).await?;
-        let signed =
-            waiting.as_ref().and_then(|object| accepted(&object.bytes, &authority, state, &delegations, now));
-        if let (Some(signed), Some(object)) = (signed, &waiting) {
-            return Ok(Ok(((*signed).clone(), object.bytes.clone())));
-        }
-        let version = self.free_bins_version(state).await?;
-        let mut draft = state.bins.draft();
-        draft.content.common.version = version;
-        draft.content.common.expires = days_after(now, self.settings().expiry.targets);
-        draft.content.delegations = Some(delegations.clone());
-        if keys.reaches(&authority) {
-            let bytes = keys.sign(&draft, &[authority]).await?;
-            return Ok(Ok((draft.content, bytes)));
-        }
-        let still_good = waiting.as_ref().is_some_and(|object| proposes(&object.bytes, &draft, version));
-        if !still_good {
-            let bytes = keys.sign_as_able(&draft.payload(), &[authority]).await?;
-            self.store.swap(&at, &bytes, waiting.as_ref().map(|object| &object.tag)).await?;
-        }
-        let accepted = authority.keys().map(|(id, _)| id.short()).collect();
-        Ok(Err(Resized::Proposed { file: at.to_string(), needed: authority.threshold(), accepted }))
-    }
-
-    /// The first version of `bins` that no file has.
-    async fn free_bins_version(&self, state: &State) -> Result<Version, RepositoryError> {
-        let mut version = state.bins.common.version.saturating_add(1);
-        while self.store.open(&layout::versioned(BINS, version)?).await?.is_some() {
-            version = version.saturating_add(1);
-        }
-        Ok(version)
-    }
-
-    async fn resize_once(
+    /// Sorts all targets into the bins of `new`, a changed file of `bins`, and writes these; nothing refers to them yet.
+    /// Returns what snapshot is to say of them, and how many targets there are.
+    pub(in crate::repository) async fn divide_bins(
         &self,
         keys: &Keyring,
         state: &State,
         new: &Targets,
-        bytes: &[u8],
         now: DateTime<Utc>,
         progress: &dyn Progress,
-    ) -> Result<Resized, RepositoryError> {
+    ) -> Result<(Vec<(String, MetaFile)>, u64), RepositoryError> {
         let bins = Arc::new(BinMap::of(new)?);
         require_all(keys, &bins, new)?;
         let (spill, odd, targets) = self.sort_targets(state, &bins, progress).await?;
@@ -192,24 +92,7 @@ impl Repository {
         let (store, expires) = (Arc::clone(&self.store), days_after(now, self.settings().expiry.bin_n));
         let forge = Forge::new(store, keys, Arc::clone(&bins), new, content, expires)?;
         let made = forge.run((0..bins.len()).collect(), progress).await?;
-        let mut written = Forge::entries(&bins, &made)?;
-        let at = layout::versioned(BINS, new.common.version)?;
-        match self.store.create(&at, Content::Bytes(bytes)).await {
-            Ok(()) => {}
-            // An earlier try with the same signed file.
-            Err(StoreError::Exists { .. }) if self.is_there(&at, bytes).await? => {}
-            Err(error) => return Err(error.into()),
-        }
-        written.push((BINS.to_owned(), announce(new.common.version, bytes)));
-        let transaction = Transaction { written, ..Transaction::empty() };
-        let staged = self.stage(keys, state, transaction, now).await?;
-        let after = self.swap_timestamp(keys, state, staged, None, now).await?;
-        self.store.delete(&layout::proposal(BINS)?).await?;
-        Ok(Resized::Done { targets, snapshot: after.snapshot.common.version })
-    }
-
-    async fn is_there(&self, at: &crate::store::StorePath, bytes: &[u8]) -> Result<bool, RepositoryError> {
-        Ok(self.store.get(at, MAX_METADATA).await?.is_some_and(|object| object.bytes == bytes))
+        Ok((Forge::entries(&bins, &made)?, targets))
     }
 
     /// Reads all bins of `state` and sorts what they list by the bins of `map`.
@@ -312,12 +195,22 @@ impl Sorter {
 }
 
 /// How many bins a role delegates to.
-fn bin_count(bins: &Targets) -> Result<u64, RepositoryError> {
+pub(in crate::repository) fn bin_count(bins: &Targets) -> Result<u64, RepositoryError> {
     Ok(u64::try_from(BinMap::of(bins)?.len()).unwrap_or(u64::MAX))
 }
 
+/// Whether both delegate the same paths to bins of the same names.
+pub(in crate::repository) fn same_bins(one: &Targets, other: &Targets) -> Result<bool, RepositoryError> {
+    Ok(BinMap::of(one)? == BinMap::of(other)?)
+}
+
+/// Whether some path belongs to no bin.
+pub(in crate::repository) fn leaves_out(bins: &Targets) -> bool {
+    BinMap::of(bins).is_ok_and(|bins| bins.leaves_out())
+}
+
 /// The delegations of `bins` to `count` bins in the same style, with the same keys and threshold.
-fn resized(bins: &Targets, count: u32) -> Result<Delegations, RepositoryError> {
+pub(in crate::repository) fn resized(bins: &Targets, count: u32) -> Result<Delegations, RepositoryError> {
     let missing = || RepositoryError::Missing("the delegations of bins".to_owned());
     let old = bins.delegations.as_ref().ok_or_else(missing)?;
     let bit_length = count.trailing_zeros();
@@ -342,28 +235,4 @@ fn resized(bins: &Targets, count: u32) -> Result<Delegations, RepositoryError> {
         }
     };
     Ok(Delegations { keys: old.keys.clone(), roles, extra: old.extra.clone() })
-}
-
-/// The file in `staging/`, if it is signed and says what is wanted now.
-fn accepted(
-    bytes: &[u8],
-    authority: &Authority<'_>,
-    state: &State,
-    delegations: &Delegations,
-    now: DateTime<Utc>,
-) -> Option<Verified<Targets>> {
-    let signed = Signed::<Targets>::new(bytes).verify(authority).ok()?;
-    let newer = signed.common.version > state.bins.common.version && !signed.common.expired(now);
-    let same = signed.delegations.as_ref() == Some(delegations) && signed.targets == state.bins.targets;
-    (newer && same).then_some(signed)
-}
-
-/// Whether the file in `staging/` proposes what `draft` does, perhaps with another expiry date, and some have signed it
-/// already: then it is left as it is.
-fn proposes(bytes: &[u8], draft: &Draft<Targets>, version: Version) -> bool {
-    let payload = draft.payload();
-    let (Ok(tree), Ok(wanted)) = (parse(bytes), parse(payload.to_sign())) else { return false };
-    let same = |field: &str| tree.get("signed").and_then(|signed| signed.get(field)) == wanted.get(field);
-    let proposed = tree.get("signed").and_then(|signed| signed.get("version")).and_then(Json::as_u64);
-    proposed == Some(version) && ["_type", "delegations", "targets", "spec_version"].into_iter().all(same)
 }

@@ -275,7 +275,7 @@ async fn after_every_command_the_siblings_are_complete() {
         List { text: Box::new(Cursor::new(list)), bytes: None, layout: Layout::AsIs, hashes_from: None };
     repository.import(&keys, list, Run::Wet, now(), &Unwatched).await.unwrap();
     complete("an import").await;
-    repository.resize_bins(&keys, 8, now(), &Unwatched).await.unwrap();
+    repository.resize_bins(&keys, 8, None, now(), &Unwatched).await.unwrap();
     complete("a resize").await;
     repository.bump(&keys, true, now(), &Unwatched).await.unwrap();
     complete("a bump").await;

@@ -1,0 +1,400 @@
+//! What a ceremony means, in words: shown before each signature.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::build::Subject;
+use super::error::CeremonyError;
+use super::event::{Delegators, Event, PROJECT, Proposal, ProposedRole};
+use super::rules::{judge, version_before};
+use crate::crypto::sha256;
+use crate::repository::settings::Expiry;
+use crate::repository::state::BINS;
+use crate::tuf::key::{Key, KeyId};
+use crate::tuf::metadata::{DelegatedRoles, Delegations, PathSet, Root, Targets, TopLevel, Version};
+use crate::tuf::signed::Authority;
+
+/// Names that are shown of a long list, unless all are asked for.
+const SHOWN: usize = 10;
+
+/// How much is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Counts, and the first names of long lists.
+    Brief,
+    /// Everything.
+    Full,
+}
+
+/// A ceremony as its signers see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Review {
+    /// The ceremony.
+    pub name: String,
+    /// When it was started, as its author's machine noted.
+    pub started: DateTime<Utc>,
+    /// What tells this proposal from any other; say it to each other.
+    pub digest: String,
+    /// Version of the root it is based on.
+    pub root: Version,
+    /// SHA-256 of that root's file.
+    pub root_sha256: String,
+    /// What changes, role by role.
+    pub roles: Vec<RoleReview>,
+    /// What should be thought of first.
+    pub warnings: Vec<String>,
+    /// Why it must not be signed; empty, or else nothing signs it.
+    pub refusals: Vec<String>,
+    /// New keys, and whether somebody has shown to hold each.
+    pub new_keys: Vec<NewKey>,
+}
+
+/// A key that no role had before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NewKey {
+    /// Its id.
+    pub key: String,
+    /// Its holder, if they said so.
+    pub holder: Option<String>,
+    /// Whether somebody has shown to hold it.
+    pub proven: bool,
+}
+
+/// One role's change and its signatures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RoleReview {
+    /// The role.
+    pub role: String,
+    /// Its version now; 0 if there is none.
+    pub from: Version,
+    /// Its version after.
+    pub to: Version,
+    /// Until when its new file is good.
+    pub expires: DateTime<Utc>,
+    /// SHA-256 of the bytes that are signed.
+    pub payload_sha256: String,
+    /// What changes, in words.
+    pub changes: Vec<String>,
+    /// What follows from it, in words.
+    pub consequences: Vec<String>,
+    /// Who must sign, and who has.
+    pub signatures: Vec<Count>,
+}
+
+/// Signatures that one delegator asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// `now`, `after`, or `now and after`: whose keys are asked for.
+    pub by: &'static str,
+    /// How many are needed.
+    pub needed: u64,
+    /// Keys that have signed: holder and start of the id.
+    pub signed: Vec<String>,
+    /// Keys that have not.
+    pub missing: Vec<String>,
+}
+
+impl Count {
+    /// Whether it is enough.
+    pub fn complete(&self) -> bool {
+        u64::try_from(self.signed.len()).unwrap_or(u64::MAX) >= self.needed
+    }
+}
+
+impl Review {
+    /// Whether nothing is missing but the end.
+    pub fn complete(&self) -> bool {
+        self.refusals.is_empty()
+            && self.new_keys.iter().all(|key| key.proven)
+            && self.roles.iter().flat_map(|role| &role.signatures).all(Count::complete)
+    }
+}
+
+impl Event {
+    /// What it means, who has signed, and what the rules say. `expiry`: the repository's settings, if at hand.
+    pub fn review(&self, detail: Detail, expiry: Option<&Expiry>) -> Result<Review, CeremonyError> {
+        let root = self.basis.root()?;
+        let verdict = judge(self, expiry)?;
+        let roles = self.proposals.iter().map(|proposal| self.role_review(proposal, detail));
+        let new_keys = self.new_keys().into_iter().map(|(id, _, proven)| NewKey {
+            holder: self.holder(&id).map(ToOwned::to_owned),
+            key: id.to_string(),
+            proven,
+        });
+        Ok(Review {
+            name: self.name.to_string(),
+            started: self.started,
+            digest: self.digest(),
+            root: root.common.version,
+            root_sha256: hex::encode(sha256(root.bytes())),
+            roles: roles.collect::<Result<_, _>>()?,
+            warnings: verdict.warnings,
+            refusals: verdict.refusals,
+            new_keys: new_keys.collect(),
+        })
+    }
+
+    /// An error, if the rules refuse it.
+    pub fn allowed(&self, expiry: Option<&Expiry>) -> Result<(), CeremonyError> {
+        judge(self, expiry)?.allows()
+    }
+
+    fn role_review(&self, proposal: &Proposal, detail: Detail) -> Result<RoleReview, CeremonyError> {
+        let role = &proposal.role;
+        let mut told = Told { event: self, detail, changes: Vec::new(), consequences: Vec::new() };
+        match role {
+            ProposedRole::Root(root) => told.root(self.basis.root()?, root),
+            _ => told.targets(role.name(), self.basis.targets(role.name()).map(|old| &**old), role.targets()),
+        }
+        let Told { mut changes, consequences, .. } = told;
+        let old = match role {
+            ProposedRole::Root(_) => Some(self.basis.root()?.common.expires),
+            _ => self.basis.targets(role.name()).map(|old| old.common.expires),
+        };
+        let new = role.common().expires;
+        let date = |date: DateTime<Utc>| date.format("%Y-%m-%d").to_string();
+        changes.push(match old {
+            Some(old) if old == new => format!("it expires on {}, as before", date(new)),
+            Some(old) => format!("it expires on {} instead of {}", date(new), date(old)),
+            None => format!("it is new, and expires on {}", date(new)),
+        });
+        Ok(RoleReview {
+            role: role.name().to_owned(),
+            from: version_before(self, role),
+            to: role.common().version,
+            expires: new,
+            payload_sha256: hex::encode(sha256(proposal.payload.to_sign())),
+            changes,
+            consequences,
+            signatures: self.counts(proposal, &self.delegators(role)?),
+        })
+    }
+
+    fn counts(&self, proposal: &Proposal, delegators: &Delegators<'_>) -> Vec<Count> {
+        let both = delegators.both();
+        let words: &[&'static str] = match both.len() {
+            1 => &["now and after"],
+            _ => &["now", "after"],
+        };
+        both.iter().zip(words).map(|(authority, by)| self.count(proposal, authority, by)).collect()
+    }
+
+    fn count(&self, proposal: &Proposal, authority: &Authority<'_>, by: &'static str) -> Count {
+        let signers = proposal.signed_by(authority);
+        let (signed, missing): (Vec<_>, Vec<_>) =
+            authority.keys().map(|(id, _)| id).partition(|id| signers.contains(id));
+        let called = |ids: Vec<&KeyId>| ids.into_iter().map(|id| self.called(id)).collect();
+        Count { by, needed: authority.threshold(), signed: called(signed), missing: called(missing) }
+    }
+}
+
+/// Sentences about one role.
+struct Told<'a> {
+    event: &'a Event,
+    detail: Detail,
+    changes: Vec<String>,
+    consequences: Vec<String>,
+}
+
+/// Keys and threshold of one role.
+#[derive(Default)]
+struct Keys<'a> {
+    keys: BTreeMap<&'a KeyId, Option<&'a Key>>,
+    threshold: u64,
+}
+
+impl<'a> Keys<'a> {
+    fn new(ids: &'a [KeyId], keys: &'a BTreeMap<KeyId, Key>, threshold: u64) -> Self {
+        Self { keys: ids.iter().map(|id| (id, keys.get(id))).collect(), threshold }
+    }
+}
+
+impl Told<'_> {
+    fn root(&mut self, old: &Root, new: &Root) {
+        let of = |root: &'_ Root, role: TopLevel| -> (Vec<KeyId>, u64) {
+            (root.role(role).keyids.clone(), root.role(role).threshold)
+        };
+        for role in [TopLevel::Root, TopLevel::Timestamp, TopLevel::Snapshot, TopLevel::Targets] {
+            let ((before, old_threshold), (after, new_threshold)) = (of(old, role), of(new, role));
+            let before = Keys::new(&before, &old.keys, old_threshold);
+            self.keys(role.name(), &before, &Keys::new(&after, &new.keys, new_threshold));
+        }
+    }
+
+    fn targets(&mut self, name: &str, old: Option<&Targets>, new: Option<&Targets>) {
+        let Some(new) = new else { return };
+        let before = old.and_then(|old| old.delegations.as_ref());
+        self.own_targets(old, new);
+        match new.delegations.as_ref() {
+            Some(after) if name == BINS => self.bins(before, after),
+            Some(after) => self.delegations(before, after),
+            None if before.is_some() => self.changes.push("it delegates to nobody any more".to_owned()),
+            None => {}
+        }
+    }
+
+    /// Files that an offline role lists by itself: there should be none.
+    fn own_targets(&mut self, old: Option<&Targets>, new: &Targets) {
+        let before = |path: &str| old.and_then(|old| old.targets.get(path));
+        let changed: Vec<_> = new
+            .targets
+            .iter()
+            .filter(|(path, file)| before(path) != Some(*file))
+            .map(|(path, _)| path)
+            .collect();
+        let gone =
+            old.iter().flat_map(|old| old.targets.keys()).filter(|path| !new.targets.contains_key(path));
+        let gone: Vec<_> = gone.collect();
+        for (what, paths) in [("it lists these files itself", changed), ("it no longer lists", gone)] {
+            if !paths.is_empty() {
+                let text = self.list(&paths);
+                self.changes.push(format!("{what}: {text}"));
+            }
+        }
+    }
+
+    fn bins(&mut self, old: Option<&Delegations>, new: &Delegations) {
+        let count = |delegations: &Delegations| match &delegations.roles {
+            DelegatedRoles::Succinct(bins) => (bins.count(), "succinct"),
+            DelegatedRoles::Listed(roles) => (u64::try_from(roles.len()).unwrap_or(u64::MAX), "prefixes"),
+        };
+        let (before, after) = (old.map(count), count(new));
+        if before != Some(after) {
+            let before = before.map_or(0, |(count, _)| count);
+            self.changes.push(format!("{} bins ({}) instead of {before}", after.0, after.1));
+            self.consequences.push("every file is sorted anew; no file changes".to_owned());
+        }
+        let none = Keys::default();
+        let old = old.map(of_bins);
+        self.keys(Subject::BinN.name(), old.as_ref().unwrap_or(&none), &of_bins(new));
+    }
+
+    fn delegations(&mut self, old: Option<&Delegations>, new: &Delegations) {
+        let listed =
+            |delegations: Option<&'_ Delegations>| match delegations.map(|delegations| &delegations.roles) {
+                Some(DelegatedRoles::Listed(roles)) => roles.to_vec(),
+                _ => Vec::new(),
+            };
+        let (before, after) = (listed(old), listed(Some(new)));
+        let by_name: BTreeMap<_, _> = before.iter().map(|role| (&role.name, role)).collect();
+        let (mut added, mut changed) = (Vec::new(), Vec::new());
+        for role in &after {
+            match by_name.get(&role.name) {
+                None => added.push(role.name.as_str()),
+                Some(known) if known.keyids != role.keyids || known.threshold != role.threshold => {
+                    changed.push((*known, role));
+                }
+                Some(known) if known.paths != role.paths || known.terminating != role.terminating => {
+                    let (paths, ends) =
+                        (self.paths(&role.paths), if role.terminating { "ends" } else { "goes on" });
+                    self.changes
+                        .push(format!("{} may speak for {paths}, and the search {ends} there", role.name));
+                }
+                Some(_) => {}
+            }
+        }
+        let names: std::collections::BTreeSet<_> = after.iter().map(|role| &role.name).collect();
+        let removed = before.iter().filter(|role| !names.contains(&role.name)).map(|role| role.name.as_str());
+        self.roles("added", &added);
+        self.roles("removed", &removed.collect::<Vec<_>>());
+        let (projects, others): (Vec<_>, Vec<_>) =
+            changed.into_iter().partition(|(_, role)| role.name.as_str().starts_with(PROJECT));
+        let projects: Vec<_> = projects.iter().map(|(_, role)| role.name.as_str()).collect();
+        self.roles("with other maintainers", &projects);
+        for (known, role) in others {
+            let none = BTreeMap::new();
+            let before = Keys::new(&known.keyids, old.map_or(&none, |old| &old.keys), known.threshold);
+            self.keys(role.name.as_str(), &before, &Keys::new(&role.keyids, &new.keys, role.threshold));
+        }
+    }
+
+    /// Projects and other roles that come or go.
+    fn roles(&mut self, what: &str, names: &[&str]) {
+        let projects = names.iter().filter_map(|name| name.strip_prefix(PROJECT)).collect::<Vec<_>>();
+        let others = names.iter().filter(|name| !name.starts_with(PROJECT)).copied().collect::<Vec<_>>();
+        for (kind, names) in [("project(s)", projects), ("role(s)", others)] {
+            if !names.is_empty() {
+                let list = self.list(&names);
+                self.changes.push(format!("{} {kind} {what}: {list}", names.len()));
+            }
+        }
+    }
+
+    fn list(&self, names: &[&str]) -> String {
+        let shown = if self.detail == Detail::Full { names.len() } else { SHOWN };
+        let mut text = names.iter().take(shown).copied().collect::<Vec<_>>().join(", ");
+        if names.len() > shown {
+            text.push_str(&format!(" and {} more (--full)", names.len() - shown));
+        }
+        text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    }
+
+    fn paths(&self, paths: &PathSet) -> String {
+        match paths {
+            PathSet::Patterns(list) if list.is_empty() => "nothing".to_owned(),
+            PathSet::Patterns(list) => self.list(&list.iter().map(String::as_str).collect::<Vec<_>>()),
+            PathSet::HashPrefixes(list) => format!("{} hash prefixes", list.len()),
+        }
+    }
+
+    fn keys(&mut self, role: &str, old: &Keys<'_>, new: &Keys<'_>) {
+        if old.threshold == new.threshold && old.keys.keys().eq(new.keys.keys()) {
+            return;
+        }
+        for (id, key) in new.keys.iter().filter(|(id, _)| !old.keys.contains_key(*id)) {
+            let text = format!("{role}: key added, {}", self.fingerprint(id, *key));
+            self.changes.push(format!("{text}, {}", self.origin(id, *key)));
+        }
+        for (id, key) in old.keys.iter().filter(|(id, _)| !new.keys.contains_key(*id)) {
+            self.changes.push(format!("{role}: key removed, {}", self.fingerprint(id, *key)));
+        }
+        let (count, needed) = (new.keys.len(), new.threshold);
+        if old.threshold != needed {
+            self.changes.push(format!("{role}: {needed} signature(s) needed instead of {}", old.threshold));
+        }
+        let spare = u64::try_from(count).unwrap_or(u64::MAX).saturating_sub(needed);
+        let what = if role == "root" { "replace the root" } else { "sign for it" };
+        let lost = match spare {
+            0 => "if one is lost, nobody can".to_owned(),
+            spare => format!("up to {spare} may be lost; with one more lost nobody can"),
+        };
+        let any = if spare == 0 { "it takes all".to_owned() } else { format!("it takes any {needed}") };
+        self.consequences
+            .push(format!("{role}: after this, {any} of these {count} key(s) to {what}; {lost}"));
+    }
+
+    fn fingerprint(&self, id: &KeyId, key: Option<&Key>) -> String {
+        let kind = key.and_then(Key::public).map_or("unreadable", crate::crypto::PublicKey::kind);
+        match self.event.holder(id) {
+            Some(holder) => format!("{holder}, {id} ({kind})"),
+            None => format!("{id} ({kind})"),
+        }
+    }
+
+    /// Where a key came from.
+    fn origin(&self, id: &KeyId, key: Option<&Key>) -> String {
+        let known = key.and_then(Key::public).is_some_and(|public| self.event.known_keys().contains(public));
+        let joined = self.event.proofs.iter().find(|proof| proof.key == *id);
+        match joined {
+            Some(proof) => format!("whose holder joined on {}", proof.at.format("%Y-%m-%d")),
+            None if known => "which the repository knows already".to_owned(),
+            None if self.event.new_keys().iter().any(|(new, _, proven)| new == id && *proven) => {
+                "whose holder has signed this".to_owned()
+            }
+            None => "whose holder has NOT shown yet to hold it".to_owned(),
+        }
+    }
+}
+
+/// Keys of the bins; where they differ, of the first.
+fn of_bins(delegations: &Delegations) -> Keys<'_> {
+    match &delegations.roles {
+        DelegatedRoles::Succinct(bins) => Keys::new(&bins.keyids, &delegations.keys, bins.threshold),
+        DelegatedRoles::Listed(roles) => match roles.first() {
+            Some(first) => Keys::new(&first.keyids, &delegations.keys, first.threshold),
+            None => Keys::default(),
+        },
+    }
+}

@@ -1,0 +1,58 @@
+//! The next root: drafted, signed, published; and the online keys in the settings.
+
+use chrono::{DateTime, Utc};
+
+use super::keyring::Keyring;
+use super::state::State;
+use super::{MAX_ATTEMPTS, Repository, RepositoryError, days_after, layout};
+use crate::store::{Content, StoreError};
+use crate::tuf::metadata::{Root, TopLevel};
+use crate::tuf::signed::Draft;
+
+impl Repository {
+    /// Replaces the list of online keys in the settings.
+    pub async fn set_online_keys(&mut self, uris: Vec<String>) -> Result<(), RepositoryError> {
+        self.settings.keys.online = uris;
+        self.settings.replace(&*self.store).await
+    }
+
+    /// The next root, with nothing changed yet.
+    pub(super) fn successor(&self, state: &State, now: DateTime<Utc>) -> Draft<Root> {
+        let mut draft = state.root.draft();
+        draft.content.common.version = draft.content.common.version.saturating_add(1);
+        draft.content.common.expires = days_after(now, self.settings.expiry.root);
+        draft
+    }
+
+    /// Signed as the old root and as the new one demand.
+    pub(super) async fn sign_root(
+        &self,
+        keys: &Keyring,
+        state: &State,
+        successor: &Draft<Root>,
+    ) -> Result<Vec<u8>, RepositoryError> {
+        let (old, new) = (state.root.authority(TopLevel::Root), successor.content.authority(TopLevel::Root));
+        keys.sign(successor, &[old, new]).await
+    }
+
+    /// Publishes a root: at once good for every client. [`StoreError::Conflict`]: another root of that version did.
+    pub(super) async fn publish_root(&self, root: &Root, bytes: &[u8]) -> Result<(), RepositoryError> {
+        let versioned = layout::versioned("root", root.common.version)?;
+        match self.store.create(&versioned, Content::Bytes(bytes)).await {
+            Err(StoreError::Exists { path }) => return Err(StoreError::Conflict { path }.into()),
+            done => done?,
+        }
+        if self.writes_siblings() {
+            self.write_siblings(&[(versioned, bytes)]).await?;
+        }
+        let at = layout::newest_root()?;
+        for _ in 0..MAX_ATTEMPTS {
+            let old = self.store.get(&at, super::MAX_METADATA).await?.map(|object| object.tag);
+            match self.store.swap(&at, bytes, old.as_ref()).await {
+                Err(StoreError::Conflict { .. }) => {}
+                done => return Ok(done.map(drop)?),
+            }
+        }
+        Err(RepositoryError::Busy(MAX_ATTEMPTS))
+    }
+}
