@@ -10,15 +10,19 @@ use super::exit::Usage;
 use super::output::Out;
 use super::{Context, RepoArg};
 use crate::crypto::NewKey;
-use crate::keys::{self, Ask, KeyUri, Passphrase};
+use crate::keys::{self, Ask, KeyUri};
 use crate::repository::{Keyring, Repository, RepositoryError};
 use crate::tuf::metadata::{Targets, TopLevel};
 use crate::tuf::path::RoleName;
 
+/// Why an online key that the settings name is not opened.
+const UNTRUSTED: &str =
+    "wheelseal.toml may not name code to run here; set WHEELSEAL_KEYS to this key on this machine";
+
 /// Names the keys of a command.
 #[derive(Debug, Clone, Args)]
 pub(super) struct KeyArgs {
-    /// A signing key: `file:PATH`, `env:NAME`, `tough:PATH`; may be repeated
+    /// A signing key (`wheelseal help keys`); may be repeated
     #[arg(long = "key", value_name = "URI")]
     keys: Vec<String>,
     /// Online keys, instead of those in wheelseal.toml; separated by spaces
@@ -35,7 +39,13 @@ impl KeyArgs {
         let given = self.online_keys.iter().filter(|uri| !uri.is_empty());
         if given.clone().next().is_none() {
             for uri in &repository.settings().keys.online {
-                match keys::open(&KeyUri::from_str(uri)?, &Ask).await {
+                let parsed = KeyUri::from_str(uri)?;
+                if parsed.runs_code() {
+                    // Whoever may write to the store could have this machine run what they like.
+                    out.note(format_args!("not using online key {uri}: {UNTRUSTED}"));
+                    continue;
+                }
+                match keys::open(&parsed, &Ask).await {
                     Ok(signer) => keyring.add(signer),
                     Err(error) => out.note(format_args!("not using online key {uri}: {error}")),
                 }
@@ -59,17 +69,17 @@ pub(super) async fn open_repository(repo: &RepoArg) -> anyhow::Result<Repository
     Ok(repository.anchored(repo.repo.anchor()?))
 }
 
-/// Makes file URIs absolute, so that they work from any folder.
+/// The form for the settings: file URIs absolute, so that they work from any folder; libraries are not named there.
 pub(super) fn absolute(uri: &KeyUri) -> anyhow::Result<String> {
     Ok(match uri {
         KeyUri::File(path) => KeyUri::File(std::path::absolute(path)?).to_string(),
-        other => other.to_string(),
+        other => other.without_code().to_string(),
     })
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Key {
-    /// Make a private key, encrypted with a passphrase, and PATH.pub beside it
+    /// Make a private key, encrypted with a passphrase, and PATH.pub beside it; or a key pair on a token
     Gen(Gen),
     /// The keys that a repository trusts, and for what
     List(RepoArg),
@@ -81,8 +91,9 @@ pub(crate) enum Key {
 
 #[derive(Debug, Args)]
 pub(crate) struct Gen {
-    /// Where to write it
-    path: PathBuf,
+    /// Where to make it: a new file, or `pkcs11:token=TOKEN;object=NAME`
+    #[arg(value_name = "PATH")]
+    uri: String,
     /// Kind of key
     #[arg(long = "type", value_enum, default_value = "ed25519")]
     kind: Kind,
@@ -101,14 +112,14 @@ enum Kind {
 
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// `file:PATH`, `pub:PATH`, `env:NAME`, `tough:PATH`
+    /// The key (`wheelseal help keys`)
     uri: String,
 }
 
 impl Key {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         match self {
-            Self::Gen(command) => generate(&command, context),
+            Self::Gen(command) => generate(&command, context).await,
             Self::List(repo) => list(&repo, context).await,
             Self::Show(command) => show(&command, context).await,
             Self::Export(command) => export(&command, context).await,
@@ -130,27 +141,35 @@ impl From<&crate::tuf::key::Key> for Shown {
     }
 }
 
-fn generate(command: &Gen, context: &Context) -> anyhow::Result<()> {
-    let public = public_path(&command.path);
-    for path in [&command.path, &public] {
-        if path.exists() {
-            return Err(Usage(format!("{} exists; a key is never overwritten", path.display())).into());
-        }
-    }
+async fn generate(command: &Gen, context: &Context) -> anyhow::Result<()> {
+    let uri = KeyUri::from_str(&command.uri)?;
     let kind = match command.kind {
         Kind::Ed25519 => NewKey::Ed25519,
         Kind::Ecdsa => NewKey::P256,
     };
-    let passphrase =
-        if command.no_passphrase { None } else { Some(Ask.for_new(&KeyUri::File(command.path.clone()))?) };
-    let der = kind.generate()?;
-    let key = keys::write_new(&command.path, &der, passphrase.as_ref().map(|text| text.as_str()))?;
+    let KeyUri::File(path) = &uri else {
+        if command.no_passphrase {
+            return Err(Usage("--no-passphrase is for key files".to_owned()).into());
+        }
+        let key = keys::generate(&uri, kind, false, &Ask).await?;
+        return context.out.result(&Shown::from(&key), || {
+            context.out.line(format_args!("key pair  {uri}"));
+            context.out.line(format_args!("key id    {}", key.id()));
+        });
+    };
+    let public = public_path(path);
+    for path in [path, &public] {
+        if path.exists() {
+            return Err(Usage(format!("{} exists; a key is never overwritten", path.display())).into());
+        }
+    }
+    let key = keys::generate(&uri, kind, command.no_passphrase, &Ask).await?;
     if let Some(key) = key.public() {
         std::fs::write(&public, key.to_pem()?)?;
     }
     context.out.result(&Shown::from(&key), || {
-        let how = if passphrase.is_some() { "encrypted" } else { "NOT encrypted" };
-        context.out.line(format_args!("private key ({how})  {}", command.path.display()));
+        let how = if command.no_passphrase { "NOT encrypted" } else { "encrypted" };
+        context.out.line(format_args!("private key ({how})  {}", path.display()));
         context.out.line(format_args!("public key               {}", public.display()));
         context.out.line(format_args!("key id                   {}", key.id()));
     })

@@ -249,7 +249,11 @@ A signing key is named by a URI:
   env:NAME    a private key in an environment variable, as PEM
   pub:PATH    a public key in a PEM file, where nothing is to be signed
   tough:PATH  a key file of tuftool, read by the tough library
-Passphrases are asked for on the terminal, or taken from WHEELSEAL_PASSPHRASE.
+  pkcs11:token=TOKEN;object=NAME
+              a key on a token or in a hardware security module (RFC 7512; also serial, id, slot-id, manufacturer,
+              model, type), by the library in WHEELSEAL_PKCS11_MODULE or ?module-path=FILE
+Passphrases are asked for on the terminal, or taken from WHEELSEAL_PASSPHRASE; PINs likewise, or from WHEELSEAL_PIN,
+?pin-source=file:PATH or ?pin-source=env:NAME. A wrong PIN is tried once.
 Supported are Ed25519, ECDSA P-256 and P-384, and RSA from 2,048 bits (RSASSA-PSS).";
 
 pub(super) const ENVIRONMENT: &str = "\
@@ -257,6 +261,8 @@ WHEELSEAL_REPO         folder or bucket of the repository (--repo)
 WHEELSEAL_TRUST        name of the trust (--trust)
 WHEELSEAL_KEYS         URIs of the online keys, instead of those in wheelseal.toml; separated by spaces
 WHEELSEAL_PASSPHRASE   passphrase of encrypted keys
+WHEELSEAL_PIN          PIN of tokens (pkcs11: keys)
+WHEELSEAL_PKCS11_MODULE   library of the tokens' vendor, for pkcs11: keys that name none
 WHEELSEAL_COLOR        auto, always or never (--color); NO_COLOR is respected
 WHEELSEAL_NO_PROGRESS  no progress bars (--no-progress)
 XDG_CONFIG_HOME        trusts are kept in wheelseal/ below it

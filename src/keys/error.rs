@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::uri::{KeyUri, SUPPORTED};
+#[cfg(feature = "pkcs11")]
+use super::pkcs11::TokenError;
+use super::uri::{KeyUri, supported};
 use crate::crypto::CryptoError;
 
 /// Why a key cannot be named, read, written or used. Never carries key material.
@@ -20,10 +22,18 @@ pub enum KeyError {
         reason: &'static str,
     },
     /// No key can be opened by this scheme.
-    #[error("unknown key scheme \"{scheme}:\", expected one of {SUPPORTED}")]
+    #[error("unknown key scheme \"{scheme}:\", expected one of {}", supported())]
     UnknownScheme {
         /// What stands before the colon.
         scheme: String,
+    },
+    /// The scheme is known, but what opens its keys was left out when the program was built.
+    #[error("this build of wheelseal has no {scheme}: keys")]
+    NotBuilt {
+        /// What stands before the colon.
+        scheme: &'static str,
+        /// The feature of the crate that it needs.
+        feature: &'static str,
     },
     /// A public key was named where a signature is wanted.
     #[error("{uri} is a public key, which cannot sign")]
@@ -130,6 +140,47 @@ pub enum KeyError {
         /// Why.
         cause: CryptoError,
     },
+    /// A PIN is needed and there is nobody to ask.
+    #[error("{uri} needs a PIN: {variable} is not set and there is no terminal to ask on")]
+    NoPin {
+        /// The key.
+        uri: KeyUri,
+        /// The variable that may hold the PIN.
+        variable: &'static str,
+    },
+    /// A file that should hold a PIN holds something else. It is not repeated.
+    #[error("{} does not hold one line of text", path.display())]
+    NotLine {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A token and what is on it.
+    #[cfg(feature = "pkcs11")]
+    #[error("{uri}: {cause}")]
+    Token {
+        /// The key.
+        uri: KeyUri,
+        /// Why.
+        cause: TokenError,
+    },
+    /// A new key would have the label or the id of one on the token.
+    #[error("{uri}: the token has a key with this label or id, and a key is never overwritten")]
+    TokenHasKey {
+        /// The key.
+        uri: KeyUri,
+    },
+    /// What holds the private key returned something that is no signature of this key.
+    #[error("{uri}: what was returned as a signature does not verify with the public key")]
+    BadSignature {
+        /// The key.
+        uri: KeyUri,
+    },
+    /// A new key can only be made where this program can write one.
+    #[error("a key cannot be made as {uri}")]
+    CannotMake {
+        /// The key.
+        uri: KeyUri,
+    },
     /// A key source of the tough library failed.
     #[error("the key source {source_name} failed to {what}: {message}")]
     Foreign {
@@ -154,13 +205,27 @@ impl KeyError {
             Self::UnknownScheme { .. } => {
                 Some("a file whose name has a colon is written with its scheme, as in file:odd:name.pem")
             }
+            Self::NotBuilt { .. } => Some("build it with the default features"),
+            #[cfg(feature = "pkcs11")]
+            Self::Token { cause, .. } => cause.hint(),
+            Self::NoPin { .. } => {
+                Some("set WHEELSEAL_PIN, or say where it is: ?pin-source=file:PATH or ?pin-source=env:NAME")
+            }
+            Self::BadSignature { .. } => {
+                Some("the public half belongs to another key, or the device is broken")
+            }
+            Self::CannotMake { .. } => {
+                Some("name a new file, or an object on a token: pkcs11:token=T;object=NAME")
+            }
             Self::PublicOnly { .. } => {
                 Some("name the private key file, or pub:PATH if it does not sign here")
             }
             Self::Io { kind: io::ErrorKind::NotFound, .. } => {
                 Some("check the path: it is relative to the current folder")
             }
-            Self::Exists { .. } => Some("choose another name, or move the old key away first"),
+            Self::Exists { .. } | Self::TokenHasKey { .. } => {
+                Some("choose another name, or move the old key away first")
+            }
             Self::Exposed { .. } => {
                 Some("run `chmod 600` on the file; if others had access, replace the key")
             }

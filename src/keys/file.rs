@@ -42,6 +42,21 @@ pub(super) fn public(uri: &KeyUri, path: &Path, ask: &dyn Passphrase) -> Result<
     block.private(ask).map(|key| key.public().clone())
 }
 
+/// The one line of a file that is closed to others: a PIN.
+#[cfg(feature = "pkcs11")]
+pub(super) fn line(uri: &KeyUri, path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    let mut file = open(path)?;
+    let bytes = read(uri, path, &mut file)?;
+    closed_to_others(path, &file)?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() || text.contains('\n') {
+        return Err(KeyError::NotLine { path: path.to_owned() });
+    }
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
 /// The checks of size and mode, for files that another library then reads.
 #[cfg(feature = "tough-keys")]
 pub(super) fn check(uri: &KeyUri, path: &Path) -> Result<(), KeyError> {

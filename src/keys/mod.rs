@@ -2,15 +2,18 @@
 //!
 //! | file | room |
 //! |---|---|
-//! | `uri` | [`KeyUri`]: `file:PATH`, `env:NAME`, `pub:PATH`, `tough:PATH` |
+//! | `uri` | [`KeyUri`]: `file:PATH`, `env:NAME`, `pub:PATH`, `tough:PATH`, `pkcs11:ATTRIBUTES` |
 //! | `passphrase` | [`Passphrase`], and [`Ask`]: the environment, then the terminal |
 //! | `pem` | PEM text to keys and back; encryption |
 //! | `file` | limits and permissions of key files; [`write_new`] |
 //! | `tough` | key sources of the tough library |
+//! | `pkcs11` | keys on security tokens |
+//! | `der` | the DER that keys and signatures from elsewhere need |
 //! | `error` | [`KeyError`] |
 //!
 //! Rules: private bytes live in buffers that are wiped, and in no `Debug` and no error; a private key file open to
-//! other users is refused; a key file is never overwritten; nobody is asked unless there is a terminal.
+//! other users is refused; a key is never overwritten; nobody is asked unless there is a terminal; what a device or
+//! another program returns as a signature is verified before it is passed on.
 //!
 //! ```no_run
 //! # use wheelseal::keys::{Ask, KeyError, open};
@@ -28,23 +31,29 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use crate::crypto::{PublicKey, Scheme, SigningKey};
+use crate::crypto::{NewKey, PublicKey, Scheme, SigningKey};
 use crate::tuf::key::Key;
 
+#[cfg(feature = "pkcs11")]
+mod der;
 mod error;
 mod file;
 mod passphrase;
 mod pem;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 #[cfg(feature = "tough-keys")]
 mod tough;
 mod uri;
 
 pub use error::KeyError;
 pub use file::{EXAMPLE, MAX_KEY_FILE, write_new};
-pub use passphrase::{Ask, MIN_CHARACTERS, Passphrase, VARIABLE};
+pub use passphrase::{Ask, MIN_CHARACTERS, PIN_VARIABLE, Passphrase, VARIABLE};
+#[cfg(feature = "pkcs11")]
+pub use pkcs11::{MODULE_VARIABLE, TokenError, TokenUri};
 #[cfg(feature = "tough-keys")]
 pub use tough::ToughSigner;
-pub use uri::{KeyUri, SUPPORTED};
+pub use uri::{KeyUri, supported};
 
 /// Something that signs as one key. `sign` signs the bytes as they are, with the scheme of `key`; it may take a while
 /// and may be called any number of times, also at once. A signature it returns verifies with `key`.
@@ -61,8 +70,8 @@ pub trait Signer: Send + Sync + Debug {
 /// # Errors
 /// [`KeyError::PublicOnly`] for a public key; else what keeps the key from being read.
 #[cfg_attr(
-    not(feature = "tough-keys"),
-    expect(clippy::unused_async, reason = "key sources of tough are async")
+    not(any(feature = "tough-keys", feature = "pkcs11")),
+    expect(clippy::unused_async, reason = "keys that are elsewhere are async")
 )]
 pub async fn open(uri: &KeyUri, passphrase: &dyn Passphrase) -> Result<Box<dyn Signer>, KeyError> {
     match uri {
@@ -71,6 +80,8 @@ pub async fn open(uri: &KeyUri, passphrase: &dyn Passphrase) -> Result<Box<dyn S
         KeyUri::Public(_) => Err(KeyError::PublicOnly { uri: uri.clone() }),
         #[cfg(feature = "tough-keys")]
         KeyUri::Tough(path) => Ok(Box::new(tough::open(uri, path).await?)),
+        #[cfg(feature = "pkcs11")]
+        KeyUri::Token(token) => pkcs11::open(uri, token, passphrase).await,
     }
 }
 
@@ -85,6 +96,43 @@ pub async fn open_public(uri: &KeyUri, passphrase: &dyn Passphrase) -> Result<Ke
         KeyUri::Env(name) => as_key(uri, from_variable(uri, name, passphrase)?.public().clone()),
         #[cfg(feature = "tough-keys")]
         KeyUri::Tough(path) => Ok(tough::open(uri, path).await?.key().clone()),
+        #[cfg(feature = "pkcs11")]
+        KeyUri::Token(token) => pkcs11::open_public(uri, token, passphrase),
+    }
+}
+
+/// Makes a key: in a new file, encrypted unless `plain`, or on a token, where `plain` says nothing.
+///
+/// # Errors
+/// [`KeyError::CannotMake`] for other kinds of URI; [`KeyError::Exists`] and [`KeyError::TokenHasKey`] rather than
+/// replacing a key.
+#[cfg_attr(not(feature = "pkcs11"), expect(clippy::unused_async, reason = "tokens are async"))]
+pub async fn generate(
+    uri: &KeyUri,
+    kind: NewKey,
+    plain: bool,
+    ask: &dyn Passphrase,
+) -> Result<Key, KeyError> {
+    match uri {
+        KeyUri::File(path) if path.symlink_metadata().is_ok() => Err(KeyError::Exists { path: path.clone() }),
+        KeyUri::File(path) => {
+            let passphrase = if plain { None } else { Some(ask.for_new(uri)?) };
+            let der = kind.generate().map_err(|cause| KeyError::Unusable { uri: uri.clone(), cause })?;
+            write_new(path, &der, passphrase.as_ref().map(|text| text.as_str()))
+        }
+        #[cfg(feature = "pkcs11")]
+        KeyUri::Token(token) => pkcs11::generate(uri, token, kind, ask).await,
+        other => Err(KeyError::CannotMake { uri: other.clone() }),
+    }
+}
+
+/// A signature from elsewhere, if it is one: whoever returned it is not trusted to have signed this, with this key.
+#[cfg(feature = "pkcs11")]
+fn checked(uri: &KeyUri, key: &Key, message: &[u8], signature: Vec<u8>) -> Result<Vec<u8>, KeyError> {
+    if key.verifies(message, &signature) {
+        Ok(signature)
+    } else {
+        Err(KeyError::BadSignature { uri: uri.clone() })
     }
 }
 
@@ -143,6 +191,10 @@ mod tests {
         fn for_new(&self, uri: &KeyUri) -> Result<Zeroizing<String>, KeyError> {
             self.for_existing(uri)
         }
+
+        fn pin(&self, uri: &KeyUri) -> Result<Zeroizing<String>, KeyError> {
+            self.for_existing(uri)
+        }
     }
 
     /// Must not be asked.
@@ -154,6 +206,10 @@ mod tests {
         }
 
         fn for_new(&self, uri: &KeyUri) -> Result<Zeroizing<String>, KeyError> {
+            self.for_existing(uri)
+        }
+
+        fn pin(&self, uri: &KeyUri) -> Result<Zeroizing<String>, KeyError> {
             self.for_existing(uri)
         }
     }

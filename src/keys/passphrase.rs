@@ -1,4 +1,5 @@
-//! Where passphrases come from: the variable `WHEELSEAL_PASSPHRASE`, else the terminal, else nowhere.
+//! Where passphrases and PINs come from: the variables `WHEELSEAL_PASSPHRASE` and `WHEELSEAL_PIN`, else the terminal, else
+//! nowhere.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -9,6 +10,8 @@ use super::{KeyError, KeyUri};
 
 /// The environment variable that is taken instead of asking. An empty one counts as absent.
 pub const VARIABLE: &str = "WHEELSEAL_PASSPHRASE";
+/// The environment variable that is taken instead of asking for a token's PIN. An empty one counts as absent.
+pub const PIN_VARIABLE: &str = "WHEELSEAL_PIN";
 /// Characters of a new passphrase, at least: what NIST SP 800-63B section 5.1.1.2 asks of memorised secrets.
 pub const MIN_CHARACTERS: usize = 8;
 
@@ -18,6 +21,8 @@ pub trait Passphrase: Send + Sync {
     fn for_existing(&self, uri: &KeyUri) -> Result<Zeroizing<String>, KeyError>;
     /// A passphrase for a key about to be written; at least [`MIN_CHARACTERS`] long.
     fn for_new(&self, uri: &KeyUri) -> Result<Zeroizing<String>, KeyError>;
+    /// The PIN of the token that a key is on. Asked for once: what is given is not asked for again if it is wrong.
+    fn pin(&self, uri: &KeyUri) -> Result<Zeroizing<String>, KeyError>;
 }
 
 /// Times that a new passphrase is asked for before giving up.
@@ -29,21 +34,22 @@ pub struct Ask;
 
 impl Passphrase for Ask {
     fn for_existing(&self, uri: &KeyUri) -> Result<Zeroizing<String>, KeyError> {
-        match from_variable() {
+        match from_variable(VARIABLE) {
             Some(passphrase) => Ok(passphrase),
-            None => prompt(uri, &format!("Passphrase for {uri}: ")),
+            None => prompt(&format!("Passphrase for {uri}: ")).ok_or_else(|| nobody(uri)),
         }
     }
 
     fn for_new(&self, uri: &KeyUri) -> Result<Zeroizing<String>, KeyError> {
-        if let Some(passphrase) = from_variable() {
+        if let Some(passphrase) = from_variable(VARIABLE) {
             return long_enough(passphrase);
         }
         let text = format!("New passphrase for {uri} ({MIN_CHARACTERS} characters or more): ");
         let mut last = KeyError::PassphrasesDiffer;
         for _ in 0..ATTEMPTS {
-            let first = long_enough(prompt(uri, &text)?);
-            let both = first.and_then(|first| same(first, &prompt(uri, "The same again: ")?));
+            let first = long_enough(prompt(&text).ok_or_else(|| nobody(uri))?);
+            let again = || prompt("The same again: ").ok_or_else(|| nobody(uri));
+            let both = first.and_then(|first| same(first, &again()?));
             match both {
                 Err(error @ (KeyError::ShortPassphrase { .. } | KeyError::PassphrasesDiffer)) => last = error,
                 done => return done,
@@ -51,18 +57,28 @@ impl Passphrase for Ask {
         }
         Err(last)
     }
-}
 
-fn from_variable() -> Option<Zeroizing<String>> {
-    env::var(VARIABLE).ok().map(Zeroizing::new).filter(|passphrase| !passphrase.is_empty())
-}
-
-fn prompt(uri: &KeyUri, text: &str) -> Result<Zeroizing<String>, KeyError> {
-    let nobody = || KeyError::NoPassphrase { uri: uri.clone(), variable: VARIABLE };
-    if !io::stdin().is_terminal() {
-        return Err(nobody());
+    fn pin(&self, uri: &KeyUri) -> Result<Zeroizing<String>, KeyError> {
+        let asked = || prompt(&format!("PIN for {uri}: ")).filter(|pin| !pin.is_empty());
+        let nobody = || KeyError::NoPin { uri: uri.clone(), variable: PIN_VARIABLE };
+        from_variable(PIN_VARIABLE).or_else(asked).ok_or_else(nobody)
     }
-    rpassword::prompt_password(text).map(Zeroizing::new).map_err(|_| nobody())
+}
+
+fn from_variable(name: &str) -> Option<Zeroizing<String>> {
+    env::var(name).ok().map(Zeroizing::new).filter(|passphrase| !passphrase.is_empty())
+}
+
+/// Nothing, if there is no terminal.
+fn prompt(text: &str) -> Option<Zeroizing<String>> {
+    if !io::stdin().is_terminal() {
+        return None;
+    }
+    rpassword::prompt_password(text).ok().map(Zeroizing::new)
+}
+
+fn nobody(uri: &KeyUri) -> KeyError {
+    KeyError::NoPassphrase { uri: uri.clone(), variable: VARIABLE }
 }
 
 fn long_enough(passphrase: Zeroizing<String>) -> Result<Zeroizing<String>, KeyError> {

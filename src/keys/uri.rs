@@ -1,4 +1,5 @@
-//! The name of a key: `file:PATH`, `env:NAME`, `pub:PATH`, `tough:PATH`, or a bare path, which means `file:`.
+//! The name of a key: `file:PATH`, `env:NAME`, `pub:PATH`, `tough:PATH`, `pkcs11:ATTRIBUTES`, or a bare path, which means
+//! `file:`.
 //!
 //! Paths are taken as they stand: no percent-encoding, relative to the current folder. Text that looks like the key
 //! itself is refused without being repeated.
@@ -8,13 +9,25 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::KeyError;
+#[cfg(feature = "pkcs11")]
+use super::pkcs11::TokenUri;
 
-/// The forms of a [`KeyUri`], for messages and help.
-#[cfg(feature = "tough-keys")]
-pub const SUPPORTED: &str = "file:PATH, env:NAME, pub:PATH, tough:PATH";
-/// The forms of a [`KeyUri`], for messages and help.
-#[cfg(not(feature = "tough-keys"))]
-pub const SUPPORTED: &str = "file:PATH, env:NAME, pub:PATH (this build has no tough:PATH)";
+/// Schemes that a build may lack: how its URIs look, the feature that brings them, and whether this build has it.
+const OPTIONAL: [(&str, &str, &str, bool); 2] = [
+    ("tough", "PATH", "tough-keys", cfg!(feature = "tough-keys")),
+    ("pkcs11", "ATTRIBUTES", "pkcs11", cfg!(feature = "pkcs11")),
+];
+
+/// The forms of a [`KeyUri`] that this build opens, for messages and help.
+pub fn supported() -> String {
+    let mut forms = "file:PATH, env:NAME, pub:PATH".to_owned();
+    for (scheme, rest, _, built) in OPTIONAL {
+        if built {
+            forms.push_str(&format!(", {scheme}:{rest}"));
+        }
+    }
+    forms
+}
 
 /// Characters of a URI scheme, at most; longer text before a colon belongs to a path.
 const MAX_SCHEME: usize = 20;
@@ -31,6 +44,30 @@ pub enum KeyUri {
     /// A key file of tuftool, read by the tough library.
     #[cfg(feature = "tough-keys")]
     Tough(PathBuf),
+    /// A key on a security token.
+    #[cfg(feature = "pkcs11")]
+    Token(Box<TokenUri>),
+}
+
+impl KeyUri {
+    /// Whether opening the key runs code that the URI names. Such a URI is only taken from whoever runs the program,
+    /// never from a file that others may have written.
+    pub fn runs_code(&self) -> bool {
+        match self {
+            #[cfg(feature = "pkcs11")]
+            Self::Token(token) => token.names_module(),
+            _ => false,
+        }
+    }
+
+    /// The same key without the code that the URI names, where it can be found without.
+    pub fn without_code(&self) -> Self {
+        match self {
+            #[cfg(feature = "pkcs11")]
+            Self::Token(token) => Self::Token(Box::new(token.without_module())),
+            other => other.clone(),
+        }
+    }
 }
 
 impl FromStr for KeyUri {
@@ -43,8 +80,10 @@ impl FromStr for KeyUri {
             Some(("pub", rest)) => path("pub", rest).map(Self::Public),
             #[cfg(feature = "tough-keys")]
             Some(("tough", rest)) => path("tough", rest).map(Self::Tough),
-            Some(("env", rest)) => variable(rest).map(Self::Env),
-            Some((scheme, _)) => Err(KeyError::UnknownScheme { scheme: scheme.to_owned() }),
+            #[cfg(feature = "pkcs11")]
+            Some(("pkcs11", rest)) => rest.parse().map(Box::new).map(Self::Token),
+            Some(("env", rest)) => variable("env", rest).map(Self::Env),
+            Some((scheme, _)) => Err(unknown(scheme)),
         }
     }
 }
@@ -57,6 +96,8 @@ impl fmt::Display for KeyUri {
             Self::Public(path) => write!(f, "pub:{}", path.display()),
             #[cfg(feature = "tough-keys")]
             Self::Tough(path) => write!(f, "tough:{}", path.display()),
+            #[cfg(feature = "pkcs11")]
+            Self::Token(token) => write!(f, "pkcs11:{}", token.text()),
         }
     }
 }
@@ -69,7 +110,14 @@ fn is_scheme(text: &str) -> bool {
         && text.chars().all(allowed)
 }
 
-fn path(scheme: &'static str, text: &str) -> Result<PathBuf, KeyError> {
+fn unknown(scheme: &str) -> KeyError {
+    match OPTIONAL.into_iter().find(|(known, ..)| *known == scheme) {
+        Some((scheme, _, feature, _)) => KeyError::NotBuilt { scheme, feature },
+        None => KeyError::UnknownScheme { scheme: scheme.to_owned() },
+    }
+}
+
+pub(super) fn path(scheme: &'static str, text: &str) -> Result<PathBuf, KeyError> {
     let refused = |reason| Err(KeyError::BadUri { scheme, reason });
     if text.is_empty() {
         return refused("the path is empty");
@@ -83,12 +131,12 @@ fn path(scheme: &'static str, text: &str) -> Result<PathBuf, KeyError> {
     Ok(PathBuf::from(text))
 }
 
-fn variable(name: &str) -> Result<String, KeyError> {
+pub(super) fn variable(scheme: &'static str, name: &str) -> Result<String, KeyError> {
     let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
     if name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit()) {
         return Ok(name.to_owned());
     }
-    Err(KeyError::BadUri { scheme: "env", reason: "not the name of an environment variable" })
+    Err(KeyError::BadUri { scheme, reason: "not the name of an environment variable" })
 }
 
 #[cfg(test)]
@@ -113,7 +161,7 @@ mod tests {
 
     #[test]
     fn an_unknown_scheme_is_refused_and_the_known_ones_are_named() {
-        for scheme in ["pkcs11", "awskms", "gcpkms", "https"] {
+        for scheme in ["azurekms", "gcpkms", "https"] {
             let refused = format!("{scheme}:key").parse::<KeyUri>().unwrap_err();
             assert_eq!(refused, KeyError::UnknownScheme { scheme: scheme.into() });
             assert!(
@@ -121,6 +169,24 @@ mod tests {
                 "{refused}"
             );
         }
+    }
+
+    #[cfg(feature = "pkcs11")]
+    #[test]
+    fn a_uri_that_names_code_is_known_as_such() {
+        let uri = |text: &str| text.parse::<KeyUri>().unwrap();
+        let named = uri("pkcs11:object=a?module-path=/x.so");
+        assert!(named.runs_code() && !named.without_code().runs_code());
+        assert_eq!(named.without_code(), uri("pkcs11:object=a"));
+        assert!(!uri("pkcs11:object=a").runs_code() && !uri("file:a").runs_code());
+        assert_eq!(uri("a").without_code(), uri("file:a"));
+    }
+
+    #[cfg(not(feature = "pkcs11"))]
+    #[test]
+    fn a_scheme_that_was_left_out_is_named_as_such() {
+        let refused = "pkcs11:object=a".parse::<KeyUri>().unwrap_err();
+        assert_eq!(refused, KeyError::NotBuilt { scheme: "pkcs11", feature: "pkcs11" });
     }
 
     #[test]

@@ -390,7 +390,8 @@ fn keys_that_cannot_be_opened_are_refused() {
         ("file:nowhere.pem", "cannot open the key nowhere.pem"),
         ("file:worthless.txt", "is not a PEM key"),
         ("env:NO_SUCH_KEY", "the environment variable NO_SUCH_KEY is not set to text"),
-        ("awskms:alias", "unknown key scheme \"awskms:\", expected one of file:PATH"),
+        ("gcpkms:alias", "unknown key scheme \"gcpkms:\", expected one of file:PATH"),
+        ("pkcs11:object=a", "names no module-path, and WHEELSEAL_PKCS11_MODULE is not set"),
         ("file:", "not a usable file: key URI"),
     ];
     for (uri, text) in cases {

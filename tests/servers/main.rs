@@ -1,4 +1,5 @@
-//! The store on real servers. `tests/servers/with cargo test --test servers` starts them; without, these tests fail.
+//! The store on real servers, and keys in real devices and services. `tests/servers/with cargo test --test servers` starts
+//! them; without, these tests fail.
 //!
 //! | file | what |
 //! |---|---|
@@ -9,6 +10,7 @@
 //! | `faults` | answers lost, late, wrong or old |
 //! | `google` | a stand-in for Google Cloud Storage, of which there is no usable emulator |
 //! | `end_to_end` | the program, from `init` to a verified download |
+//! | `token` | keys on tokens (SoftHSM) |
 
 #![expect(
     clippy::unwrap_used,
@@ -22,6 +24,7 @@ mod google;
 mod proxy;
 mod real;
 mod setting;
+mod token;
 mod unsound;
 
 #[path = "../../src/store/contract.rs"]
