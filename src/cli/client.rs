@@ -24,7 +24,7 @@ use crate::tuf::signed::{Authority, Verified};
 use crate::tuf::trusted::{Limits, Trusted};
 
 /// Bytes of a project's page, at most: the largest real ones have some 20 MB.
-const MAX_PAGE: u64 = 64 * 1024 * 1024;
+pub(super) const MAX_PAGE: u64 = 64 * 1024 * 1024;
 
 /// Exit codes that say something about a file; the others say that it could not be judged.
 const JUDGEMENTS: [u8; 4] = [3, 4, 5, 6];
@@ -41,7 +41,7 @@ pub(super) struct TrustArg {
 }
 
 impl TrustArg {
-    fn client(&self) -> anyhow::Result<Client> {
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
         let store = TrustStore::of_user()?;
         let names = store.names()?;
         let name = match (&self.trust, names.as_slice()) {
@@ -59,7 +59,11 @@ impl TrustArg {
         Ok(store.client(&name, Timing::default(), Limits::default())?)
     }
 
-    async fn session<'a>(&self, client: &'a Client, context: &Context) -> anyhow::Result<Session<'a>> {
+    pub(super) async fn session<'a>(
+        &self,
+        client: &'a Client,
+        context: &Context,
+    ) -> anyhow::Result<Session<'a>> {
         Ok(if self.offline {
             client.offline(context.now).await?
         } else {

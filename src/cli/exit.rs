@@ -212,7 +212,12 @@ fn repository(error: &RepositoryError) -> u8 {
         | RepositoryError::SecondVerifier { .. }
         | RepositoryError::Backup { .. }
         | RepositoryError::Missing(_) => INTEGRITY,
-        RepositoryError::Conflict { .. } | RepositoryError::TooLarge { .. } => POLICY,
+        RepositoryError::Conflict { .. }
+        | RepositoryError::TooLarge { .. }
+        | RepositoryError::Claimed(_)
+        | RepositoryError::ClaimsDisabled
+        | RepositoryError::LookAlike { .. }
+        | RepositoryError::NeedsCeremony(_) => POLICY,
         _ => OTHER,
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! | file | who |
 //! |---|---|
-//! | `admin`, `keys` | repository admins: `init key add import remove yank bump status check fsck gc backup restore diff bins role serve compress` |
+//! | `admin`, `keys` | repository admins: `init key add import remove yank bump status check fsck gc backup restore diff bins role claims serve compress` |
+//! | `project` | maintainers: `project` |
 //! | `client` | clients: `trust download verify explain` |
 //! | `look` | everyone: `inspect tree completion man help` |
 //! | `conformance` | the TUF conformance suite |
@@ -19,6 +20,7 @@ mod keys;
 mod look;
 mod output;
 mod place;
+mod project;
 mod samples;
 
 use std::process::ExitCode;
@@ -99,6 +101,13 @@ enum Command {
     /// Change who signs a role
     #[command(subcommand)]
     Role(admin::Role),
+    /// Projects that belong to their maintainers (PEP 480)
+    #[command(subcommand)]
+    Claims(admin::Claims),
+    // Maintainers.
+    /// Claim a project, sign its releases
+    #[command(subcommand)]
+    Project(project::Project),
     // Clients.
     /// Which repositories you trust
     #[command(subcommand)]
@@ -188,6 +197,8 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Serve(command) => command.run(context).await,
         Command::Bins(command) => command.run(context).await,
         Command::Role(command) => command.run(context).await,
+        Command::Claims(command) => command.run(context).await,
+        Command::Project(command) => command.run(context).await,
         Command::Trust(command) => command.run(context),
         Command::Download(command) => command.run(context).await,
         Command::Verify(command) => command.run(context).await,

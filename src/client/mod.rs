@@ -33,7 +33,9 @@ pub use parallel::Wanted;
 pub use source::{DirSource, FetchError, Fetched, Sink, Source};
 
 use crate::tuf::lookup::{Edge, Found, Search, Step};
-use crate::tuf::path::TargetPath;
+use crate::tuf::metadata::Targets;
+use crate::tuf::path::{RoleName, TargetPath};
+use crate::tuf::signed::Verified;
 use crate::tuf::trusted::{
     AwaitSnapshot, AwaitTargets, AwaitTimestamp, Limits, Local, Request, RootChain, Rotated, TrustError,
     Trusted,
@@ -227,6 +229,33 @@ impl Session<'_> {
                 Step::Found(found) => return Ok(*found),
                 Step::NotFound => return Err(ClientError::NotSigned { path: path.to_string() }),
                 Step::Need(edge) => self.load(&edge).await?,
+            }
+        }
+    }
+
+    /// The roles down to `role`, if the search for `path` comes to it: it may speak for the path, whether it lists it or
+    /// not. For a role that no search of this session came to before.
+    pub async fn reach(
+        &mut self,
+        path: &TargetPath,
+        role: &RoleName,
+    ) -> Result<Option<Vec<(RoleName, Verified<Targets>)>>, ClientError> {
+        let mut search = Search::new(path.clone());
+        loop {
+            let edge = match search.step(&self.trusted)? {
+                Step::Found(found) if found.chain.last().is_some_and(|(name, _)| name == role) => {
+                    return Ok(Some(found.chain));
+                }
+                Step::Found(_) | Step::NotFound => return Ok(None),
+                Step::Need(edge) => edge,
+            };
+            self.load(&edge).await?;
+            if edge.role() == role
+                && let Some(content) = self.trusted.delegated(&edge)
+            {
+                let mut chain = edge.chain().to_vec();
+                chain.push((role.clone(), content.clone()));
+                return Ok(Some(chain));
             }
         }
     }

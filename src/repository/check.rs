@@ -25,7 +25,7 @@ use self::file::may_speak;
 pub(super) use self::names::split_name;
 pub use self::sample::{Sample, Share, Unseen};
 use super::bins::in_order;
-use super::kept::is_bin_name;
+use super::kept::may_retire;
 use super::plain::{Repair, project_of};
 use super::state::BINS;
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout, path};
@@ -183,8 +183,9 @@ impl Repository {
         }
         if sample.is_none() {
             for (role, _) in trusted.snapshot().roles() {
-                // An entry never disappears: that of a bin stays when bins were made more or fewer.
-                if !walk.stems.contains(&percent_quote(role, b"")) && !is_bin_name(role) {
+                // An entry never disappears: that of a bin stays when bins were made more or fewer, that of a project when it
+                // is not claimed any more.
+                if !walk.stems.contains(&percent_quote(role, b"")) && !may_retire(role) {
                     checked.problem(role, &"is in the snapshot, but no role delegates to it");
                 }
             }

@@ -32,6 +32,20 @@ impl Distribution {
         &self.filename
     }
 
+    /// Its SHA-256.
+    pub fn sha256(&self) -> &[u8; 32] {
+        &self.sha256
+    }
+
+    /// Writes a copy of it.
+    pub fn copy_to(&self, to: &Path) -> Result<(), RepositoryError> {
+        std::fs::copy(self.copy.path(), to).map(drop).map_err(|error| RepositoryError::File {
+            what: "writing",
+            file: to.display().to_string(),
+            reason: error.to_string(),
+        })
+    }
+
     /// Its length in bytes.
     pub fn size(&self) -> u64 {
         self.size

@@ -85,12 +85,10 @@ pub(super) fn apply(
 fn page_file(distribution: &Distribution, now: DateTime<Utc>) -> Result<PageFile, RepositoryError> {
     let value = |error: crate::python::ValueError| RepositoryError::Plan(error.to_string());
     let filename = &distribution.filename;
-    let url =
-        format!("../../{}/{}/{}", layout::TARGETS, filename.project(), percent_quote(filename.as_str(), b""));
     let digest = |bytes: &[u8; 32]| Sha256Hex::from_str(&hex::encode(bytes)).map_err(value);
     Ok(PageFile {
         filename: filename.clone(),
-        url: FileUrl::from_str(&url).map_err(value)?,
+        url: expected_url(filename)?,
         sha256: digest(&distribution.sha256)?,
         size: distribution.size,
         upload_time: Some(
@@ -104,6 +102,13 @@ fn page_file(distribution: &Distribution, now: DateTime<Utc>) -> Result<PageFile
             .map(|bytes| digest(&sha256(bytes)))
             .transpose()?,
     })
+}
+
+/// Where a page of this project says that a file is.
+pub(super) fn expected_url(filename: &DistributionFilename) -> Result<FileUrl, RepositoryError> {
+    let name = percent_quote(filename.as_str(), b"");
+    let url = format!("../../{}/{}/{name}", layout::TARGETS, filename.project());
+    FileUrl::from_str(&url).map_err(|error| RepositoryError::Plan(error.to_string()))
 }
 
 /// The targets that an edit sets or, with `None`, takes away. Yanks change the page alone.

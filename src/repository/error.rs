@@ -157,6 +157,23 @@ pub enum RepositoryError {
     /// A file or project that is not there.
     #[error("{0} is not published")]
     NotPublished(String),
+    /// A project whose maintainers sign it themselves.
+    #[error("{0} is claimed: its maintainers alone publish, withdraw and yank its files")]
+    Claimed(String),
+    /// Nobody can claim a project here.
+    #[error("projects cannot be claimed in this repository yet")]
+    ClaimsDisabled,
+    /// A claim for a name that looks like that of a claimed project.
+    #[error("{name} looks like {other}, which others have claimed")]
+    LookAlike {
+        /// The name.
+        name: String,
+        /// The claimed project.
+        other: String,
+    },
+    /// What an offline role must say before it is so.
+    #[error("{0} is delegated to by an offline role, so its keys change in a ceremony")]
+    NeedsCeremony(String),
     /// Others kept publishing all the time.
     #[error("gave up after {0} attempts: other publishers were faster each time")]
     Busy(u32),
@@ -193,6 +210,16 @@ impl RepositoryError {
             }
             Self::ClockAhead { .. } => {
                 Some("set the clock that is wrong, or collect on a machine whose clock is right".into())
+            }
+            Self::Claimed(_) => {
+                Some("they sign with `wheelseal project release`; apply what they send with `wheelseal claims receive`".into())
+            }
+            Self::ClaimsDisabled => Some("an admin allows it: wheelseal claims enable".into()),
+            Self::LookAlike { .. } => {
+                Some("look at who claims it and why; to take it all the same: --look-alike".into())
+            }
+            Self::NeedsCeremony(_) => {
+                Some("the admin runs: wheelseal claims promote --keys FILE, with the offline keys".into())
             }
             Self::NoSnapshot(_) => {
                 Some("`wheelseal gc` removes old ones; `wheelseal status` tells the current one".into())

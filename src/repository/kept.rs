@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bins::in_order;
+use super::claims::names::is_claim_name;
 use super::init::MAX_BIN_BITS;
 use super::state::{BINS, State, read};
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout};
@@ -47,11 +48,16 @@ pub(super) struct KeptRole {
 }
 
 impl KeptRole {
-    /// Whether it is a bin that nobody delegates to any more: snapshot entries never disappear, because clients would
+    /// Whether it is a role that nobody delegates to any more: snapshot entries never disappear, because clients would
     /// take that for a rollback, but nobody will ask for its file.
     pub(super) fn retired(&self) -> bool {
-        self.found.is_none() && is_bin_name(&self.name)
+        self.found.is_none() && may_retire(&self.name)
     }
+}
+
+/// Whether a role may be one that nobody delegates to any more: a bin, a bucket of claimed projects, or a project.
+pub(super) fn may_retire(role: &str) -> bool {
+    is_bin_name(role) || is_claim_name(role)
 }
 
 /// Whether a role is a bin by its name, `bins-` and as few hexadecimal digits as its number of bins needs: so both styles

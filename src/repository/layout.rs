@@ -25,6 +25,14 @@ pub(super) fn ceremony(name: &str) -> Result<StorePath, RepositoryError> {
     path(format!("{CEREMONIES}/{name}.json"))
 }
 
+/// Claims that wait for an admin.
+pub(super) const WAITING_CLAIMS: &str = "staging/claims";
+
+/// `staging/claims/NAME.json`: a claim that waits for an admin.
+pub(super) fn waiting_claim(project: &ProjectName) -> Result<StorePath, RepositoryError> {
+    path(format!("{WAITING_CLAIMS}/{project}.json"))
+}
+
 /// `metadata/N.role.json`.
 pub(super) fn versioned(role: &str, version: Version) -> Result<StorePath, RepositoryError> {
     path(format!("{METADATA}/{version}.{}.json", percent_quote(role, b"")))

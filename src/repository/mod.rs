@@ -18,6 +18,7 @@
 //! | `spill` | sorting more records than fit in memory |
 //! | `siblings` | metadata stored compressed as well |
 //! | `pages`, `plain` | the unsigned copies that plain pip reads |
+//! | `claims` | projects that belong to their maintainers |
 //! | `status`, `check`, `fsck`, `gc`, `diff` | looking after it |
 //! | `backup`, `restore` | all that is signed in one file, and back |
 //!
@@ -33,6 +34,7 @@ mod bulk;
 mod bump;
 mod ceremony;
 mod check;
+mod claims;
 mod commit;
 mod diff;
 mod distribution;
@@ -75,6 +77,10 @@ pub use ceremony::{
     Resized, Review, RoleEdit, RoleReview, Subject,
 };
 pub use check::{Checked, MAX_PROBLEMS, Problem, Sample, Share, Unseen};
+pub use claims::{
+    Applied, Base, Claimed, Family, Kind, LookAlike, MAX_PROJECT_FILE, Next, Owned, Owners, ProjectFile,
+    Promoted,
+};
 pub use diff::{Change, Difference};
 pub use distribution::{Distribution, read_distribution};
 pub use edit::Edit;

@@ -153,7 +153,8 @@ impl Repository {
         for project in projects {
             let page = layout::page(&project)?;
             let bin = bin_of(newer, &page)?;
-            let same_bin = bin_of(state, &page)? == bin
+            let same_bin = !newer.claims_enabled()
+                && bin_of(state, &page)? == bin
                 && state.snapshot.role(bin.as_str()) == newer.snapshot.role(bin.as_str());
             if !same_bin && self.target(newer, &page).await? != self.target(state, &page).await? {
                 changed.push(project);

@@ -121,6 +121,7 @@ impl<'a> Plan<'a> {
         for edit in edits {
             let project = edit.filename().project();
             if !pages.contains_key(project) {
+                self.repository.refuse_claimed(self.state, project).await?;
                 pages.insert(project, self.page(project).await?);
             }
             let Some(planned) = pages.get_mut(project) else { continue };
@@ -140,6 +141,22 @@ impl<'a> Plan<'a> {
         }
         self.pages.extend(pages.into_iter().map(|(project, page)| (project.clone(), page)));
         Ok(taken)
+    }
+
+    /// Takes a target out of its bin.
+    pub(super) async fn withdraw(&mut self, target: &TargetPath) -> Result<(), RepositoryError> {
+        self.load_bin(&bin_of(self.state, target)?).await?;
+        self.put(target, None)
+    }
+
+    /// Puts a target into its bin.
+    pub(super) async fn adopt(
+        &mut self,
+        target: &TargetPath,
+        file: TargetFile,
+    ) -> Result<(), RepositoryError> {
+        self.load_bin(&bin_of(self.state, target)?).await?;
+        self.put(target, Some(file))
     }
 
     /// Whether anything changes.

@@ -14,7 +14,7 @@ use super::commit::{Transaction, original_is_gone};
 use super::distribution::Distribution;
 use super::edit::{Edit, metadata_of};
 use super::keyring::Keyring;
-use super::plan::{Ahead, Plan, PlannedPage, Taken, bin_of};
+use super::plan::{Ahead, Plan, PlannedPage, Taken};
 use super::state::{BINS, State};
 use super::{MAX_ATTEMPTS, PATIENCE, Progress, Repository, RepositoryError, layout, pause};
 use crate::crypto::sha256;
@@ -103,7 +103,7 @@ struct Committed {
 }
 
 /// Where the files of a publication go.
-struct Files {
+pub(super) struct Files {
     hashed: StorePath,
     plain: StorePath,
     metadata: Option<(StorePath, StorePath)>,
@@ -268,8 +268,8 @@ impl Repository {
         state: &State,
         target: &TargetPath,
     ) -> Result<Option<TargetFile>, RepositoryError> {
-        let bin = state.bin(self.store(), &bin_of(state, target)?).await?;
-        Ok(bin.targets.get(target.as_str()).cloned())
+        let (_, content) = self.answering(state, target).await?;
+        Ok(content.targets.get(target.as_str()).cloned())
     }
 
     /// Stores files ahead of the commit. Returns those that were there already.
@@ -313,7 +313,7 @@ impl Repository {
         Ok(refused)
     }
 
-    async fn other_content(
+    pub(super) async fn other_content(
         &self,
         distribution: &Distribution,
         found: &[StorePath],
@@ -458,7 +458,7 @@ impl<E> Publication<E> {
 }
 
 impl Files {
-    fn of(distribution: &Distribution) -> Result<Self, RepositoryError> {
+    pub(super) fn of(distribution: &Distribution) -> Result<Self, RepositoryError> {
         let target = layout::distribution(distribution.filename.project(), distribution.filename.as_str())?;
         let metadata = match &distribution.metadata {
             Some(bytes) => {
@@ -477,7 +477,7 @@ fn additions(edits: &[Edit]) -> impl Iterator<Item = &Distribution> {
 }
 
 /// The files of added distributions: by content, by plain name, and their metadata.
-fn objects<'a>(places: &'a [(Files, &'a Distribution)]) -> Vec<(StorePath, Content<'a>)> {
+pub(super) fn objects<'a>(places: &'a [(Files, &'a Distribution)]) -> Vec<(StorePath, Content<'a>)> {
     let mut objects = Vec::new();
     for (files, distribution) in places {
         objects.push((files.hashed.clone(), Content::File(distribution.copy.path())));

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::claims::owner::Remembered;
 use super::layout;
 use super::{MAX_METADATA, RepositoryError};
 use crate::store::{Object, Store, StorePath, Tag};
@@ -38,6 +39,8 @@ pub struct State {
     pub(super) tag: Tag,
     /// Roles that only the root before the newest vouches for.
     unvouched: Vec<TopLevel>,
+    /// Delegators and buckets of claimed projects, as far as they were read.
+    pub(super) claims: Remembered,
 }
 
 impl State {
@@ -50,6 +53,7 @@ impl State {
         before: Option<&Self>,
     ) -> Result<Self, RepositoryError> {
         let roots = newest_roots(store, known).await?;
+        let claims = before.map(|before| before.claims.clone()).unwrap_or_default();
         let newest = roots.first().ok_or_else(|| RepositoryError::NoRepository("root".to_owned()))?;
         let before = before.filter(|before| before.root.bytes() == newest.bytes());
         let mut unvouched = Vec::new();
@@ -91,7 +95,16 @@ impl State {
             delegated(store, &snapshot, &top, &targets, &role).await?
         };
         let root = newest.clone();
-        Ok(Self { root, timestamp: timestamp.into(), snapshot, targets, bins, tag: object.tag, unvouched })
+        Ok(Self {
+            root,
+            timestamp: timestamp.into(),
+            snapshot,
+            targets,
+            bins,
+            tag: object.tag,
+            unvouched,
+            claims,
+        })
     }
 
     /// The state after a commit that left `targets` and `bins` as they are and was signed as the newest root demands.

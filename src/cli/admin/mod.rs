@@ -1,6 +1,7 @@
 //! What repository admins type: making a repository and its keys, publishing, looking after it.
 
 mod bins;
+mod claims;
 mod import;
 mod publish;
 mod roles;
@@ -11,6 +12,7 @@ mod stream;
 mod upkeep;
 
 pub(super) use bins::Bins;
+pub(super) use claims::Claims;
 pub(super) use import::Import;
 pub(super) use publish::{Add, Remove, Yank};
 pub(super) use roles::{Init, Role};

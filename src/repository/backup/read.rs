@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::lists_pages;
 use crate::repository::check::names::file_name;
 use crate::repository::check::split_name;
-use crate::repository::kept::is_bin_name;
+use crate::repository::kept::may_retire;
 use crate::repository::plain::project_of;
 use crate::repository::settings::SETTINGS;
 use crate::repository::{MAX_METADATA, RepositoryError, layout};
@@ -250,7 +250,7 @@ impl<'a> Judge<'a> {
                 metadata.delegations.as_ref().is_some_and(|all| all.role(&name).is_some())
             })
         };
-        let missing = self.awaited.iter().find(|(_, (role, _))| !is_bin_name(role) || delegated(role));
+        let missing = self.awaited.iter().find(|(_, (role, _))| !may_retire(role) || delegated(role));
         if let Some((name, _)) = missing {
             return Err(self.refuse(name, "is missing"));
         }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Checked;
-use crate::repository::kept::is_bin_name;
+use crate::repository::kept::may_retire;
 use crate::repository::{Repository, RepositoryError, layout};
 use crate::store::StorePath;
 use crate::tuf::path::percent_quote;
@@ -53,7 +53,7 @@ impl Repository {
                     return Ok(());
                 };
                 let known = stems.contains(stem);
-                let retired = !known && is_bin_name(stem) && current.contains_key(stem);
+                let retired = !known && may_retire(stem) && current.contains_key(stem);
                 if !known && !retired {
                     odd.push((entry.path, "belongs to no role of this repository"));
                 } else if stem != "root" && (retired || current.get(stem) != Some(&version)) {

@@ -1,0 +1,305 @@
+//! `claims enable | receive | list | approve | apply | promote | revoke`: projects that belong to their maintainers.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use crate::cli::exit::Usage;
+use crate::cli::keys::{KeyArgs, open_repository};
+use crate::cli::output::{GOOD, styled};
+use crate::cli::project::{RELEASE, read_file};
+use crate::cli::{Context, RepoArg};
+use crate::python::ProjectName;
+use crate::repository::{
+    Applied, Distribution, Keyring, Kind, LookAlike, ProjectFile, Repository, read_distribution,
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Claims {
+    /// Let projects be claimed by their maintainers (PEP 480); needs the targets keys
+    Enable(Common),
+    /// Take what maintainers sent: a release is published, a claim waits for approve
+    Receive(Receive),
+    /// The same, and agree with the claim at once
+    Apply(Receive),
+    /// Claimed projects, and claims that wait
+    List(List),
+    /// Agree with claims that wait: their makers own these projects from then on
+    Approve(Approve),
+    /// Let the offline keys vouch for claimed projects, and for new keys of them; needs the keys of claimed
+    Promote(Promote),
+    /// Take a project back: the index signs its files from then on
+    Revoke(Revoke),
+}
+
+/// Let projects be claimed by their maintainers (PEP 480).
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    #[command(flatten)]
+    repo: RepoArg,
+    #[command(flatten)]
+    keys: KeyArgs,
+}
+
+/// Take what maintainers sent.
+#[derive(Debug, Args)]
+pub(crate) struct Receive {
+    #[command(flatten)]
+    common: Common,
+    /// The name looks like that of a claimed project, and that is fine
+    #[arg(long)]
+    look_alike: bool,
+    /// Check everything, change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The file, or the folder of a release
+    #[arg(value_name = "FILE|FOLDER")]
+    path: PathBuf,
+}
+
+/// Claimed projects, and claims that wait.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    repo: RepoArg,
+}
+
+/// Agree with claims that wait.
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    #[command(flatten)]
+    common: Common,
+    /// Do not agree: forget the claims
+    #[arg(long)]
+    reject: bool,
+    /// The names look like those of claimed projects, and that is fine
+    #[arg(long)]
+    look_alike: bool,
+    /// Projects
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// Let the offline keys vouch for claimed projects, and for new keys of them.
+#[derive(Debug, Args)]
+pub(crate) struct Promote {
+    #[command(flatten)]
+    common: Common,
+    /// All that wait in recently-claimed
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// A change of the keys of a claimed project, as its maintainers sent it; may be repeated
+    #[arg(long = "keys", value_name = "FILE")]
+    changes: Vec<PathBuf>,
+    /// Projects
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// Take a project back: the index signs its files from then on.
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    #[command(flatten)]
+    common: Common,
+    /// The project
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+impl Claims {
+    pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        match self {
+            Self::Enable(command) => command.enable(context).await,
+            Self::Receive(command) => command.run(context, false).await,
+            Self::Apply(command) => command.run(context, true).await,
+            Self::List(command) => command.run(context).await,
+            Self::Approve(command) => command.run(context).await,
+            Self::Promote(command) => command.run(context).await,
+            Self::Revoke(command) => command.run(context).await,
+        }
+    }
+}
+
+impl Common {
+    async fn open(&self, context: &Context) -> anyhow::Result<(Repository, Keyring)> {
+        let repository = open_repository(&self.repo).await?;
+        let keyring = self.keys.open(&repository, &context.out).await?;
+        Ok((repository, keyring))
+    }
+
+    async fn enable(self, context: &Context) -> anyhow::Result<()> {
+        let (repository, keyring) = self.open(context).await?;
+        let new = repository.enable_claims(&keyring, context.now).await?;
+        context.out.result(&serde_json::json!({ "enabled": true, "changed": new }), || {
+            let how = if new { "from now on" } else { "as before" };
+            context.out.line(format_args!("{how}, projects can be claimed"));
+        })
+    }
+}
+
+impl Receive {
+    async fn run(self, context: &Context, agree: bool) -> anyhow::Result<()> {
+        let (repository, keyring) = self.common.open(context).await?;
+        let spool = tempfile::tempdir()?;
+        let (file, files) = read_all(&self.path, spool.path())?;
+        let look_alike = if self.look_alike { LookAlike::Accepted } else { LookAlike::Refused };
+        let waits = file.kind == Kind::Claim && !agree;
+        if self.dry_run || waits {
+            repository.judge_project(&file, &files, look_alike, context.now).await?;
+        }
+        if self.dry_run {
+            return context.out.result(&serde_json::json!({ "good": true }), || {
+                context.out.line(format_args!("{} {}", styled(GOOD, "would take"), self.path.display()));
+            });
+        }
+        if waits {
+            repository.queue_claim(&file).await?;
+            let project = file.project.to_string();
+            return context.out.result(&serde_json::json!({ "waits": project }), || {
+                context
+                    .out
+                    .line(format_args!("the claim of {project} waits: wheelseal claims approve {project}"));
+            });
+        }
+        let applied = repository.apply(&keyring, &file, &files, look_alike, context.now).await?;
+        report(context, &[applied])
+    }
+}
+
+impl List {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let repository = open_repository(&self.repo).await?;
+        let claimed = repository.claimed(&context.out.progress()).await?;
+        let waiting = repository.waiting_claims().await?;
+        let names: Vec<String> = waiting.iter().map(|file| file.project.to_string()).collect();
+        let value = serde_json::json!({ "claimed": claimed, "waiting": names });
+        context.out.result(&value, || {
+            let mut rows = vec![["PROJECT", "BY", "SIGNED BY", "ROLE"].map(ToOwned::to_owned).to_vec()];
+            for one in &claimed {
+                let team = format!("{} of {}", one.threshold, one.keys.len());
+                rows.push(vec![one.project.clone(), one.by.to_owned(), team, one.version.to_string()]);
+            }
+            for file in &waiting {
+                let team = format!("{} of {}", file.owners.threshold, file.owners.keys.len());
+                rows.push(vec![
+                    file.project.to_string(),
+                    "waits for approve".to_owned(),
+                    team,
+                    "-".to_owned(),
+                ]);
+            }
+            context.out.table(&rows);
+        })
+    }
+}
+
+impl Approve {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let (repository, keyring) = self.common.open(context).await?;
+        let waiting = repository.waiting_claims().await?;
+        let look_alike = if self.look_alike { LookAlike::Accepted } else { LookAlike::Refused };
+        let mut applied = Vec::new();
+        for name in &self.names {
+            let Some(file) = waiting.iter().find(|file| file.project.as_str() == name) else {
+                return Err(Usage(format!("no claim of {name} is waiting")).into());
+            };
+            if !self.reject {
+                applied.push(repository.apply(&keyring, file, &[], look_alike, context.now).await?);
+            }
+            repository.forget_claim(&file.project).await?;
+        }
+        report(context, &applied)
+    }
+}
+
+impl Promote {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let (repository, keyring) = self.common.open(context).await?;
+        let names: BTreeSet<ProjectName> = if self.all {
+            repository.recently_claimed().await?.into_iter().collect()
+        } else {
+            self.names.iter().map(|name| project(name)).collect::<Result<_, _>>()?
+        };
+        let changes = self.changes.iter().map(|path| read_file(path)).collect::<Result<Vec<_>, _>>()?;
+        if names.is_empty() && changes.is_empty() {
+            return Err(Usage("nothing to promote: name projects, --all, or --keys FILE".to_owned()).into());
+        }
+        let promoted = repository.promote(&keyring, &names, &changes, context.now).await?;
+        context.out.result(&promoted, || {
+            for name in &promoted.projects {
+                context.out.line(format_args!("{} {name}", styled(GOOD, "promoted")));
+            }
+            for name in &promoted.rekeyed {
+                context.out.line(format_args!("{} {name}", styled(GOOD, "new keys for")));
+            }
+            context.out.note(format_args!("snapshot {}", promoted.snapshot));
+        })
+    }
+}
+
+impl Revoke {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let (repository, keyring) = self.common.open(context).await?;
+        let project = project(&self.name)?;
+        let snapshot = repository.revoke(&keyring, &project, context.now).await?;
+        let value = serde_json::json!({ "revoked": project.to_string(), "snapshot": snapshot });
+        context.out.result(&value, || {
+            context
+                .out
+                .line(format_args!("{} {project}: the index signs its files now", styled(GOOD, "revoked")));
+        })
+    }
+}
+
+fn project(name: &str) -> anyhow::Result<ProjectName> {
+    Ok(ProjectName::from_normalised(name).map_err(|error| Usage(error.to_string()))?)
+}
+
+/// What maintainers sent, with the distributions of a release.
+fn read_all(path: &Path, spool: &Path) -> anyhow::Result<(ProjectFile, Vec<Distribution>)> {
+    if !path.is_dir() {
+        return Ok((read_file(path)?, Vec::new()));
+    }
+    let mut files = Vec::new();
+    let mut entries = std::fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries.iter().filter(|entry| entry.file_name() != RELEASE) {
+        files.push(read_distribution(&entry.path(), spool)?);
+    }
+    Ok((read_file(&path.join(RELEASE))?, files))
+}
+
+fn report(context: &Context, applied: &[Applied]) -> anyhow::Result<()> {
+    let value: Vec<_> = applied
+        .iter()
+        .map(|one| {
+            serde_json::json!({
+                "project": one.project.to_string(), "kind": one.kind, "role": one.role, "added": one.added,
+                "removed": one.removed, "snapshot": one.snapshot, "by": one.family.name(),
+            })
+        })
+        .collect();
+    context.out.result(&value, || {
+        for one in applied {
+            let what = match one.kind {
+                Kind::Claim => "claimed",
+                Kind::Release => "released",
+                Kind::Keys => "new keys for",
+            };
+            let (by, role) = (one.family.name(), one.role);
+            context.out.line(format_args!(
+                "{} {} (role version {role}, below {by})",
+                styled(GOOD, what),
+                one.project
+            ));
+            for name in &one.added {
+                context.out.line(format_args!("  added {name}"));
+            }
+            for name in &one.removed {
+                context.out.line(format_args!("  withdrawn {name}"));
+            }
+            context.out.note(format_args!("snapshot {}", one.snapshot));
+        }
+    })
+}

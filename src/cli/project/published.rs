@@ -1,0 +1,94 @@
+//! What is published of a project, as the verifying client sees it: the ground on which its maintainers sign.
+
+use crate::cli::Context;
+use crate::cli::client::{MAX_PAGE, TrustArg};
+use crate::client::{Client, ClientError, Session};
+use crate::crypto::sha256;
+use crate::python::{ProjectName, ProjectPage};
+use crate::repository::{Base, Owners};
+use crate::tuf::metadata::{Role, Targets};
+use crate::tuf::path::{RoleName, TargetPath};
+use crate::tuf::signed::Verified;
+
+/// A project as it is published.
+pub(super) struct Seen {
+    /// Its page and targets.
+    pub(super) base: Base,
+    /// Who owns it, and below which role, if it is claimed.
+    pub(super) owned: Option<Owned>,
+    /// Version and SHA-256 of the root.
+    pub(super) root: (u64, [u8; 32]),
+    /// Version of the snapshot.
+    pub(super) snapshot: u64,
+}
+
+/// A claimed project.
+pub(super) struct Owned {
+    /// `claimed` or `recently-claimed`.
+    pub(super) by: String,
+    pub(super) owners: Owners,
+    pub(super) role: Verified<Targets>,
+}
+
+impl Seen {
+    /// Asks the repository, and verifies all of it.
+    pub(super) async fn of(
+        trust: &TrustArg,
+        client: &Client,
+        project: &ProjectName,
+        context: &Context,
+    ) -> anyhow::Result<Self> {
+        let mut session = trust.session(client, context).await?;
+        let page = TargetPath::new(format!("simple/{project}/index.json"))?;
+        let role = RoleName::delegated(format!("project-{project}"))?;
+        let owned = session.reach(&page, &role).await?.and_then(|chain| Owned::of(&chain, &role));
+        let entry = session.trusted().snapshot().role(role.as_str()).map_or(0, |entry| entry.version);
+        let root = session.trusted().root();
+        let root = (root.common().version, sha256(root.bytes()));
+        let snapshot = session.trusted().snapshot().common.version;
+        let mut base = Base { version: entry, ..Base::default() };
+        match session.find(&page).await {
+            Ok(found) => base.page = Some(ProjectPage::from_json(&session.read(&found, MAX_PAGE).await?)?),
+            Err(ClientError::NotSigned { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match &owned {
+            Some(owned) => {
+                let targets = owned.role.targets.iter().filter(|(name, _)| *name != page.as_str());
+                base.targets = targets.map(|(name, file)| (name.to_owned(), file.clone())).collect();
+            }
+            None => add_targets(&mut session, project, &mut base).await?,
+        }
+        Ok(Self { base, owned, root, snapshot })
+    }
+}
+
+/// What the bins say of each file on the page.
+async fn add_targets(
+    session: &mut Session<'_>,
+    project: &ProjectName,
+    base: &mut Base,
+) -> anyhow::Result<()> {
+    for file in base.page.iter().flat_map(ProjectPage::files) {
+        let mut paths = vec![TargetPath::new(format!("{project}/{}", file.filename))?];
+        if file.core_metadata_sha256.is_some() {
+            paths.push(TargetPath::new(format!("{project}/{}.metadata", file.filename))?);
+        }
+        for path in paths {
+            let found = session.find(&path).await?;
+            base.targets.insert(path.to_string(), found.target);
+        }
+    }
+    Ok(())
+}
+
+impl Owned {
+    fn of(chain: &[(RoleName, Verified<Targets>)], role: &RoleName) -> Option<Self> {
+        let [_, (by, _), (_, bucket), (_, content)] = chain else { return None };
+        let delegations = bucket.delegations.as_ref()?;
+        let (ids, threshold) = delegations.role(role)?;
+        let keys = ids.iter().filter_map(|id| Some((id.clone(), delegations.keys.get(id)?.clone())));
+        let owners = Owners { keys: keys.collect(), threshold };
+        Some(Self { by: by.to_string(), owners, role: content.clone() })
+    }
+}

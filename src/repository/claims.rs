@@ -1,0 +1,38 @@
+//! Projects that belong to their maintainers (PEP 480).
+//!
+//! ```text
+//! targets ─┬ claimed (offline) ─ claimed-0000, … (as claimed) ─ project-NAME (its maintainers)
+//!          ├ recently-claimed (online) ─ recently-claimed-0000, … ─ project-NAME
+//!          └ bins ─ …: what nobody claimed
+//! ```
+//!
+//! A project's role speaks for `NAME/*` and `simple/NAME/*`, and the search ends there: its maintainers alone say which
+//! files there are, and which page lists them.
+//!
+//! | file | room |
+//! |---|---|
+//! | `file` | what maintainers send: claims, releases, changes of keys |
+//! | `content` | a project's role and page, made and judged (pure) |
+//! | `apply` | what they sent, checked and committed |
+//! | `admin` | what admins decide: enable, promote, revoke |
+//! | `look_alike` | names that people take for one another (pure) |
+//! | `names` | names of these roles |
+//! | `owner` | who answers for a project, as the state says |
+//! | `tree` | which bucket delegates to a project (pure) |
+
+mod admin;
+mod apply;
+mod content;
+mod file;
+mod look_alike;
+pub(super) mod names;
+pub(super) mod owner;
+pub(super) mod tree;
+
+pub use admin::{Claimed, Promoted};
+pub use apply::{Applied, LookAlike};
+pub use content::{Base, Next};
+pub use file::{Kind, MAX_PROJECT_FILE, ProjectFile};
+pub use names::Family;
+pub use owner::Owned;
+pub use tree::Owners;

@@ -1,0 +1,334 @@
+//! What admins decide: whether projects can be claimed, which claims are good, what the offline keys vouch for.
+//!
+//! A claim is good at once, by the online key of `recently-claimed`. To promote it, the offline keys of `claimed` sign its
+//! bucket there, for any number of projects together; from then on the online keys can do nothing about the project.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::apply::Names;
+use super::file::{MAX_PROJECT_FILE, ProjectFile};
+use super::names::Family;
+use super::tree::{Changes, Owners, Tree, patterns};
+use crate::python::ProjectName;
+use crate::repository::commit::{Listing, NewRole, Transaction};
+use crate::repository::plan::Plan;
+use crate::repository::publish::refuse_unvouched;
+use crate::repository::state::State;
+use crate::repository::{
+    Keyring, MAX_ATTEMPTS, PATIENCE, Progress, Repository, RepositoryError, days_after, layout, pause,
+};
+use crate::store::{Content, StoreError};
+use crate::tuf::metadata::{DelegatedRoles, MetaFile, PathSet, TopLevel, Version};
+use crate::tuf::path::TargetPath;
+
+/// A claimed project, as admins see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Claimed {
+    /// The project.
+    pub project: String,
+    /// `claimed` or `recently-claimed`.
+    pub by: &'static str,
+    /// Ids of its keys.
+    pub keys: Vec<String>,
+    /// How many of them must sign.
+    pub threshold: u64,
+    /// Version of its role.
+    pub version: Version,
+}
+
+/// What a promotion did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Promoted {
+    /// Projects that `claimed` delegates to from now on.
+    pub projects: Vec<String>,
+    /// Projects that have other keys from now on.
+    pub rekeyed: Vec<String>,
+    /// Version of the snapshot.
+    pub snapshot: Version,
+}
+
+/// What moves from the online role to the offline one. Pure: see [`Move::planned`].
+struct Move {
+    claimed: Changes,
+    recent: Changes,
+}
+
+impl Repository {
+    /// Lets `claimed` and `recently-claimed` speak for all projects, so that they can be claimed. Needs the keys of
+    /// top-level targets. Says whether that is new.
+    pub async fn enable_claims(&self, keys: &Keyring, now: DateTime<Utc>) -> Result<bool, RepositoryError> {
+        for attempt in 0..MAX_ATTEMPTS {
+            match self.enable_claims_once(keys, now).await {
+                Err(RepositoryError::Store(StoreError::Conflict { .. })) => pause(attempt).await,
+                done => return done,
+            }
+        }
+        Err(RepositoryError::Busy(MAX_ATTEMPTS))
+    }
+
+    async fn enable_claims_once(&self, keys: &Keyring, now: DateTime<Utc>) -> Result<bool, RepositoryError> {
+        let state = self.state().await?;
+        self.finish_pending(&state).await?;
+        refuse_unvouched(&state)?;
+        if state.claims_enabled() {
+            return Ok(false);
+        }
+        let mut draft = state.targets.draft();
+        let common = &mut draft.content.common;
+        common.version = common.version.saturating_add(1);
+        common.expires = days_after(now, self.settings.expiry.targets);
+        let Some(DelegatedRoles::Listed(roles)) =
+            draft.content.delegations.as_mut().map(|delegations| &mut delegations.roles)
+        else {
+            return Err(RepositoryError::Missing("the delegations of targets".to_owned()));
+        };
+        for role in roles.iter_mut() {
+            if Family::BOTH.iter().any(|family| family.name() == role.name.as_str()) {
+                role.paths = PathSet::Patterns(patterns("").into());
+            }
+        }
+        let authorities = vec![state.root.authority(TopLevel::Targets)];
+        let roles = vec![NewRole { draft, authorities, listing: Listing::Hashed }];
+        self.commit(keys, &state, Transaction { roles, ..Transaction::empty() }, now).await?;
+        Ok(true)
+    }
+
+    /// All claimed projects.
+    pub async fn claimed(&self, progress: &dyn Progress) -> Result<Vec<Claimed>, RepositoryError> {
+        let state = self.state().await?;
+        let mut all = Vec::new();
+        for family in Family::BOTH {
+            let buckets = state.buckets(self.store(), family).await?;
+            let total = u64::try_from(buckets.len()).unwrap_or(u64::MAX);
+            for (done, bucket) in (1..).zip(&buckets) {
+                let mut tree = state.tree(self.store(), family, []).await?;
+                tree.load(bucket, &*state.bucket(self.store(), family, bucket).await?)?;
+                all.extend(tree.projects().map(|(project, owners)| about(&state, family, project, owners)));
+                progress.at("reading buckets", done, total);
+            }
+        }
+        all.sort_by(|a, b| a.project.cmp(&b.project).then(a.by.cmp(b.by)));
+        all.dedup_by(|b, a| a.project == b.project);
+        Ok(all)
+    }
+
+    /// Projects that wait for the offline keys.
+    pub async fn recently_claimed(&self) -> Result<Vec<ProjectName>, RepositoryError> {
+        let state = self.state().await?;
+        let mut names = Vec::new();
+        for bucket in state.buckets(self.store(), Family::Recent).await? {
+            let mut tree = state.tree(self.store(), Family::Recent, []).await?;
+            tree.load(&bucket, &*state.bucket(self.store(), Family::Recent, &bucket).await?)?;
+            names.extend(tree.projects().map(|(project, _)| project.clone()));
+        }
+        Ok(names)
+    }
+
+    /// Lets the offline keys vouch for these projects, and for other keys of claimed ones, in one commit.
+    pub async fn promote(
+        &self,
+        keys: &Keyring,
+        projects: &BTreeSet<ProjectName>,
+        rekeyed: &[ProjectFile],
+        now: DateTime<Utc>,
+    ) -> Result<Promoted, RepositoryError> {
+        for attempt in 0..MAX_ATTEMPTS {
+            match self.promote_once(keys, projects, rekeyed, now).await {
+                Err(RepositoryError::Store(StoreError::Conflict { .. })) => pause(attempt).await,
+                done => return done,
+            }
+        }
+        Err(RepositoryError::Busy(MAX_ATTEMPTS))
+    }
+
+    async fn promote_once(
+        &self,
+        keys: &Keyring,
+        projects: &BTreeSet<ProjectName>,
+        rekeyed: &[ProjectFile],
+        now: DateTime<Utc>,
+    ) -> Result<Promoted, RepositoryError> {
+        let _turn = self.store.turn(PATIENCE).await;
+        let state = self.state().await?;
+        self.finish_pending(&state).await?;
+        refuse_unvouched(&state)?;
+        let touched = || projects.iter().chain(rekeyed.iter().map(|file| &file.project));
+        let mut claimed = state.tree(self.store(), Family::Claimed, touched()).await?;
+        let mut recent = state.tree(self.store(), Family::Recent, projects).await?;
+        let (mut written, mut placed) = (Vec::new(), Vec::new());
+        for file in rekeyed {
+            let version = self.judged_rekey(&state, file, now).await?;
+            claimed.put_all([(file.project.clone(), file.owners.clone())])?;
+            let role = super::names::project_role(&file.project)?;
+            written.push((role.to_string(), MetaFile::version(version)));
+            placed.push((role, version, file));
+        }
+        let moved = Move::planned(&mut claimed, &mut recent, projects)?;
+        let (offline, online) = (Names::of(Family::Claimed)?, Names::of(Family::Recent)?);
+        let mut roles = self.claim_roles(&state, &offline, &moved.claimed, now).await?;
+        roles.extend(self.claim_roles(&state, &online, &moved.recent, now).await?);
+        for role in &roles {
+            role.authorities.iter().try_for_each(|authority| keys.require(authority))?;
+        }
+        for (role, version, file) in &placed {
+            self.place_role(role, *version, &file.role).await?;
+        }
+        let pages = rekeyed.iter().map(|file| file.project.to_string()).collect();
+        let mut files = Vec::new();
+        for file in rekeyed {
+            if let Some(page) = &file.page {
+                let digest = crate::crypto::sha256(page.as_bytes());
+                files.push((
+                    layout::hashed(&layout::page(&file.project)?, &digest)?,
+                    Content::Bytes(page.as_bytes()),
+                ));
+            }
+        }
+        let transaction = Transaction { roles, written, pages, files, ..Transaction::empty() };
+        let staged = self.stage(keys, &state, transaction, now).await?;
+        let notes = staged.notes.clone();
+        let committed = self.swap_timestamp(keys, &state, staged, None, now).await?;
+        for note in &notes {
+            self.follow_note(&committed, note).await?;
+        }
+        Ok(Promoted {
+            projects: projects.iter().map(ToString::to_string).collect(),
+            rekeyed: rekeyed.iter().map(|file| file.project.to_string()).collect(),
+            snapshot: committed.snapshot.common.version,
+        })
+    }
+
+    /// A project is claimed no more: its files stay as they are, signed by the index from now on. Below `claimed` that
+    /// takes the offline keys.
+    pub async fn revoke(
+        &self,
+        keys: &Keyring,
+        project: &ProjectName,
+        now: DateTime<Utc>,
+    ) -> Result<Version, RepositoryError> {
+        for attempt in 0..MAX_ATTEMPTS {
+            match self.revoke_once(keys, project, now).await {
+                Err(RepositoryError::Store(StoreError::Conflict { .. })) => pause(attempt).await,
+                done => return done,
+            }
+        }
+        Err(RepositoryError::Busy(MAX_ATTEMPTS))
+    }
+
+    async fn revoke_once(
+        &self,
+        keys: &Keyring,
+        project: &ProjectName,
+        now: DateTime<Utc>,
+    ) -> Result<Version, RepositoryError> {
+        let _turn = self.store.turn(PATIENCE).await;
+        let state = self.state().await?;
+        self.finish_pending(&state).await?;
+        refuse_unvouched(&state)?;
+        let Some(owned) = state.owned(self.store(), project).await? else {
+            return Err(RepositoryError::Plan(format!("{project} is not claimed")));
+        };
+        let role = state.project(self.store(), &owned).await?;
+        let mut page = self.page(&state, project).await?;
+        let mut plan = Plan::new(self, &state, now);
+        for (target, file) in role.targets.iter().filter(|(name, _)| *name != layout::page_path(project)) {
+            plan.adopt(&TargetPath::new(target)?, file.clone()).await?;
+        }
+        let mut files = Vec::new();
+        let text = page.as_mut().map(|page| {
+            page.serial = state.snapshot.common.version.saturating_add(1).max(page.serial.saturating_add(1));
+            page.to_json()
+        });
+        if let Some(text) = &text {
+            let (target, entry) =
+                (layout::page(project)?, crate::repository::edit::describe(text.as_bytes()));
+            let digest = crate::crypto::sha256(text.as_bytes());
+            files.push((layout::hashed(&target, &digest)?, Content::Bytes(text.as_bytes())));
+            plan.adopt(&target, entry).await?;
+        }
+        let mut changes = Vec::new();
+        for family in Family::BOTH {
+            let mut tree = state.tree(self.store(), family, [project]).await?;
+            if tree.remove(project) {
+                changes.push((Names::of(family)?, tree.changes()?));
+            }
+        }
+        let bins = Names::of(owned.family)?;
+        let mut roles = plan.roles(&bins.bins)?;
+        for (names, changes) in &changes {
+            roles.extend(self.claim_roles(&state, names, changes, now).await?);
+        }
+        let transaction =
+            Transaction { roles, files, pages: vec![project.to_string()], ..Transaction::empty() };
+        let staged = self.stage(keys, &state, transaction, now).await?;
+        let notes = staged.notes.clone();
+        let committed = self.swap_timestamp(keys, &state, staged, None, now).await?;
+        for note in &notes {
+            self.follow_note(&committed, note).await?;
+        }
+        Ok(committed.snapshot.common.version)
+    }
+
+    /// Puts a claim where admins look at it before they agree. Another one for the same name is refused.
+    pub async fn queue_claim(&self, file: &ProjectFile) -> Result<(), RepositoryError> {
+        let (at, text) = (layout::waiting_claim(&file.project)?, file.to_text()?);
+        match self.store.create(&at, Content::Bytes(text.as_bytes())).await {
+            Err(StoreError::Exists { .. }) if self.holds(&at, text.as_bytes()).await? => Ok(()),
+            Err(StoreError::Exists { .. }) => {
+                Err(RepositoryError::Plan(format!("another claim for {} is waiting already", file.project)))
+            }
+            done => Ok(done?),
+        }
+    }
+
+    /// The claims that wait for an admin.
+    pub async fn waiting_claims(&self) -> Result<Vec<ProjectFile>, RepositoryError> {
+        let mut waiting = Vec::new();
+        for entry in self.store.list(layout::WAITING_CLAIMS).await? {
+            if let Some(object) = self.store.get(&entry.path, MAX_PROJECT_FILE).await? {
+                waiting.push(ProjectFile::read(&object.bytes)?);
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// Forgets a claim that waits: it was applied, or an admin does not agree.
+    pub async fn forget_claim(&self, project: &ProjectName) -> Result<(), RepositoryError> {
+        Ok(self.store.delete(&layout::waiting_claim(project)?).await?)
+    }
+}
+
+impl Move {
+    /// Takes projects out of the one tree and puts them into the other. All buckets that matter must be at hand.
+    fn planned(
+        claimed: &mut Tree,
+        recent: &mut Tree,
+        projects: &BTreeSet<ProjectName>,
+    ) -> Result<Self, RepositoryError> {
+        let mut moved = Vec::new();
+        for project in projects {
+            let Some(owners) = recent.owners(project).cloned() else {
+                return Err(RepositoryError::Plan(format!("{project} does not wait in recently-claimed")));
+            };
+            recent.remove(project);
+            moved.push((project.clone(), owners));
+        }
+        claimed.put_all(moved)?;
+        Ok(Self { claimed: claimed.changes()?, recent: recent.changes()? })
+    }
+}
+
+fn about(state: &State, family: Family, project: &ProjectName, owners: &Owners) -> Claimed {
+    let role = super::names::project_role(project);
+    let entry = role.ok().and_then(|role| state.snapshot.role(role.as_str()));
+    Claimed {
+        project: project.to_string(),
+        by: family.name(),
+        keys: owners.keys.keys().map(ToString::to_string).collect(),
+        threshold: owners.threshold,
+        version: entry.map_or(0, |entry| entry.version),
+    }
+}
