@@ -10,7 +10,7 @@ use super::exit::{TABLE, Usage};
 use super::keys::open_repository;
 use super::output::{FAINT, STRONG, styled};
 use super::{Context, RepoArg};
-use crate::repository::MAX_METADATA;
+use crate::repository::{Family, MAX_METADATA};
 use crate::store::StorePath;
 use crate::tuf::json::{Json, parse};
 use crate::tuf::metadata::{DelegatedRoles, Delegations, PathSet, TopLevel, Version};
@@ -173,11 +173,14 @@ fn paths_of(delegations: &Delegations, name: &RoleName) -> Option<String> {
 
 /// All bins as one line: there may be 65,536.
 fn bins(delegator: &RoleName, delegations: &Delegations) -> Option<Node> {
-    let names: Vec<_> = delegations.names().filter_map(Result::ok).collect();
+    let mut names: Vec<_> = delegations.names().filter_map(Result::ok).collect();
+    names.sort();
     let (first, last) = (names.first()?, names.last()?);
     let mut bins = node(&delegations.authority(delegator, first)?, None, None);
     bins.role = format!("{first} … {last}");
-    bins.paths = Some(format!("{} bins by hash of the path", names.len()));
+    let claims = Family::BOTH.iter().any(|family| family.name() == delegator.as_str());
+    let what = if claims { "bucket(s) of claimed projects by name" } else { "bins by hash of the path" };
+    bins.paths = Some(format!("{} {what}", names.len()));
     Some(bins)
 }
 

@@ -9,6 +9,7 @@
 //! ```text
 //! wheelseal.toml · metadata/1.root.json … N.root.json · timestamp.json · V.snapshot.json · V.targets.json
 //!   · what targets delegates to · each bin, followed by the signed pages it lists (targets/simple/…)
+//!   · buckets of claimed projects · each claimed project, followed by its page
 //! ```
 //!
 //! The state is the one that the timestamp named when the backup began: everything it names stays for the grace period
@@ -26,14 +27,17 @@ use tempfile::NamedTempFile;
 
 use self::read::Contents;
 use super::bins::in_order;
+use super::claims::names::is_bucket_name;
+use super::claims::{Bucket, Owned};
 use super::init::bin_names;
 use super::plain::project_of;
 use super::settings::SETTINGS;
 use super::state::{BINS, State};
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout, path};
 use crate::store::StorePath;
-use crate::tuf::metadata::{Delegations, Version};
+use crate::tuf::metadata::{Delegations, Targets, Version};
 use crate::tuf::path::{RoleName, TargetPath};
+use crate::tuf::signed::Verified;
 use crate::tuf::trusted::TrustError;
 
 /// How hard zstd tries: metadata is mostly hashes, on which more effort is lost.
@@ -76,6 +80,7 @@ impl Repository {
             packer.add(&at, &bytes)?;
         }
         self.pack_bins(&state, &mut packer, progress).await?;
+        self.pack_projects(&state, &mut packer, progress).await?;
         packer.finish()?;
         let contents = Contents::of(staged.path()).await?;
         if contents.timestamp.bytes() != state.timestamp.bytes() {
@@ -141,8 +146,41 @@ impl Repository {
         .await
     }
 
+    /// Buckets of claimed projects, then each project with its page.
+    async fn pack_projects(
+        &self,
+        state: &State,
+        packer: &mut Packer<'_>,
+        progress: &dyn Progress,
+    ) -> Result<(), RepositoryError> {
+        for Bucket { name, content, .. } in self.all_buckets(state).await? {
+            packer.add(&layout::versioned(name.as_str(), content.common.version)?, content.bytes())?;
+        }
+        let all = self.all_owned(state).await?;
+        let total = u64::try_from(all.len()).unwrap_or(u64::MAX);
+        let shared = (self.clone(), Arc::new(state.clone()));
+        let work = move |owned: Owned| {
+            let (repository, state) = shared.clone();
+            async move {
+                let role = state.project(repository.store(), &owned).await?;
+                repository.packed(&owned.role, &role).await
+            }
+        };
+        let mut done = 0;
+        in_order(all, work, |files| {
+            done += 1;
+            progress.at("writing the backup", done, total);
+            files.iter().try_for_each(|(at, bytes)| packer.add(at, bytes))
+        })
+        .await
+    }
+
     async fn packed_bin(&self, state: &State, name: &RoleName) -> Result<Packed, RepositoryError> {
-        let bin = state.bin(self.store(), name).await?;
+        self.packed(name, &state.bin(self.store(), name).await?).await
+    }
+
+    /// A role with the signed pages that it lists.
+    async fn packed(&self, name: &RoleName, bin: &Verified<Targets>) -> Result<Packed, RepositoryError> {
         let mut files = vec![(layout::versioned(name.as_str(), bin.common.version)?, bin.bytes().to_vec())];
         for (target, file) in &bin.targets {
             let target = TargetPath::new(target)?;
@@ -192,7 +230,7 @@ fn failed(file: &Path, error: &std::io::Error) -> RepositoryError {
     RepositoryError::File { what: "writing", file: file.display().to_string(), reason: error.to_string() }
 }
 
-/// Whether `bins` delegates to a role: then its pages follow it.
+/// Whether it is `bins` or a bucket that delegates to a role: then the role's pages follow it.
 fn lists_pages(delegator: &RoleName) -> bool {
-    delegator.as_str() == BINS
+    delegator.as_str() == BINS || is_bucket_name(delegator.as_str())
 }

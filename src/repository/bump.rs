@@ -7,6 +7,7 @@
 use chrono::{DateTime, Utc};
 
 use super::bulk::{Again, Overtaken, Under};
+use super::claims::{Bucket, Owned};
 use super::commit::{Listing, NewRole, Transaction};
 use super::keyring::Keyring;
 use super::settings::Expiry;
@@ -16,6 +17,9 @@ use crate::store::StoreError;
 use crate::tuf::metadata::{Common, MetaFile, Targets, TopLevel};
 use crate::tuf::path::RoleName;
 use crate::tuf::signed::{Authority, Verified};
+
+/// Days before the role of a claimed project expires that it is told of: its maintainers need some time to sign.
+const PROJECT_NOTICE: u32 = 30;
 
 /// A role that is due, but whose keys are not at hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct Bumped {
     pub bins: u64,
     /// Offline roles that are due.
     pub due: Vec<Due>,
+    /// Roles of claimed projects that expire soon: their maintainers alone can sign them anew.
+    pub projects: Vec<Due>,
     /// When something is due next.
     pub next: Option<DateTime<Utc>>,
 }
@@ -86,6 +92,12 @@ impl Repository {
             let metadata = state.delegated(self.store(), role).await?;
             round.consider(authority, &metadata, *days, Listing::Hashed, false);
         }
+        let buckets = self.all_buckets(state).await?;
+        for Bucket { family, delegator, said, name, content } in &buckets {
+            let authority = state::authority(delegator, said, name)?;
+            round.consider(authority, content, self.expiry_of(*family), Listing::Hashed, false);
+        }
+        round.bumped.projects = self.projects_due(state, now, progress).await?;
         let again = Again { all, due: half_life(now, expiry.bin_n), expires: days_after(now, expiry.bin_n) };
         let bins = self
             .sign_bins_again(keys, state, again, Under { bins: None, overtaken: overtaken.take() }, progress)
@@ -98,6 +110,26 @@ impl Repository {
         }
         round.written = bins.written;
         self.finish_round(round, state).await
+    }
+
+    /// Claimed projects whose roles expire soon.
+    async fn projects_due(
+        &self,
+        state: &State,
+        now: DateTime<Utc>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Due>, RepositoryError> {
+        let (soon, mut due) = (days_after(now, PROJECT_NOTICE), Vec::new());
+        let look = move |owned: &Owned, role: &Verified<Targets>| {
+            let expires = role.common.expires;
+            Ok((expires <= soon).then(|| Due { role: owned.role.to_string(), expires }))
+        };
+        self.for_each_project(state, "reading projects", progress, look, |found| {
+            due.extend(found);
+            Ok(())
+        })
+        .await?;
+        Ok(due)
     }
 
     /// Snapshot and timestamp, and root last: a state that only the root before this one vouches for could not be

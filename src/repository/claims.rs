@@ -15,6 +15,7 @@
 //! | `content` | a project's role and page, made and judged (pure) |
 //! | `apply` | what they sent, checked and committed |
 //! | `admin` | what admins decide: enable, promote, revoke |
+//! | `upkeep` | all claimed projects, for what looks at everything |
 //! | `look_alike` | names that people take for one another (pure) |
 //! | `names` | names of these roles |
 //! | `owner` | who answers for a project, as the state says |
@@ -28,6 +29,7 @@ mod look_alike;
 pub(super) mod names;
 pub(super) mod owner;
 pub(super) mod tree;
+mod upkeep;
 
 pub use admin::{Claimed, Promoted};
 pub use apply::{Applied, LookAlike};
@@ -36,3 +38,4 @@ pub use file::{Kind, MAX_PROJECT_FILE, ProjectFile};
 pub use names::Family;
 pub use owner::Owned;
 pub use tree::Owners;
+pub(crate) use upkeep::Bucket;

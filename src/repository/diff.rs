@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::bins::in_order;
-use super::state::{BINS, State, read};
+use super::state::{BINS, State, authority, read};
 use super::{MAX_METADATA, Repository, RepositoryError, layout};
 use crate::tuf::metadata::{MetaFile, Snapshot, Table, Targets, TopLevel, Version};
 use crate::tuf::path::RoleName;
@@ -76,7 +76,7 @@ impl Repository {
         Ok(Signed::new(bytes).verify(&state.root.authority(TopLevel::Snapshot))?)
     }
 
-    /// The targets of a bin at some version; other roles list none.
+    /// The targets of a bin at some version, or of a project, if those who own it now signed it; other roles list none.
     async fn listed(
         &self,
         state: &State,
@@ -84,6 +84,10 @@ impl Repository {
         file: Option<&MetaFile>,
     ) -> Result<Option<Verified<Targets>>, RepositoryError> {
         let (Some(file), Ok(role)) = (file, RoleName::delegated(role)) else { return Ok(None) };
+        if let Some(owned) = self.owned_role(state, &role).await? {
+            let authority = authority(&owned.bucket, &owned.delegator, &owned.role)?;
+            return Ok(read(self.store(), &[authority], file).await.ok());
+        }
         let delegator = RoleName::delegated(BINS)?;
         let Ok(authority) = state.bin_authority(&delegator, &role) else { return Ok(None) };
         Ok(Some(read(self.store(), &[authority], file).await?))

@@ -7,11 +7,11 @@
 //! An older version is held against the delegations of its time: bins that were since made more or fewer, or have new
 //! keys, were fine when their snapshot was made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::bins::in_order;
-use super::claims::names::is_claim_name;
+use super::claims::names::{Family, is_claim_name};
 use super::init::MAX_BIN_BITS;
 use super::state::{BINS, State, read};
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout};
@@ -110,7 +110,7 @@ impl Repository {
         Ok(object.and_then(|object| Signed::new(object.bytes).verify(&authority).ok()).map(Held::from))
     }
 
-    /// Top-level targets and those it delegates to, as far as they delegate in turn.
+    /// Top-level targets, those it delegates to, and buckets of claimed projects, as far as they delegate in turn.
     async fn kept_delegators(
         &self,
         kept: &Kept,
@@ -129,16 +129,36 @@ impl Repository {
         let mut names: Vec<RoleName> = delegators.iter().flat_map(listed).collect();
         names.sort();
         names.dedup();
+        let mut below = BTreeSet::new();
         for name in names {
-            for file in kept.versions(name.as_str()) {
-                // What is wrong with one that cannot be read is found when its turn comes.
-                let found: Result<Verified<Targets>, _> =
-                    read(store, &authorities(&delegators, &name), file).await;
-                let delegates = found.ok().filter(|found| found.delegations.is_some());
-                delegators.extend(delegates.map(|found| (name.clone(), found)));
+            let found = self.kept_versions(kept, &delegators, &name).await;
+            // Buckets of claimed projects delegate in turn; bins, of which there are many, do not.
+            if Family::BOTH.iter().any(|family| family.name() == name.as_str()) {
+                below.extend(found.iter().flat_map(listed));
             }
+            delegators.extend(found);
+        }
+        for name in below {
+            let found = self.kept_versions(kept, &delegators, &name).await;
+            delegators.extend(found);
         }
         Ok(delegators)
+    }
+
+    /// All versions of a role that delegates. What is wrong with one that cannot be read is found when its turn comes.
+    async fn kept_versions(
+        &self,
+        kept: &Kept,
+        delegators: &[(RoleName, Verified<Targets>)],
+        name: &RoleName,
+    ) -> Vec<(RoleName, Verified<Targets>)> {
+        let (authorities, mut versions) = (authorities(delegators, name), Vec::new());
+        for file in kept.versions(name.as_str()) {
+            let found: Result<Verified<Targets>, _> = read(&*self.store, &authorities, file).await;
+            let delegates = found.ok().filter(|found| found.delegations.is_some());
+            versions.extend(delegates.map(|found| (name.clone(), found)));
+        }
+        versions
     }
 
     /// Reads all versions of all roles. `look` sees each on a thread of its own, with the next newer version of the same

@@ -36,7 +36,8 @@ impl Repository {
             Repair::No => self.pending_projects().await?.into_iter().collect(),
             Repair::Yes => BTreeSet::new(),
         };
-        let names = bin_names(&state.bins)?;
+        let mut names = bin_names(&state.bins)?;
+        names.extend(self.all_owned(&state).await?.into_iter().map(|owned| owned.role));
         let total = u64::try_from(names.len()).unwrap_or(u64::MAX);
         let shared = (self.clone(), Arc::new((state, pending)));
         let look = move |name: RoleName| {
@@ -62,7 +63,11 @@ impl Repository {
         repair: Repair,
     ) -> Result<Vec<Problem>, RepositoryError> {
         let mut problems = Vec::new();
-        for (target, file) in &state.bin(self.store(), name).await?.targets {
+        let role = match self.owned_role(state, name).await? {
+            Some(owned) => state.project(self.store(), &owned).await?,
+            None => state.bin(self.store(), name).await?,
+        };
+        for (target, file) in &role.targets {
             let target = TargetPath::new(target)?;
             if project_of(&target).is_some_and(|project| pending.contains(project)) {
                 continue;

@@ -7,7 +7,7 @@
 //!
 //! Off unless `[metadata] compress` in `wheelseal.toml` says otherwise: it costs the publisher time.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rayon::prelude::*;
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Checked;
 use super::check::names::plain_name;
+use super::claims::names::is_claim_name;
 use super::kept::is_retired;
 use super::state::State;
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout};
@@ -122,7 +123,7 @@ impl Repository {
                 Ok(())
             })
             .await?;
-        let plain = current(&state)?;
+        let plain = current(&state, &self.live_claims(&state).await?)?;
         let mut done = Compressed::default();
         let total = u64::try_from(plain.len()).unwrap_or(u64::MAX);
         for (group, at) in plain.chunks(GROUP).zip((0_u64..).step_by(GROUP)) {
@@ -224,12 +225,13 @@ impl Repository {
 }
 
 /// All metadata that clients may ask for now, but for the timestamp, which changes under its name.
-fn current(state: &State) -> Result<Vec<StorePath>, RepositoryError> {
+fn current(state: &State, claims: &BTreeSet<String>) -> Result<Vec<StorePath>, RepositoryError> {
     let mut files = vec![
         layout::versioned("root", state.root.common.version)?,
         layout::versioned("snapshot", state.snapshot.common.version)?,
     ];
-    for (role, file) in state.snapshot.roles().filter(|(role, _)| !is_retired(state, role)) {
+    let retired = |role: &str| is_retired(state, role) || (is_claim_name(role) && !claims.contains(role));
+    for (role, file) in state.snapshot.roles().filter(|(role, _)| !retired(role)) {
         files.push(layout::versioned(role, file.version)?);
     }
     Ok(files)

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::claims::{Bucket, Owned};
 use super::state::{BINS, CLAIMED, RECENTLY_CLAIMED, State, authority};
 use super::{Progress, Repository, RepositoryError};
 use crate::tuf::held::Held;
@@ -38,6 +39,15 @@ pub struct Status {
     pub bins: u64,
     /// The bin that expires first.
     pub first_bin: Option<RoleStatus>,
+    /// How many projects are claimed.
+    #[serde(skip_serializing_if = "is_none")]
+    pub claimed: u64,
+    /// The bucket of claimed projects that expires first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_bucket: Option<RoleStatus>,
+    /// The claimed project whose role expires first. Its maintainers alone can sign it anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_project: Option<RoleStatus>,
     /// Target files, with pages and metadata files.
     pub targets: u64,
     /// Projects with a page.
@@ -63,9 +73,48 @@ impl Repository {
             let Ok(authority) = authority(&top, &state.targets, &role) else { continue };
             roles.push(about(&state.delegated(self.store(), &role).await?.into(), &authority, now));
         }
-        let mut status = Status { roles, bins: 0, first_bin: None, targets: 0, projects: 0 };
+        let mut status = Status {
+            roles,
+            bins: 0,
+            first_bin: None,
+            claimed: 0,
+            first_bucket: None,
+            first_project: None,
+            targets: 0,
+            projects: 0,
+        };
         self.add_bins(&state, &mut status, now, progress).await?;
+        self.add_projects(&state, &mut status, now, progress).await?;
         Ok(status)
+    }
+
+    async fn add_projects(
+        &self,
+        state: &State,
+        status: &mut Status,
+        now: DateTime<Utc>,
+        progress: &dyn Progress,
+    ) -> Result<(), RepositoryError> {
+        for Bucket { delegator, said, name, content, .. } in self.all_buckets(state).await? {
+            first_to_expire(
+                &mut status.first_bucket,
+                about(&content.into(), &authority(&delegator, &said, &name)?, now),
+            );
+        }
+        let look = move |owned: &Owned, role: &Verified<Targets>| {
+            let pages = role.targets.keys().filter(|path| path.starts_with("simple/")).count();
+            let about =
+                about(&role.clone().into(), &authority(&owned.bucket, &owned.delegator, &owned.role)?, now);
+            Ok((about, role.targets.len(), pages))
+        };
+        self.for_each_project(state, "reading projects", progress, look, |(project, targets, pages)| {
+            first_to_expire(&mut status.first_project, project);
+            status.claimed += 1;
+            status.targets += count(targets);
+            status.projects += count(pages);
+            Ok(())
+        })
+        .await
     }
 
     async fn add_bins(
@@ -81,11 +130,8 @@ impl Repository {
             let about = about(&bin.clone().into(), &authority(&delegator, &delegations, name)?, now);
             Ok((about, bin.targets.len(), pages))
         };
-        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         self.for_each_bin(state, "reading bins", progress, look, |(bin, targets, pages)| {
-            if status.first_bin.as_ref().is_none_or(|first| bin.expires < first.expires) {
-                status.first_bin = Some(bin);
-            }
+            first_to_expire(&mut status.first_bin, bin);
             status.bins += 1;
             status.targets += count(targets);
             status.projects += count(pages);
@@ -93,6 +139,21 @@ impl Repository {
         })
         .await
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_none(claimed: &u64) -> bool {
+    *claimed == 0
+}
+
+fn first_to_expire(first: &mut Option<RoleStatus>, role: RoleStatus) {
+    if first.as_ref().is_none_or(|first| role.expires < first.expires) {
+        *first = Some(role);
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 fn about<T: Role>(metadata: &Held<T>, authority: &Authority<'_>, now: DateTime<Utc>) -> RoleStatus {

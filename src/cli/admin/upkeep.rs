@@ -56,7 +56,12 @@ impl Bump {
             .iter()
             .map(|due| serde_json::json!({"role": due.role, "expires": due.expires}))
             .collect();
-        let value = serde_json::json!({"signed": bumped.signed, "bins": bumped.bins, "due": due, "next": bumped.next});
+        let projects: Vec<_> = bumped
+            .projects
+            .iter()
+            .map(|due| serde_json::json!({"role": due.role, "expires": due.expires}))
+            .collect();
+        let value = serde_json::json!({"signed": bumped.signed, "bins": bumped.bins, "due": due, "projects": projects, "next": bumped.next});
         context.out.result(&value, || {
             if bumped.signed.is_empty() {
                 context.out.line("nothing is due");
@@ -66,6 +71,10 @@ impl Bump {
             }
             for role in &bumped.signed {
                 context.out.line(format_args!("{} {role}", styled(GOOD, "signed")));
+            }
+            for due in &bumped.projects {
+                let left = until(due.expires, now);
+                context.out.note(format_args!("{} expires in {left}: tell its maintainers", due.role));
             }
             for due in &bumped.due {
                 let left = until(due.expires, now);
@@ -103,10 +112,15 @@ impl Status {
             rows.extend(status.roles.iter().map(|role| row(role, role.role.clone(), context)));
             let bins = status.first_bin.iter();
             rows.extend(bins.map(|bin| row(bin, format!("{} bins (first to expire)", status.bins), context)));
+            let buckets = status.first_bucket.iter();
+            rows.extend(buckets.map(|role| row(role, "buckets (first to expire)".to_owned(), context)));
+            let claimed = |role| row(role, format!("{} claimed (first to expire)", status.claimed), context);
+            rows.extend(status.first_project.iter().map(claimed));
             context.out.table(&rows);
             context.out.line(format_args!("{} projects, {} target files", status.projects, status.targets));
         })?;
-        match status.roles.iter().chain(&status.first_bin).filter(|role| role.expired).count() {
+        let first = status.first_bin.iter().chain(&status.first_bucket).chain(&status.first_project);
+        match status.roles.iter().chain(first).filter(|role| role.expired).count() {
             0 => Ok(()),
             expired => {
                 Err(SomeFailed { text: format!("expired: {expired} role(s)"), code: exit::EXPIRED }.into())

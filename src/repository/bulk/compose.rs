@@ -63,6 +63,7 @@ pub(super) struct Composed {
 /// What workers share during one attempt.
 struct Round {
     composer: Arc<Composer>,
+    state: State,
     reader: Reader,
     handle: Handle,
     /// Wanted bins by group.
@@ -106,6 +107,7 @@ impl Composer {
         let meter = Arc::new(Meter::new(u64::try_from(groups).unwrap_or(u64::MAX)));
         let round = Round {
             composer: Arc::clone(self),
+            state: state.clone(),
             reader,
             handle: Handle::current(),
             wanted: by_group,
@@ -221,6 +223,8 @@ impl<'a> Desk<'a> {
         composed: &mut Composed,
     ) -> Result<(), RepositoryError> {
         let round = self.round;
+        let refused = round.composer.repository.refuse_claimed(&round.state, &name);
+        round.handle.block_on(refused)?;
         let target = layout::page(&name)?;
         let listed = present.targets.get(target.as_str());
         let mut page = match listed {

@@ -34,7 +34,11 @@ impl Repository {
             if projects.is_empty() {
                 return Ok(());
             }
-            let shares = shares(&state, &projects)?;
+            let (claimed, others) = self.claimed_among(&state, &projects).await?;
+            for project in &claimed {
+                self.refresh_page(&state, project).await?;
+            }
+            let shares = shares(&state, &others)?;
             let (repository, current) = (self.clone(), Arc::clone(&state));
             let work = move |(bin, projects): Share| {
                 let (repository, state) = (repository.clone(), Arc::clone(&current));
@@ -56,6 +60,20 @@ impl Repository {
             state = Arc::new(newer);
         }
         Err(RepositoryError::Busy(MAX_ATTEMPTS))
+    }
+
+    /// The claimed ones among some projects, and the others.
+    async fn claimed_among(
+        &self,
+        state: &State,
+        projects: &[ProjectName],
+    ) -> Result<(Vec<ProjectName>, Vec<ProjectName>), RepositoryError> {
+        let (mut claimed, mut others) = (Vec::new(), Vec::new());
+        for project in projects {
+            let owned = state.owned(self.store(), project).await?.is_some();
+            if owned { &mut claimed } else { &mut others }.push(project.clone());
+        }
+        Ok((claimed, others))
     }
 
     /// Writes the pages of some projects of one bin. Says of each whether it has one.

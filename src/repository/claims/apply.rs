@@ -402,7 +402,7 @@ impl Repository {
     }
 
     /// Days that a delegator and its buckets live.
-    pub(super) fn expiry_of(&self, family: Family) -> u32 {
+    pub(crate) fn expiry_of(&self, family: Family) -> u32 {
         match family {
             Family::Claimed => self.settings.expiry.targets,
             Family::Recent => self.settings.expiry.bin_n,

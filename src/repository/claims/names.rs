@@ -63,7 +63,12 @@ pub(crate) fn project_of_role(role: &str) -> Option<ProjectName> {
 
 /// Whether a role, by its name, is a bucket or a project's: such roles come and go, and snapshot keeps their entries.
 pub(crate) fn is_claim_name(role: &str) -> bool {
-    project_of_role(role).is_some() || Family::BOTH.iter().any(|family| family.number(role).is_some())
+    project_of_role(role).is_some() || is_bucket_name(role)
+}
+
+/// Whether a role, by its name, is a bucket of claimed projects.
+pub(crate) fn is_bucket_name(role: &str) -> bool {
+    Family::BOTH.iter().any(|family| family.number(role).is_some())
 }
 
 #[cfg(test)]

@@ -240,7 +240,7 @@ fn matching(delegator: &Targets, target: &TargetPath) -> Result<Vec<RoleName>, R
     Ok(delegations.matching(target)?.into_iter().map(|matched| matched.role).collect())
 }
 
-fn owners_of(bucket: &Targets, role: &RoleName) -> Option<Owners> {
+pub(super) fn owners_of(bucket: &Targets, role: &RoleName) -> Option<Owners> {
     let delegations = bucket.delegations.as_ref()?;
     let (ids, threshold) = delegations.role(role)?;
     let keys = ids.iter().filter_map(|id| Some((id.clone(), delegations.keys.get(id)?.clone()))).collect();

@@ -225,6 +225,9 @@ impl Repository {
             let (repository, state) = (repository.clone(), Arc::clone(&state));
             async move {
                 let (bins, role) = (RoleName::delegated(BINS)?, RoleName::delegated(role)?);
+                if let Some(owned) = repository.owned_role(&state, &role).await? {
+                    return files_of(&*state.project(repository.store(), &owned).await?, None);
+                }
                 let Ok(authority) = state.bin_authority(&bins, &role) else { return Ok(Vec::new()) };
                 let after: crate::tuf::signed::Verified<Targets> =
                     read(repository.store(), &[authority], &after).await?;
