@@ -255,6 +255,7 @@ A signing key is named by a URI:
   pkcs11:token=TOKEN;object=NAME
               a key on a token or in a hardware security module (RFC 7512; also serial, id, slot-id, manufacturer,
               model, type), by the library in WHEELSEAL_PKCS11_MODULE or ?module-path=FILE
+  awskms:KEY  a key in the AWS key service: alias/NAME, key id or ARN; credentials and region as for s3://
 Passphrases are asked for on the terminal, or taken from WHEELSEAL_PASSPHRASE; PINs likewise, or from WHEELSEAL_PIN,
 ?pin-source=file:PATH or ?pin-source=env:NAME. A wrong PIN is tried once.
 Supported are Ed25519, ECDSA P-256 and P-384, and RSA from 2,048 bits (RSASSA-PSS).";
@@ -270,7 +271,7 @@ WHEELSEAL_COLOR        auto, always or never (--color); NO_COLOR is respected
 WHEELSEAL_NO_PROGRESS  no progress bars (--no-progress)
 XDG_CONFIG_HOME        trusts are kept in wheelseal/ below it
 XDG_STATE_HOME         trusted metadata is kept in wheelseal/ below it
-AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL   s3://
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL   s3:// and awskms:, with AWS_ENDPOINT_URL_S3 and AWS_ENDPOINT_URL_KMS for one of them
 GOOGLE_APPLICATION_CREDENTIALS   gs://
 AZURE_STORAGE_ACCOUNT, AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, AZURE_STORAGE_CONNECTION_STRING   az://
 HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY   as other tools use them";

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::awskms::KmsError;
 #[cfg(feature = "pkcs11")]
 use super::pkcs11::TokenError;
 use super::uri::{KeyUri, supported};
@@ -163,6 +164,14 @@ pub enum KeyError {
         /// Why.
         cause: TokenError,
     },
+    /// The key service, and the way to it.
+    #[error("{uri}: {cause}")]
+    Kms {
+        /// The key.
+        uri: KeyUri,
+        /// Why.
+        cause: KmsError,
+    },
     /// A new key would have the label or the id of one on the token.
     #[error("{uri}: the token has a key with this label or id, and a key is never overwritten")]
     TokenHasKey {
@@ -208,6 +217,7 @@ impl KeyError {
             Self::NotBuilt { .. } => Some("build it with the default features"),
             #[cfg(feature = "pkcs11")]
             Self::Token { cause, .. } => cause.hint(),
+            Self::Kms { cause, .. } => cause.hint(),
             Self::NoPin { .. } => {
                 Some("set WHEELSEAL_PIN, or say where it is: ?pin-source=file:PATH or ?pin-source=env:NAME")
             }

@@ -2,12 +2,13 @@
 //!
 //! | file | room |
 //! |---|---|
-//! | `uri` | [`KeyUri`]: `file:PATH`, `env:NAME`, `pub:PATH`, `tough:PATH`, `pkcs11:ATTRIBUTES` |
+//! | `uri` | [`KeyUri`]: `file:PATH`, `env:NAME`, `pub:PATH`, `tough:PATH`, `pkcs11:ATTRIBUTES`, `awskms:KEY` |
 //! | `passphrase` | [`Passphrase`], and [`Ask`]: the environment, then the terminal |
 //! | `pem` | PEM text to keys and back; encryption |
 //! | `file` | limits and permissions of key files; [`write_new`] |
 //! | `tough` | key sources of the tough library |
 //! | `pkcs11` | keys on security tokens |
+//! | `awskms` | keys in the AWS key service |
 //! | `der` | the DER that keys and signatures from elsewhere need |
 //! | `error` | [`KeyError`] |
 //!
@@ -34,6 +35,7 @@ use zeroize::Zeroizing;
 use crate::crypto::{NewKey, PublicKey, Scheme, SigningKey};
 use crate::tuf::key::Key;
 
+mod awskms;
 #[cfg(feature = "pkcs11")]
 mod der;
 mod error;
@@ -46,6 +48,7 @@ mod pkcs11;
 mod tough;
 mod uri;
 
+pub use awskms::{KmsError, KmsKey};
 pub use error::KeyError;
 pub use file::{EXAMPLE, MAX_KEY_FILE, write_new};
 pub use passphrase::{Ask, MIN_CHARACTERS, PIN_VARIABLE, Passphrase, VARIABLE};
@@ -69,15 +72,12 @@ pub trait Signer: Send + Sync + Debug {
 ///
 /// # Errors
 /// [`KeyError::PublicOnly`] for a public key; else what keeps the key from being read.
-#[cfg_attr(
-    not(any(feature = "tough-keys", feature = "pkcs11")),
-    expect(clippy::unused_async, reason = "keys that are elsewhere are async")
-)]
 pub async fn open(uri: &KeyUri, passphrase: &dyn Passphrase) -> Result<Box<dyn Signer>, KeyError> {
     match uri {
         KeyUri::File(path) => local(uri, file::private(uri, path, passphrase)?),
         KeyUri::Env(name) => local(uri, from_variable(uri, name, passphrase)?),
         KeyUri::Public(_) => Err(KeyError::PublicOnly { uri: uri.clone() }),
+        KeyUri::Kms(name) => awskms::open(uri, name).await,
         #[cfg(feature = "tough-keys")]
         KeyUri::Tough(path) => Ok(Box::new(tough::open(uri, path).await?)),
         #[cfg(feature = "pkcs11")]
@@ -86,14 +86,11 @@ pub async fn open(uri: &KeyUri, passphrase: &dyn Passphrase) -> Result<Box<dyn S
 }
 
 /// The public half of a key. A passphrase is asked for only if there is nothing but an encrypted private key.
-#[cfg_attr(
-    not(feature = "tough-keys"),
-    expect(clippy::unused_async, reason = "key sources of tough are async")
-)]
 pub async fn open_public(uri: &KeyUri, passphrase: &dyn Passphrase) -> Result<Key, KeyError> {
     match uri {
         KeyUri::File(path) | KeyUri::Public(path) => as_key(uri, file::public(uri, path, passphrase)?),
         KeyUri::Env(name) => as_key(uri, from_variable(uri, name, passphrase)?.public().clone()),
+        KeyUri::Kms(name) => Ok(awskms::open(uri, name).await?.key().clone()),
         #[cfg(feature = "tough-keys")]
         KeyUri::Tough(path) => Ok(tough::open(uri, path).await?.key().clone()),
         #[cfg(feature = "pkcs11")]
@@ -127,7 +124,6 @@ pub async fn generate(
 }
 
 /// A signature from elsewhere, if it is one: whoever returned it is not trusted to have signed this, with this key.
-#[cfg(feature = "pkcs11")]
 fn checked(uri: &KeyUri, key: &Key, message: &[u8], signature: Vec<u8>) -> Result<Vec<u8>, KeyError> {
     if key.verifies(message, &signature) {
         Ok(signature)

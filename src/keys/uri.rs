@@ -1,5 +1,5 @@
-//! The name of a key: `file:PATH`, `env:NAME`, `pub:PATH`, `tough:PATH`, `pkcs11:ATTRIBUTES`, or a bare path, which means
-//! `file:`.
+//! The name of a key: `file:PATH`, `env:NAME`, `pub:PATH`, `tough:PATH`, `pkcs11:ATTRIBUTES`, `awskms:KEY`, or a bare path,
+//! which means `file:`.
 //!
 //! Paths are taken as they stand: no percent-encoding, relative to the current folder. Text that looks like the key
 //! itself is refused without being repeated.
@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::KeyError;
+use super::awskms::KmsKey;
 #[cfg(feature = "pkcs11")]
 use super::pkcs11::TokenUri;
 
@@ -20,7 +21,7 @@ const OPTIONAL: [(&str, &str, &str, bool); 2] = [
 
 /// The forms of a [`KeyUri`] that this build opens, for messages and help.
 pub fn supported() -> String {
-    let mut forms = "file:PATH, env:NAME, pub:PATH".to_owned();
+    let mut forms = "file:PATH, env:NAME, pub:PATH, awskms:KEY".to_owned();
     for (scheme, rest, _, built) in OPTIONAL {
         if built {
             forms.push_str(&format!(", {scheme}:{rest}"));
@@ -41,6 +42,8 @@ pub enum KeyUri {
     Env(String),
     /// A PEM file that must hold a public key.
     Public(PathBuf),
+    /// A key in the AWS key service.
+    Kms(KmsKey),
     /// A key file of tuftool, read by the tough library.
     #[cfg(feature = "tough-keys")]
     Tough(PathBuf),
@@ -82,6 +85,7 @@ impl FromStr for KeyUri {
             Some(("tough", rest)) => path("tough", rest).map(Self::Tough),
             #[cfg(feature = "pkcs11")]
             Some(("pkcs11", rest)) => rest.parse().map(Box::new).map(Self::Token),
+            Some(("awskms", rest)) => rest.parse().map(Self::Kms),
             Some(("env", rest)) => variable("env", rest).map(Self::Env),
             Some((scheme, _)) => Err(unknown(scheme)),
         }
@@ -94,6 +98,7 @@ impl fmt::Display for KeyUri {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Env(name) => write!(f, "env:{name}"),
             Self::Public(path) => write!(f, "pub:{}", path.display()),
+            Self::Kms(key) => write!(f, "awskms:{}", key.as_str()),
             #[cfg(feature = "tough-keys")]
             Self::Tough(path) => write!(f, "tough:{}", path.display()),
             #[cfg(feature = "pkcs11")]
@@ -145,7 +150,9 @@ mod tests {
 
     #[test]
     fn a_uri_reads_back_as_written_and_a_bare_path_is_a_file() {
-        for text in ["file:a/b.pem", "file:/a:b", "file:awskms:x", "env:ROOT_KEY_1", "pub:k.pem"] {
+        for text in
+            ["file:a/b.pem", "file:/a:b", "file:awskms:x", "env:ROOT_KEY_1", "pub:k.pem", "awskms:alias/a"]
+        {
             assert_eq!(text.parse::<KeyUri>().unwrap().to_string(), text);
         }
         for path in ["root.pem", "./a:b", "C:\\keys\\root.pem", "/x/awskms:y", "Upper:z"] {

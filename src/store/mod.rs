@@ -52,7 +52,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub use dir::DirStore;
-pub use object::{EtagQuotes, ObjectStore, Probed};
+pub use object::{EtagQuotes, ObjectStore, Probed, amazon_settings};
 pub use path::StorePath;
 
 /// Objects asked for at once, where each is a question of its own: hides the delay of a service.

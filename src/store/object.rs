@@ -57,6 +57,7 @@ use self::parts::Reader;
 use self::write::Condition;
 use super::{Content, Entry, Fault, Object, READS_AT_ONCE, Store, StoreError, StorePath, Swap, Tag, Visit};
 
+pub use self::open::amazon_settings;
 pub use self::probe::{EtagQuotes, Probed};
 
 /// Bytes of a file or copy that are held in memory at once, at most; [`BULKY`] of them at the same time.

@@ -15,7 +15,7 @@ const MAY_USE: [(&str, &[&str]); 10] = [
     ("python", &[]),
     ("tuf", &["crypto"]),
     ("store", &["crypto"]),
-    ("keys", &["crypto", "tuf"]),
+    ("keys", &["crypto", "store", "tuf"]),
     ("client", &["coding", "crypto", "store", "tlog", "tuf"]),
     ("repository", &["coding", "crypto", "keys", "python", "store", "tuf"]),
     ("crawl", &["client", "python"]),

@@ -11,6 +11,7 @@
 //! | `google` | a stand-in for Google Cloud Storage, of which there is no usable emulator |
 //! | `end_to_end` | the program, from `init` to a verified download |
 //! | `token` | keys on tokens (SoftHSM) |
+//! | `kms` | keys in the AWS key service (LocalStack) |
 
 #![expect(
     clippy::unwrap_used,
@@ -21,6 +22,7 @@
 mod end_to_end;
 mod faults;
 mod google;
+mod kms;
 mod proxy;
 mod real;
 mod setting;

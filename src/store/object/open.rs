@@ -93,20 +93,27 @@ pub(super) fn connect(url: &str, environment: &BTreeMap<String, String>) -> Resu
     Ok(Service { reads, writes, kind, prefix: prefix.to_owned(), identity })
 }
 
+/// What the profile of the AWS tools says, and over it the variables of the environment, under the names of these.
+pub fn amazon_settings(environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut settings = profile::read(environment);
+    let variables = environment.iter().filter(|(name, _)| name.starts_with("AWS_"));
+    settings.extend(variables.map(|(name, value)| (name.clone(), value.clone())));
+    settings
+}
+
 fn amazon(
     bucket: &str,
     environment: &BTreeMap<String, String>,
     retries: usize,
 ) -> object_store::Result<(Arc<dyn object_store::ObjectStore>, String)> {
     let mut builder = AmazonS3Builder::new();
-    let profile = profile::read(environment);
-    for (name, value) in profile.iter().chain(environment.iter().filter(|(name, _)| name.starts_with("AWS_")))
-    {
+    let settings = amazon_settings(environment);
+    for (name, value) in &settings {
         if let Ok(key) = name.to_ascii_lowercase().parse() {
             builder = builder.with_config(key, value);
         }
     }
-    let named = |name: &str| environment.get(name).or_else(|| profile.get(name));
+    let named = |name: &str| settings.get(name);
     let endpoint = named("AWS_ENDPOINT_URL_S3").or_else(|| named("AWS_ENDPOINT_URL"));
     let endpoint = endpoint.or_else(|| named("AWS_ENDPOINT")).cloned().unwrap_or_default();
     let built = builder
