@@ -4,7 +4,7 @@ use crate::client::trust::{OpenError, TrustStoreError};
 use crate::client::{CacheError, ClientError, FetchError, FileError};
 use crate::crawl::CrawlError;
 use crate::keys::KeyError;
-use crate::repository::RepositoryError;
+use crate::repository::{CeremonyError, RepositoryError};
 use crate::store::{Fault, StoreError};
 use crate::tuf::signed::VerifyError;
 use crate::tuf::trusted::TrustError;
@@ -194,12 +194,26 @@ fn object(error: &StoreError) -> u8 {
     }
 }
 
+fn ceremony(error: &CeremonyError) -> u8 {
+    match error {
+        CeremonyError::Unsigned { .. } | CeremonyError::Unproven(_) => THRESHOLD,
+        CeremonyError::Refused(_) | CeremonyError::TooMany { .. } => POLICY,
+        CeremonyError::Malformed(_)
+        | CeremonyError::BadSignature { .. }
+        | CeremonyError::OtherVersion { .. }
+        | CeremonyError::OtherRoot { .. }
+        | CeremonyError::Gate { .. } => INTEGRITY,
+        _ => USAGE,
+    }
+}
+
 fn repository(error: &RepositoryError) -> u8 {
     match error {
         RepositoryError::Store(error) => object(error),
         RepositoryError::Verify(error) => verify(error),
         RepositoryError::Trust(error) => trust(error),
         RepositoryError::KeysMissing { .. } => THRESHOLD,
+        RepositoryError::Ceremony(error) => ceremony(error),
         RepositoryError::WentBack { .. } => ROLLBACK,
         RepositoryError::Busy(_) => BUSY,
         RepositoryError::Plan(_)

@@ -31,6 +31,11 @@ pub(super) struct KeyArgs {
 }
 
 impl KeyArgs {
+    /// Those given one by one.
+    pub(super) fn given(&self) -> &[String] {
+        &self.keys
+    }
+
     /// The online keys of the repository and those given. An online key from the settings that does not open is only
     /// noted: not every machine has it, and not every command needs it.
     pub(super) async fn open(&self, repository: &Repository, out: &Out) -> anyhow::Result<Keyring> {

@@ -2,8 +2,9 @@
 //!
 //! | file | who |
 //! |---|---|
-//! | `admin`, `keys` | repository admins: `init key add import remove yank bump status check fsck gc backup restore diff bins role claims serve compress` |
+//! | `admin`, `keys` | repository admins: `init key add import remove yank bump status check fsck gc backup restore diff bins role ceremony claims serve compress` |
 //! | `project` | maintainers: `project` |
+//! | `gate` | who is asked before a ceremony is published |
 //! | `client` | clients: `trust download verify explain` |
 //! | `look` | everyone: `inspect tree completion man help` |
 //! | `conformance` | the TUF conformance suite |
@@ -16,6 +17,7 @@ mod client;
 mod conformance;
 mod demo;
 mod exit;
+mod gate;
 mod keys;
 mod look;
 mod output;
@@ -108,6 +110,9 @@ enum Command {
     /// Claim a project, sign its releases
     #[command(subcommand)]
     Project(project::Project),
+    /// Change roles by signatures of several people
+    #[command(subcommand)]
+    Ceremony(admin::Ceremony),
     // Clients.
     /// Which repositories you trust
     #[command(subcommand)]
@@ -199,6 +204,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Role(command) => command.run(context).await,
         Command::Claims(command) => command.run(context).await,
         Command::Project(command) => command.run(context).await,
+        Command::Ceremony(command) => command.run(context).await,
         Command::Trust(command) => command.run(context),
         Command::Download(command) => command.run(context).await,
         Command::Verify(command) => command.run(context).await,

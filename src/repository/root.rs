@@ -1,12 +1,14 @@
-//! The next root: drafted, signed, published; and the online keys in the settings.
+//! The next root: drafted, signed, published; thresholds as they are, and what the settings say of online roles.
 
 use chrono::{DateTime, Utc};
 
+use super::ceremony::Subject;
 use super::keyring::Keyring;
-use super::state::State;
+use super::state::{self, BINS, State};
 use super::{MAX_ATTEMPTS, Repository, RepositoryError, days_after, layout};
 use crate::store::{Content, StoreError};
-use crate::tuf::metadata::{Root, TopLevel};
+use crate::tuf::metadata::{Delegations, Root, Targets, TopLevel};
+use crate::tuf::path::RoleName;
 use crate::tuf::signed::Draft;
 
 impl Repository {
@@ -14,6 +16,42 @@ impl Repository {
     pub async fn set_online_keys(&mut self, uris: Vec<String>) -> Result<(), RepositoryError> {
         self.settings.keys.online = uris;
         self.settings.replace(&*self.store).await
+    }
+
+    /// Sets in how many days files of an online role expire.
+    pub async fn set_online_expiry(&mut self, role: Subject, days: u32) -> Result<(), RepositoryError> {
+        let expiry = &mut self.settings.expiry;
+        match role {
+            Subject::Timestamp => expiry.timestamp = days,
+            Subject::Snapshot => expiry.snapshot = days,
+            Subject::RecentlyClaimed | Subject::BinN => expiry.bin_n = days,
+            offline => {
+                return Err(RepositoryError::Plan(format!("{} is not signed online", offline.name())));
+            }
+        }
+        self.settings.replace(&*self.store).await
+    }
+
+    /// How many keys of a role must sign now.
+    pub async fn threshold(&self, role: Subject) -> Result<u64, RepositoryError> {
+        let state = self.state().await?;
+        let top = |role| Ok(state.root.authority(role).threshold());
+        let missing = || RepositoryError::Missing(format!("the delegation to {}", role.name()));
+        let delegated = |delegator: &RoleName, content: &Targets, role: &RoleName| {
+            state::authority(delegator, content, role).map(|authority| authority.threshold())
+        };
+        match role {
+            Subject::Root => top(TopLevel::Root),
+            Subject::Timestamp => top(TopLevel::Timestamp),
+            Subject::Snapshot => top(TopLevel::Snapshot),
+            Subject::Targets => top(TopLevel::Targets),
+            Subject::BinN => {
+                let names = state.bins.delegations.as_ref().map(Delegations::names);
+                let first = names.and_then(|mut names| names.next()).ok_or_else(missing)??;
+                delegated(&RoleName::delegated(BINS)?, &state.bins, &first)
+            }
+            other => delegated(&RoleName::targets(), &state.targets, &RoleName::delegated(other.name())?),
+        }
     }
 
     /// The next root, with nothing changed yet.

@@ -30,10 +30,31 @@ const BASE: &str = "file:///";
 impl Repository {
     /// Lets tough verify all metadata and every target file. Returns how many targets it read.
     pub async fn check_with_tough(&self, progress: &dyn Progress) -> Result<u64, RepositoryError> {
+        let repository = self.load_with_tough().await?;
+        let names: Vec<_> = repository.all_targets().map(|(name, _)| name.clone()).collect();
+        let total = u64::try_from(names.len()).unwrap_or(u64::MAX);
+        for (done, name) in (1..).zip(&names) {
+            let stream = repository.read_target(name).await.map_err(failed)?;
+            let stream = stream.ok_or_else(|| failed(format!("it does not find {}", name.raw())))?;
+            stream.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(failed)?;
+            progress.at("checking with tough", done, total);
+        }
+        Ok(total)
+    }
+
+    /// Lets tough verify all metadata, if it can read this kind of repository.
+    pub async fn read_with_tough(&self) -> Result<(), RepositoryError> {
+        if self.has_succinct_bins().await? { Ok(()) } else { self.load_with_tough().await.map(drop) }
+    }
+
+    async fn has_succinct_bins(&self) -> Result<bool, RepositoryError> {
         let bins = self.state().await?.bins;
-        if let Some(DelegatedRoles::Succinct(_)) =
-            bins.delegations.as_ref().map(|delegations| &delegations.roles)
-        {
+        let roles = bins.delegations.as_ref().map(|delegations| &delegations.roles);
+        Ok(matches!(roles, Some(DelegatedRoles::Succinct(_))))
+    }
+
+    async fn load_with_tough(&self) -> Result<tough::Repository, RepositoryError> {
+        if self.has_succinct_bins().await? {
             let reason = "tough cannot read succinct_roles (TAP 15); it can read: init --bin-style prefixes";
             return Err(RepositoryError::Plan(reason.to_owned()));
         }
@@ -50,16 +71,7 @@ impl Repository {
                 max_snapshot_size: MAX_METADATA,
                 ..Limits::default()
             });
-        let repository = loader.load().await.map_err(failed)?;
-        let names: Vec<_> = repository.all_targets().map(|(name, _)| name.clone()).collect();
-        let total = u64::try_from(names.len()).unwrap_or(u64::MAX);
-        for (done, name) in (1..).zip(&names) {
-            let stream = repository.read_target(name).await.map_err(failed)?;
-            let stream = stream.ok_or_else(|| failed(format!("it does not find {}", name.raw())))?;
-            stream.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(failed)?;
-            progress.at("checking with tough", done, total);
-        }
-        Ok(total)
+        loader.load().await.map_err(failed)
     }
 }
 

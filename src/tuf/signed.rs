@@ -353,10 +353,9 @@ impl<T> Draft<T> {
 }
 
 impl<T: Role> Draft<T> {
-    /// What somebody proposes to sign, in canonical form. Nobody vouches for it: it is for authors to look at, and to
-    /// sign or not.
-    pub fn read(canonical: &[u8]) -> Result<Self, ParseError> {
-        let text = Canonical::read(canonical)?;
+    /// What somebody proposes to sign, as JSON. Nobody vouches for it: it is for authors to look at, and to sign or not.
+    pub fn read(json: &[u8]) -> Result<Self, ParseError> {
+        let text = Canonical::read(json)?;
         T::read(text.value()).map(Self::new)
     }
 

@@ -12,7 +12,7 @@ use crate::scene::example;
 use crate::shell::{Home, Ran, shown};
 
 /// Every command, with the words of those that have commands of their own.
-const COMMANDS: [&[&str]; 37] = [
+const COMMANDS: [&[&str]; 56] = [
     &["init"],
     &["key"],
     &["key", "gen"],
@@ -37,7 +37,26 @@ const COMMANDS: [&[&str]; 37] = [
     &["bins"],
     &["bins", "resize"],
     &["role"],
+    &["role", "add-key"],
+    &["role", "remove-key"],
     &["role", "rotate"],
+    &["role", "set-threshold"],
+    &["role", "set-expiry"],
+    &["ceremony"],
+    &["ceremony", "plan"],
+    &["ceremony", "start"],
+    &["ceremony", "show"],
+    &["ceremony", "status"],
+    &["ceremony", "join"],
+    &["ceremony", "sign"],
+    &["ceremony", "payload"],
+    &["ceremony", "add-signature"],
+    &["ceremony", "verify"],
+    &["ceremony", "finish"],
+    &["ceremony", "transcript"],
+    &["ceremony", "export"],
+    &["ceremony", "import"],
+    &["ceremony", "abandon"],
     &["trust"],
     &["trust", "add"],
     &["trust", "list"],
@@ -61,8 +80,10 @@ fn steady(home: &Home, text: &str) -> String {
         let words = line.split(' ').map(|word| {
             let bare = word.trim_end_matches([',', '…', '"']);
             let date = bare.len() == 20 && bare.ends_with('Z') && bare.as_bytes()[10] == b'T';
+            let dashes = bare.bytes().enumerate().filter(|(_, byte)| *byte == b'-').map(|(at, _)| at);
+            let day = bare.len() == 10 && dashes.eq([4, 7]);
             let rest = &word[bare.len()..];
-            if date { format!("DATE{rest}") } else { word.to_owned() }
+            if date || day { format!("DATE{rest}") } else { word.to_owned() }
         });
         words.collect::<Vec<_>>().join(" ").trim_end().to_owned()
     });

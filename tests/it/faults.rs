@@ -13,7 +13,10 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
-use wheelseal::repository::{Edit, Plan, Repository, RepositoryError, Retention, Unwatched};
+use wheelseal::repository::{
+    CeremonyError, Edit, Edits, Event, EventName, Plan, Repository, RepositoryError, Retention, RoleEdit,
+    Subject, Unwatched,
+};
 use wheelseal::store::{Content, DirStore, Entry, Object, Store, StoreError, StorePath, Tag};
 use wheelseal::tuf::metadata::TopLevel;
 
@@ -39,6 +42,9 @@ pub(crate) enum Fault {
 /// Faults that may strike at any write. A read-only disk is so from the first write on, and a disk that runs full is
 /// tried where files of any size are written.
 const FAULTS: [Fault; 3] = [Fault::Lost, Fault::Done, Fault::Crash];
+
+/// The ceremony under test.
+const EVENT: &str = "everything";
 
 /// A store that fails at the write number `at`, counted from zero.
 #[derive(Debug)]
@@ -144,6 +150,10 @@ enum Operation {
     ReplaceSnapshot,
     ReplaceTargets,
     RotateRoot,
+    /// A ceremony gives every role other keys, all online ones included; the old online key is at hand.
+    FinishEverything,
+    /// The old online key is lost.
+    FinishWithoutOnline,
     Collect,
 }
 
@@ -157,6 +167,11 @@ impl Operation {
         let first = [scene.add("alpha", "1.0", "one"), scene.add("beta", "1.0", "one")];
         scene.publish(&first).await.unwrap();
         scene.publish(&[scene.add("alpha", "1.1", "two")]).await.unwrap();
+        if matches!(self, Self::FinishEverything | Self::FinishWithoutOnline) {
+            let but = if self == Self::FinishWithoutOnline { Some(Subject::Root) } else { None };
+            let event = everything_new(&scene, but).await;
+            scene.open().await.keep(&event).await.unwrap();
+        }
         if self == Self::Collect {
             scene.publish(&[Edit::Remove(wheel_name("beta", "1.0"))]).await.unwrap();
             scene.publish(&[Edit::Yank(wheel_name("alpha", "1.0"), None)]).await.unwrap();
@@ -203,6 +218,8 @@ impl Operation {
                 rotate(TopLevel::Targets, &["root-1", "online", "targets-2"], "targets-2").await
             }
             Self::RotateRoot => rotate(TopLevel::Root, &["root-1", "root-2"], "root-2").await,
+            Self::FinishEverything => finish(&repository, &["online", "online-2"]).await,
+            Self::FinishWithoutOnline => finish(&repository, &["online-2"]).await,
             Self::Collect => {
                 let retention = Retention { snapshots: 1, grace: Duration::ZERO };
                 repository.gc(retention, false, now(), &Unwatched).await.map(drop)
@@ -221,9 +238,40 @@ impl Operation {
         match self {
             Self::Init => matches!(error, RepositoryError::AlreadyRepository(_)),
             Self::Remove | Self::RemoveLast => matches!(error, RepositoryError::NotPublished(_)),
+            Self::FinishEverything | Self::FinishWithoutOnline => {
+                matches!(error, RepositoryError::Ceremony(CeremonyError::Unknown(_)))
+            }
             _ => false,
         }
     }
+}
+
+/// A ceremony in which every role but one gets other keys, signed by all who must.
+pub(crate) async fn everything_new(scene: &Scene, but: Option<Subject>) -> Event {
+    let subjects = [
+        (Subject::Root, "root-2"),
+        (Subject::Targets, "targets-2"),
+        (Subject::Bins, "targets-2"),
+        (Subject::Claimed, "targets-2"),
+        (Subject::Timestamp, "online-2"),
+        (Subject::Snapshot, "online-2"),
+        (Subject::RecentlyClaimed, "online-2"),
+        (Subject::BinN, "online-2"),
+    ];
+    let mut edits = Edits::default();
+    for (subject, key) in subjects.into_iter().filter(|(subject, _)| Some(*subject) != but) {
+        edits.roles.push((subject, RoleEdit::Keys(role(&[key], 1).await.keys)));
+    }
+    let name = EventName::new(EVENT).unwrap();
+    let mut event = scene.open().await.draft(name, &edits, now()).await.unwrap();
+    event.sign_with(&keyring(&["root-1", "root-2", "targets-1", "targets-2"]).await, now()).await.unwrap();
+    event.join(keyring(&["online-2"]).await.signers().next().unwrap(), None, now()).await.unwrap();
+    event
+}
+
+async fn finish(repository: &Repository, keys: &[&str]) -> Result<(), RepositoryError> {
+    let event = repository.ceremony(&EventName::new(EVENT).unwrap()).await?;
+    repository.finish(&event, &keyring(keys).await, None, now(), &Unwatched).await.map(drop)
 }
 
 async fn with_fault(
@@ -284,6 +332,11 @@ async fn settled(scene: &Scene, operation: Operation, old: Option<&View>, new: &
         scene.assert_verifies(when).await;
         return View::of(&repository).await == *new;
     };
+    if operation == Operation::FinishWithoutOnline && !scene.check().await.problems.is_empty() {
+        operation.run(scene, scene.store().await).await.unwrap();
+        scene.assert_verifies(&format!("{when}, finished")).await;
+        return true;
+    }
     if operation.may_need_a_bump() && !scene.check().await.problems.is_empty() {
         let keys = keyring(&["root-1", "targets-2", "online", "online-2", "ecdsa"]).await;
         scene.open().await.bump(&keys, false, now(), &Unwatched).await.unwrap();
@@ -350,6 +403,17 @@ async fn a_replacement_of_a_lost_targets_key_survives_every_fault() {
 #[tokio::test]
 async fn a_rotation_of_root_survives_every_fault() {
     survive_every_fault(Operation::RotateRoot).await;
+}
+
+#[tokio::test]
+async fn a_ceremony_that_replaces_every_key_survives_every_fault() {
+    survive_every_fault(Operation::FinishEverything).await;
+}
+
+/// Here clients may fail closed in between; finishing again makes it good.
+#[tokio::test]
+async fn a_ceremony_that_replaces_lost_online_keys_survives_every_fault() {
+    survive_every_fault(Operation::FinishWithoutOnline).await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod bad_input;
 mod behaviour;
 mod bulk;
 mod bulk_resize;
+mod ceremony;
 mod cli;
 mod client;
 mod clock;

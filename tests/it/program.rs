@@ -216,7 +216,12 @@ fn public_keys_are_not_remembered_as_online_keys() {
     home.publish("alpha", "1.0");
     let (root, online) = (shown(&example("root-1")), shown(&example("online")));
     let rotate = ["role", "rotate", "--repo", "repo", "--key", &root, "timestamp"];
-    home.run(&[&rotate[..], &["--to", &online, "--to", "pub:online-2.pub"]].concat()).fine();
+    // Its holder must show to hold it; until then nothing is published.
+    home.run(&[&rotate[..], &["--to", &online, "--to", "pub:online-2.pub"]].concat())
+        .refused(6, &["nobody has shown yet to hold the new key(s)"]);
+    let join = ["ceremony", "join", "--repo", "repo", "timestamp-rotate", "--key"];
+    home.run(&[&join[..], &[&shown(&example("online-2"))]].concat()).fine();
+    home.run(&["ceremony", "finish", "--repo", "repo", "timestamp-rotate"]).fine();
     assert!(settings().contains("worthless-online.pem") && !settings().contains("pub"), "{}", settings());
     home.publish("alpha", "1.1");
 }

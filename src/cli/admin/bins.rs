@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand};
 
+use super::ceremony::GateArgs;
+use crate::cli::exit::{self, SomeFailed};
 use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::output::{GOOD, STRONG, styled};
 use crate::cli::{Context, RepoArg};
@@ -21,6 +23,8 @@ pub(crate) struct Resize {
     repo: RepoArg,
     #[command(flatten)]
     keys: KeyArgs,
+    #[command(flatten)]
+    gate: GateArgs,
     /// A power of two from 2 to 65,536
     count: u32,
 }
@@ -36,8 +40,9 @@ impl Resize {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let repository = open_repository(&self.repo).await?;
         let keyring = self.keys.open(&repository, &context.out).await?;
-        let progress = context.out.progress();
-        let resized = repository.resize_bins(&keyring, self.count, None, context.now, &progress).await?;
+        let (progress, gate) = (context.out.progress(), self.gate.clients(&repository, context));
+        let resized =
+            repository.resize_bins(&keyring, self.count, Some(&gate), context.now, &progress).await?;
         context.out.result(&resized, || match &resized {
             Resized::Unchanged => context.out.line(format_args!("there are {} bins already", self.count)),
             Resized::Done { targets, snapshot } => {
@@ -47,13 +52,18 @@ impl Resize {
                     .out
                     .note("old bins stay for clients that are still reading; `wheelseal gc` removes them");
             }
-            Resized::Proposed { ceremony, why } => {
+            Resized::Proposed { ceremony, .. } => {
                 context.out.line(format_args!("{} {ceremony}", styled(STRONG, "waiting for signatures:")));
-                context.out.note(why);
                 context.out.note(format_args!("next: wheelseal ceremony sign {ceremony} --key URI"));
-                let again = format_args!("then: wheelseal ceremony finish {ceremony}");
-                context.out.note(again);
+                context.out.note(format_args!("then: wheelseal ceremony finish {ceremony}"));
             }
-        })
+        })?;
+        match resized {
+            Resized::Proposed { why, .. } => {
+                let text = format!("nothing was published yet: {why}");
+                Err(SomeFailed { text, code: exit::THRESHOLD }.into())
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! What repository admins type: making a repository and its keys, publishing, looking after it.
 
 mod bins;
+mod ceremony;
 mod claims;
 mod import;
 mod publish;
+mod role;
 mod roles;
 mod serve;
 mod storage;
@@ -12,10 +14,12 @@ mod stream;
 mod upkeep;
 
 pub(super) use bins::Bins;
+pub(super) use ceremony::Ceremony;
 pub(super) use claims::Claims;
 pub(super) use import::Import;
 pub(super) use publish::{Add, Remove, Yank};
-pub(super) use roles::{Init, Role};
+pub(super) use role::Role;
+pub(super) use roles::Init;
 pub(super) use serve::Serve;
 pub(super) use storage::{Backup, Fsck, Restore};
 pub(super) use store::CheckStore;

@@ -1,20 +1,19 @@
-//! `init` and `role rotate`: who signs what.
+//! `init`: a new repository, and who signs what.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 
 use super::upkeep::CodingArg;
 use crate::cli::exit::Usage;
-use crate::cli::keys::{KeyArgs, absolute, open_repository};
+use crate::cli::keys::{absolute, open_repository};
 use crate::cli::output::{GOOD, styled};
 use crate::cli::place::Place;
 use crate::cli::{Context, RepoArg};
 use crate::coding::Coding;
 use crate::keys::{self, Ask, KeyUri};
 use crate::repository::{BinStyle, Expiry, Keyring, Plan, Profile, Repository, RolePlan};
-use crate::tuf::metadata::TopLevel;
 
 /// Make a new, signed repository.
 ///
@@ -167,110 +166,4 @@ async fn role_plan(uris: &[String], threshold: u64, keyring: &mut Keyring) -> an
         }
     }
     Ok(RolePlan { keys, threshold })
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Role {
-    /// Give a top-level role new keys
-    Rotate(Rotate),
-}
-
-/// Give a top-level role new keys. Needs enough root keys; with the role's old keys at hand, no client notices.
-#[derive(Debug, Args)]
-pub(crate) struct Rotate {
-    #[command(flatten)]
-    repo: RepoArg,
-    #[command(flatten)]
-    keys: KeyArgs,
-    /// The role
-    #[arg(value_enum)]
-    role: RoleArg,
-    /// A key that it has from now on; may be repeated
-    #[arg(long = "to", value_name = "URI", required = true)]
-    to: Vec<String>,
-    /// How many must sign from now on; as many as now, if not said
-    #[arg(long, value_name = "N")]
-    threshold: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum RoleArg {
-    Root,
-    Timestamp,
-    Snapshot,
-    Targets,
-}
-
-impl Role {
-    pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let Self::Rotate(command) = self;
-        let mut repository = open_repository(&command.repo).await?;
-        let mut keyring = command.keys.open(&repository, &context.out).await?;
-        let role = match command.role {
-            RoleArg::Root => TopLevel::Root,
-            RoleArg::Timestamp => TopLevel::Timestamp,
-            RoleArg::Snapshot => TopLevel::Snapshot,
-            RoleArg::Targets => TopLevel::Targets,
-        };
-        let threshold = match command.threshold {
-            Some(threshold) => threshold,
-            None => repository.state().await?.root.authority(role).threshold(),
-        };
-        let plan = role_plan(&command.to, threshold, &mut keyring).await?;
-        let version = repository.rotate(&keyring, role, &plan, context.now).await?;
-        let value = serde_json::json!({"role": role.name(), "root": version, "threshold": threshold});
-        context.out.result(&value, || {
-            context.out.line(format_args!(
-                "{} {} in root {version}",
-                styled(GOOD, "new keys for"),
-                role.name()
-            ));
-        })?;
-        if matches!(role, TopLevel::Timestamp | TopLevel::Snapshot) {
-            remember_online(&mut repository, &command.to, context).await?;
-        }
-        Ok(())
-    }
-}
-
-/// Adds the new online keys to the settings, and takes out those that sign nothing any more.
-async fn remember_online(
-    repository: &mut Repository,
-    to: &[String],
-    context: &Context,
-) -> anyhow::Result<()> {
-    let state = repository.state().await?;
-    let mut uris = repository.settings().keys.online.clone();
-    for uri in to {
-        let uri = KeyUri::from_str(uri)?;
-        let text = absolute(&uri)?;
-        if !matches!(uri, KeyUri::Public(_)) && !uris.contains(&text) {
-            uris.push(text);
-        }
-    }
-    let mut kept = Vec::new();
-    for uri in uris {
-        let key = match keys::open_public(&KeyUri::from_str(&uri)?, &Ask).await {
-            Ok(key) => key,
-            Err(error) => {
-                context
-                    .out
-                    .note(format_args!("{uri} stays in wheelseal.toml, though it does not open: {error}"));
-                kept.push(uri);
-                continue;
-            }
-        };
-        let online = [TopLevel::Timestamp, TopLevel::Snapshot].map(|role| state.root.authority(role));
-        let signs = online
-            .iter()
-            .flat_map(crate::tuf::signed::Authority::keys)
-            .any(|(_, known)| known.public() == key.public());
-        let bins = state.bins.delegations.iter().flat_map(|delegations| delegations.keys.values());
-        if signs || bins.into_iter().any(|known| known.public() == key.public()) {
-            kept.push(uri);
-        } else {
-            context.out.note(format_args!("{uri} signs nothing any more; it is no longer in wheelseal.toml"));
-        }
-    }
-    Ok(repository.set_online_keys(kept).await?)
 }

@@ -196,7 +196,10 @@ impl Desk<'_> {
             return edit_all(self.bins()?, edit, "bin-n", |_| true);
         }
         edit_all(self.targets()?, edit, subject.name(), |role| role == subject.name())?;
-        if subject == Subject::Claimed && self.claimed()?.delegations.is_some() {
+        let has_buckets = |claimed: &Targets| claimed.delegations.is_some();
+        if subject == Subject::Claimed
+            && self.basis.targets(CLAIMED).is_some_and(|claimed| has_buckets(claimed))
+        {
             return edit_all(self.claimed()?, edit, "claimed", |_| true);
         }
         Ok(())

@@ -156,7 +156,7 @@ impl Event {
         let new = role.common().expires;
         let date = |date: DateTime<Utc>| date.format("%Y-%m-%d").to_string();
         changes.push(match old {
-            Some(old) if old == new => format!("it expires on {}, as before", date(new)),
+            Some(old) if date(old) == date(new) => format!("it expires on {}, as before", date(new)),
             Some(old) => format!("it expires on {} instead of {}", date(new), date(old)),
             None => format!("it is new, and expires on {}", date(new)),
         });

@@ -289,14 +289,15 @@ fn delegator(json: &Json<'_>) -> Result<Option<RoleName>, CeremonyError> {
 fn read_proposal(json: &Json<'_>) -> Result<Proposal, CeremonyError> {
     let name = text(json, "role")?;
     let signed = json.get("signed").ok_or_else(|| malformed(format!("{name} has no content")))?;
-    let canonical = signed.canonical();
+    let (canonical, written) = (signed.canonical(), signed.to_text());
     let refused = |error: &dyn std::fmt::Display| malformed(format!("the content of {name}: {error}"));
-    let targets =
-        || Draft::<Targets>::read(&canonical).map(|draft| draft.content).map_err(|error| refused(&error));
+    let targets = || {
+        Draft::<Targets>::read(written.as_bytes()).map(|draft| draft.content).map_err(|error| refused(&error))
+    };
     let role = match (name, delegator(json)?) {
-        ("root", None) => {
-            ProposedRole::Root(Draft::<Root>::read(&canonical).map_err(|error| refused(&error))?.content)
-        }
+        ("root", None) => ProposedRole::Root(
+            Draft::<Root>::read(written.as_bytes()).map_err(|error| refused(&error))?.content,
+        ),
         ("targets", None) => ProposedRole::Targets(targets()?),
         (_, None) => return Err(malformed(format!("nobody delegates to {name}"))),
         (_, Some(delegator)) => {

@@ -34,8 +34,8 @@ use crate::tuf::signed::{Authority, Signed, Verified};
 /// Somebody who is asked before a change is published.
 #[async_trait]
 pub trait Gate: Send + Sync {
-    /// Looks at the repository as it is now and as it would be. An error, and nothing is published.
-    async fn admit(&self, now: &dyn Store, staged: Arc<dyn Store>) -> Result<(), CeremonyError>;
+    /// Looks at the repository as it would be. An error, and nothing is published.
+    async fn admit(&self, staged: Arc<dyn Store>) -> Result<(), CeremonyError>;
 }
 
 /// What a ceremony came to.
@@ -138,8 +138,13 @@ impl Repository {
         };
         rehearsal.publish_event(work, &state, &pending).await?;
         rehearsal.settle(work.event, work.keys, work.now).await?;
-        gate.admit(self.store(), Arc::<Overlay>::clone(&overlay)).await?;
+        gate.admit(Arc::<Overlay>::clone(&overlay)).await?;
         Ok(overlay.release().await.map(|()| Settled::Yes)?)
+    }
+
+    /// An error, if a ceremony is not based on what the repository is now, or breaks its rules.
+    pub async fn still_current(&self, event: &Event, now: DateTime<Utc>) -> Result<(), RepositoryError> {
+        self.pending(&self.state().await?, event, now).await.map(drop)
     }
 
     /// The proposals that are not published yet. All of them are checked.
@@ -287,6 +292,7 @@ impl Repository {
             return self.publish_root(new, &proposal.file()).await;
         }
         self.ready(work, state, &others).await?;
+        still_readable(&state.root, new)?;
         self.publish_root(new, &proposal.file()).await?;
         let state = self.state().await?;
         let transaction = self.transaction(work, &state, &others, None).await?;
@@ -451,6 +457,18 @@ fn version_of(state: &State, role: &str) -> Version {
 /// Whether a file's signatures are over exactly these bytes.
 fn says(file: &[u8], payload: &[u8]) -> bool {
     parse(file).is_ok_and(|file| file.get("signed").is_some_and(|signed| signed.canonical() == payload))
+}
+
+/// Without the old online keys, what is signed now must be readable under the root before until it is signed anew. The
+/// state is read so only if the new root's keys signed that root too.
+fn still_readable(old: &Verified<Root>, new: &Root) -> Result<(), CeremonyError> {
+    let authority = new.authority(TopLevel::Root);
+    if Signed::<Root>::new(old.bytes()).verify(&authority).is_ok() {
+        return Ok(());
+    }
+    let text = "the old online keys are not at hand, and root would get other keys in the same step: \
+                replace the online keys in a ceremony of its own, then those of root";
+    Err(CeremonyError::Refused(vec![text.to_owned()]))
 }
 
 /// The new file of `bins`, if its bins are not signed as it wants, or not the same.

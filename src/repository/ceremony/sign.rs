@@ -8,7 +8,7 @@ use super::file::holder;
 use crate::keys::Signer;
 use crate::repository::RepositoryError;
 use crate::tuf::json::{Json, parse};
-use crate::tuf::key::Key;
+use crate::tuf::key::{Key, KeyId};
 use crate::tuf::metadata::Root;
 use crate::tuf::signed::{Signed, Verified};
 
@@ -61,11 +61,7 @@ impl Event {
     }
 
     /// The ids under which a key has not signed a proposal yet, and whether it is one of the role's at all.
-    fn to_sign(
-        &self,
-        at: usize,
-        key: &Key,
-    ) -> Result<Option<(String, Vec<crate::tuf::key::KeyId>, bool)>, CeremonyError> {
+    fn to_sign(&self, at: usize, key: &Key) -> Result<Option<(String, Vec<KeyId>, bool)>, CeremonyError> {
         let Some(proposal) = self.proposals.get(at) else { return Ok(None) };
         let Some(public) = key.public() else { return Ok(None) };
         let ids = self.delegators(&proposal.role)?.ids(public);
@@ -120,19 +116,46 @@ impl Event {
         named: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<(), RepositoryError> {
-        let named = named.map(holder).transpose()?;
-        let same = |key: &Key| key.public().is_some() && key.public() == signer.key().public();
-        let new = self.new_keys().into_iter().find(|(_, key, _)| same(key));
-        let key = signer.key().id().short();
+        let id = self.joining_as(signer.key())?;
+        let signature = signer.sign(&self.statement(&id)).await?;
+        self.proofs.push(Mark { key: id, signature, at: now, holder: named.map(holder).transpose()? });
+        Ok(())
+    }
+
+    /// The bytes that the holder of a new key signs to join.
+    pub fn joining(&self, key: &Key) -> Result<Vec<u8>, CeremonyError> {
+        Ok(self.statement(&self.joining_as(key)?))
+    }
+
+    /// Takes a signature over [`Self::joining`] that was made elsewhere.
+    pub fn add_proof(
+        &mut self,
+        key: &Key,
+        signature: &[u8],
+        named: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<(), CeremonyError> {
+        let id = self.joining_as(key)?;
+        if !key.verifies(&self.statement(&id), signature) {
+            return Err(CeremonyError::BadSignature { role: "joining".to_owned(), key: key.id().short() });
+        }
+        let holder = named.map(holder).transpose()?;
+        self.proofs.push(Mark { key: id, signature: signature.to_vec(), at: now, holder });
+        Ok(())
+    }
+
+    /// The id under which a key is new here, and has not joined yet.
+    fn joining_as(&self, key: &Key) -> Result<KeyId, CeremonyError> {
+        let same = |new: &Key| new.public().is_some() && new.public() == key.public();
+        let new = self.new_keys().into_iter().find(|(_, new, _)| same(new));
+        let key = key.id().short();
         let Some((id, _, _)) = new else {
-            return Err(CeremonyError::Stranger { key, role: "the new keys".to_owned() }.into());
+            return Err(CeremonyError::Stranger { key, role: "the new keys".to_owned() });
         };
         if self.proofs.iter().any(|proof| proof.key == id) {
-            return Err(CeremonyError::SignedBefore { key, role: "joining".to_owned() }.into());
+            return Err(CeremonyError::SignedBefore { key, role: "joining".to_owned() });
         }
-        let signature = signer.sign(&self.statement(&id)).await?;
-        self.proofs.push(Mark { key: id, signature, at: now, holder: named });
-        Ok(())
+        Ok(id)
     }
 
     /// Takes over the signatures of another copy. Returns how many were new.
@@ -162,7 +185,7 @@ fn union(own: &mut Vec<Mark>, theirs: &[Mark]) -> usize {
 fn bare(
     proposal: &Proposal,
     role: &str,
-    keys: &[(crate::tuf::key::KeyId, Key)],
+    keys: &[(KeyId, Key)],
     given: &[u8],
 ) -> Result<Vec<u8>, CeremonyError> {
     let Some(file) = parse(given).ok().filter(|file| file.get("signatures").is_some()) else {
