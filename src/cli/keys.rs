@@ -10,14 +10,10 @@ use super::exit::Usage;
 use super::output::Out;
 use super::{Context, RepoArg};
 use crate::crypto::NewKey;
-use crate::keys::{self, Ask, KeyUri};
+use crate::keys::{self, Ask, KeyError, KeyUri};
 use crate::repository::{Keyring, Repository, RepositoryError};
 use crate::tuf::metadata::{Targets, TopLevel};
 use crate::tuf::path::RoleName;
-
-/// Why an online key that the settings name is not opened.
-const UNTRUSTED: &str =
-    "wheelseal.toml may not name code to run here; set WHEELSEAL_KEYS to this key on this machine";
 
 /// Names the keys of a command.
 #[derive(Debug, Clone, Args)]
@@ -44,13 +40,11 @@ impl KeyArgs {
         let given = self.online_keys.iter().filter(|uri| !uri.is_empty());
         if given.clone().next().is_none() {
             for uri in &repository.settings().keys.online {
-                let parsed = KeyUri::from_str(uri)?;
-                if parsed.runs_code() {
-                    // Whoever may write to the store could have this machine run what they like.
-                    out.note(format_args!("not using online key {uri}: {UNTRUSTED}"));
-                    continue;
-                }
-                match keys::open(&parsed, &Ask).await {
+                let opened = match KeyUri::untrusted(uri) {
+                    Err(error @ KeyError::NamesCode { .. }) => Err(error),
+                    parsed => keys::open(&parsed?, &Ask).await,
+                };
+                match opened {
                     Ok(signer) => keyring.add(signer),
                     Err(error) => out.note(format_args!("not using online key {uri}: {error}")),
                 }

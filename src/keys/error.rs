@@ -36,6 +36,12 @@ pub enum KeyError {
         /// The feature of the crate that it needs.
         feature: &'static str,
     },
+    /// Opening the key would run code, and the URI comes from where others may have written.
+    #[error("{uri} names code to run, which the settings of a repository may not")]
+    NamesCode {
+        /// The key.
+        uri: KeyUri,
+    },
     /// A public key was named where a signature is wanted.
     #[error("{uri} is a public key, which cannot sign")]
     PublicOnly {
@@ -213,6 +219,9 @@ impl KeyError {
             Self::BadUri { .. } => Some("name the key, as in file:keys/root.pem or env:ROOT_KEY"),
             Self::UnknownScheme { .. } => {
                 Some("a file whose name has a colon is written with its scheme, as in file:odd:name.pem")
+            }
+            Self::NamesCode { .. } => {
+                Some("set WHEELSEAL_KEYS to this key, on each machine that signs with it")
             }
             Self::NotBuilt { .. } => Some("build it with the default features"),
             #[cfg(feature = "pkcs11")]

@@ -331,9 +331,17 @@ fn a_library_named_in_the_settings_is_not_loaded() {
     let named = format!("object=online?module-path={}\"", shown(&library));
     fs::write(&settings, text.replace("object=online\"", &named)).unwrap();
     let before = files_below(&home.work());
-    let texts = ["not using online key pkcs11:", "wheelseal.toml may not name code to run here"];
+    let texts =
+        ["not using online key pkcs11:", "names code to run, which the settings of a repository may not"];
     home.run(&["bump", "--repo", "repo", "--all"]).refused(6, &texts);
     assert!(files_below(&home.work()) == before && !ran.exists());
+    // A rotation reads the settings too, to see which keys sign something still.
+    let [root, new] = ["root-1", "online-2"].map(|name| shown(&example(name)));
+    let uri = "pkcs11:token=hsm;object=online";
+    let rotate =
+        ["role", "rotate", "timestamp", "--repo", "repo", "--key", &root, "--key", uri, "--to", &new];
+    home.run(&rotate).fine();
+    assert!(!ran.exists());
     // The same from whoever runs the program is loaded, which shows that the trap works.
     home.run(&["key", "show", &format!("pkcs11:{named}").replace('"', "")])
         .refused(1, &["cannot load the module"]);
