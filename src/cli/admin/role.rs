@@ -271,12 +271,16 @@ pub(super) async fn forget_unused_online(
     let mut kept = Vec::new();
     let new = new.iter().map(|uri| (uri, true));
     for (uri, is_new) in before.iter().map(|uri| (uri, false)).chain(new) {
-        let parsed = KeyUri::from_str(uri)?;
-        let text = absolute(&parsed)?;
-        if matches!(parsed, KeyUri::Public(_)) || kept.contains(&text) || kept.contains(uri) {
+        let parsed = if is_new { KeyUri::from_str(uri) } else { KeyUri::untrusted(uri) };
+        let text = parsed.as_ref().map_or_else(|_| Ok(uri.clone()), absolute)?;
+        if matches!(parsed, Ok(KeyUri::Public(_))) || kept.contains(&text) || kept.contains(uri) {
             continue;
         }
-        match keys::open_public(&parsed, &Ask).await {
+        let opened = match parsed {
+            Ok(parsed) => keys::open_public(&parsed, &Ask).await,
+            Err(error) => Err(error),
+        };
+        match opened {
             Ok(key) if signing.iter().any(|known| known.public() == key.public()) => {
                 kept.push(if is_new { text } else { uri.clone() });
             }
