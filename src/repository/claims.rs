@@ -21,7 +21,7 @@
 //! | `owner` | who answers for a project, as the state says |
 //! | `tree` | which bucket delegates to a project (pure) |
 
-mod admin;
+pub(super) mod admin;
 mod apply;
 mod content;
 mod file;
@@ -31,7 +31,7 @@ pub(super) mod owner;
 pub(super) mod tree;
 mod upkeep;
 
-pub use admin::{Claimed, Promoted};
+pub use admin::Claimed;
 pub use apply::{Applied, LookAlike};
 pub use content::{Base, Next};
 pub use file::{Kind, MAX_PROJECT_FILE, ProjectFile};

@@ -219,7 +219,7 @@ impl RepositoryError {
                 Some("look at who claims it and why; to take it all the same: --look-alike".into())
             }
             Self::NeedsCeremony(_) => {
-                Some("the admin runs: wheelseal claims promote --keys FILE, with the offline keys".into())
+                Some("let it wait for one: wheelseal claims receive FILE; then: wheelseal claims promote".into())
             }
             Self::NoSnapshot(_) => {
                 Some("`wheelseal gc` removes old ones; `wheelseal status` tells the current one".into())

@@ -79,7 +79,6 @@ pub use ceremony::{
 pub use check::{Checked, MAX_PROBLEMS, Problem, Sample, Share, Unseen};
 pub use claims::{
     Applied, Base, Claimed, Family, Kind, LookAlike, MAX_PROJECT_FILE, Next, Owned, Owners, ProjectFile,
-    Promoted,
 };
 pub use diff::{Change, Difference};
 pub use distribution::{Distribution, read_distribution};

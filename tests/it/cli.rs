@@ -13,6 +13,7 @@ use crate::shell::{Home, Ran, shown};
 
 /// Every command, with the words of those that have commands of their own.
 const COMMANDS: [&[&str]; 56] = [
+const COMMANDS: [&[&str]; 55] = [
     &["init"],
     &["key"],
     &["key", "gen"],
@@ -57,6 +58,24 @@ const COMMANDS: [&[&str]; 56] = [
     &["ceremony", "export"],
     &["ceremony", "import"],
     &["ceremony", "abandon"],
+    &["claims"],
+    &["claims", "enable"],
+    &["claims", "receive"],
+    &["claims", "apply"],
+    &["claims", "list"],
+    &["claims", "approve"],
+    &["claims", "promote"],
+    &["claims", "revoke"],
+    &["project"],
+    &["project", "claim"],
+    &["project", "release"],
+    &["project", "cosign"],
+    &["project", "add-maintainer"],
+    &["project", "remove-maintainer"],
+    &["project", "rotate"],
+    &["project", "transfer"],
+    &["project", "status"],
+    &["project", "verify-published"],
     &["trust"],
     &["trust", "add"],
     &["trust", "list"],

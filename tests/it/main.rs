@@ -8,6 +8,7 @@ mod behaviour;
 mod bulk;
 mod bulk_resize;
 mod ceremony;
+mod claims;
 mod cli;
 mod client;
 mod clock;

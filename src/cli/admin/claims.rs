@@ -7,12 +7,13 @@ use clap::{Args, Subcommand};
 
 use crate::cli::exit::Usage;
 use crate::cli::keys::{KeyArgs, open_repository};
-use crate::cli::output::{GOOD, styled};
+use crate::cli::output::{GOOD, STRONG, styled};
 use crate::cli::project::{RELEASE, read_file};
 use crate::cli::{Context, RepoArg};
 use crate::python::ProjectName;
 use crate::repository::{
-    Applied, Distribution, Keyring, Kind, LookAlike, ProjectFile, Repository, read_distribution,
+    Applied, Changed, Distribution, EventName, Keyring, Kind, LookAlike, ProjectFile, Repository,
+    read_distribution,
 };
 
 #[derive(Debug, Subcommand)]
@@ -86,14 +87,11 @@ pub(crate) struct Approve {
 pub(crate) struct Promote {
     #[command(flatten)]
     common: Common,
-    /// All that wait in recently-claimed
-    #[arg(long, conflicts_with = "names")]
-    all: bool,
-    /// A change of the keys of a claimed project, as its maintainers sent it; may be repeated
-    #[arg(long = "keys", value_name = "FILE")]
-    changes: Vec<PathBuf>,
-    /// Projects
-    #[arg(value_name = "NAME")]
+    /// Name of the ceremony, if signatures of others are needed
+    #[arg(long, value_name = "NAME", default_value = "claims-promote")]
+    name: String,
+    /// Projects; without any, all that wait
+    #[arg(value_name = "PROJECT")]
     names: Vec<String>,
 }
 
@@ -130,12 +128,38 @@ impl Common {
 
     async fn enable(self, context: &Context) -> anyhow::Result<()> {
         let (repository, keyring) = self.open(context).await?;
-        let new = repository.enable_claims(&keyring, context.now).await?;
-        context.out.result(&serde_json::json!({ "enabled": true, "changed": new }), || {
-            let how = if new { "from now on" } else { "as before" };
-            context.out.line(format_args!("{how}, projects can be claimed"));
-        })
+        let event = repository.claims_enabling(EventName::new("claims-enable")?, context.now).await?;
+        let Some(event) = event else {
+            return context.out.result(&serde_json::json!({ "changed": false }), || {
+                context.out.line("projects can be claimed already");
+            });
+        };
+        let changed = repository.hold(event, &keyring, context.now, &context.out.progress()).await?;
+        outcome(context, &changed, "from now on, projects can be claimed")
     }
+}
+
+/// What became of a change of offline roles.
+fn outcome(context: &Context, changed: &Changed, done: &str) -> anyhow::Result<()> {
+    let value = match changed {
+        Changed::Done(finished) => serde_json::json!({ "changed": true, "snapshot": finished.snapshot }),
+        Changed::Waiting { event, why } => {
+            serde_json::json!({ "ceremony": event.name().as_str(), "why": why.to_string() })
+        }
+    };
+    context.out.result(&value, || match changed {
+        Changed::Done(finished) => {
+            context.out.line(styled(GOOD, done));
+            context.out.note(format_args!("snapshot {}", finished.snapshot));
+        }
+        Changed::Waiting { event, why } => {
+            let name = event.name();
+            context.out.line(format_args!("{} {name}", styled(STRONG, "waiting for signatures:")));
+            context.out.note(why);
+            context.out.note(format_args!("next: wheelseal ceremony sign {name} --key URI"));
+            context.out.note(format_args!("then: wheelseal ceremony finish {name}"));
+        }
+    })
 }
 
 impl Receive {
@@ -144,8 +168,9 @@ impl Receive {
         let spool = tempfile::tempdir()?;
         let (file, files) = read_all(&self.path, spool.path())?;
         let look_alike = if self.look_alike { LookAlike::Accepted } else { LookAlike::Refused };
-        let waits = file.kind == Kind::Claim && !agree;
-        if self.dry_run || waits {
+        let waits = file.kind == Kind::Claim && !agree
+            || file.kind == Kind::Keys && repository.needs_ceremony(&file, context.now).await?;
+        if self.dry_run || waits && file.kind == Kind::Claim {
             repository.judge_project(&file, &files, look_alike, context.now).await?;
         }
         if self.dry_run {
@@ -156,10 +181,12 @@ impl Receive {
         if waits {
             repository.queue_claim(&file).await?;
             let project = file.project.to_string();
+            let next = match file.kind {
+                Kind::Claim => format!("wheelseal claims approve {project}"),
+                Kind::Release | Kind::Keys => "wheelseal claims promote".to_owned(),
+            };
             return context.out.result(&serde_json::json!({ "waits": project }), || {
-                context
-                    .out
-                    .line(format_args!("the claim of {project} waits: wheelseal claims approve {project}"));
+                context.out.line(format_args!("{project} waits: {next}"));
             });
         }
         let applied = repository.apply(&keyring, &file, &files, look_alike, context.now).await?;
@@ -182,12 +209,8 @@ impl List {
             }
             for file in &waiting {
                 let team = format!("{} of {}", file.owners.threshold, file.owners.keys.len());
-                rows.push(vec![
-                    file.project.to_string(),
-                    "waits for approve".to_owned(),
-                    team,
-                    "-".to_owned(),
-                ]);
+                let next = if file.kind == Kind::Claim { "waits for approve" } else { "waits for promote" };
+                rows.push(vec![file.project.to_string(), next.to_owned(), team, "-".to_owned()]);
             }
             context.out.table(&rows);
         })
@@ -216,25 +239,26 @@ impl Approve {
 impl Promote {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let (repository, keyring) = self.common.open(context).await?;
-        let names: BTreeSet<ProjectName> = if self.all {
+        let names: BTreeSet<ProjectName> = if self.names.is_empty() {
             repository.recently_claimed().await?.into_iter().collect()
         } else {
             self.names.iter().map(|name| project(name)).collect::<Result<_, _>>()?
         };
-        let changes = self.changes.iter().map(|path| read_file(path)).collect::<Result<Vec<_>, _>>()?;
-        if names.is_empty() && changes.is_empty() {
-            return Err(Usage("nothing to promote: name projects, --all, or --keys FILE".to_owned()).into());
+        let mut rekeyed = repository.waiting_claims().await?;
+        rekeyed.retain(|file| file.kind == Kind::Keys);
+        if names.is_empty() && rekeyed.is_empty() {
+            return Err(Usage("nothing waits to be promoted".to_owned()).into());
         }
-        let promoted = repository.promote(&keyring, &names, &changes, context.now).await?;
-        context.out.result(&promoted, || {
-            for name in &promoted.projects {
-                context.out.line(format_args!("{} {name}", styled(GOOD, "promoted")));
+        let event = EventName::new(self.name)?;
+        let event = repository.promotion(event, &names, &rekeyed, context.now).await?;
+        let changed = repository.hold(event, &keyring, context.now, &context.out.progress()).await?;
+        if matches!(changed, Changed::Done(_)) {
+            for file in &rekeyed {
+                repository.forget_claim(&file.project).await?;
             }
-            for name in &promoted.rekeyed {
-                context.out.line(format_args!("{} {name}", styled(GOOD, "new keys for")));
-            }
-            context.out.note(format_args!("snapshot {}", promoted.snapshot));
-        })
+        }
+        let what = format!("promoted: {} project(s), new keys of {}", names.len(), rekeyed.len());
+        outcome(context, &changed, &what)
     }
 }
 

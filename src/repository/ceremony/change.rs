@@ -105,10 +105,22 @@ impl Repository {
         now: DateTime<Utc>,
         progress: &dyn Progress,
     ) -> Result<Changed, RepositoryError> {
-        let mut event = self.draft(name.clone(), edits, now).await?;
-        match self.ceremony(name).await {
+        let event = self.draft(name.clone(), edits, now).await?;
+        self.change_by(event, keys, gate, now, progress).await
+    }
+
+    /// The same for a ceremony that was made already.
+    pub(in crate::repository) async fn change_by(
+        &self,
+        mut event: Event,
+        keys: &Keyring,
+        gate: Option<&dyn Gate>,
+        now: DateTime<Utc>,
+        progress: &dyn Progress,
+    ) -> Result<Changed, RepositoryError> {
+        match self.ceremony(event.name()).await {
             Ok(waiting) if waiting.proposes_as(&event) => event = waiting,
-            Ok(_) => return Err(CeremonyError::Taken(name.to_string()).into()),
+            Ok(_) => return Err(CeremonyError::Taken(event.name().to_string()).into()),
             Err(RepositoryError::Ceremony(CeremonyError::Unknown(_))) => {}
             Err(error) => return Err(error),
         }

@@ -110,6 +110,7 @@ impl Repository {
             self.store.delete(&at).await?;
         }
         let state = self.state().await?;
+        self.finish_pending(&state).await?;
         Ok(Finished {
             roles: work.event.roles().map(ToOwned::to_owned).collect(),
             root: state.root.common.version,
@@ -329,15 +330,17 @@ impl Repository {
             written.extend(self.bins_under(work, state, new).await?);
         }
         let proposed: Vec<&'a ProposedRole> = others.iter().map(|proposal| &proposal.role).collect();
-        let mut roles = self.claims_follow_up(state, &proposed, work.now).await?;
-        let named = |role: &NewRole<'_>| role.authorities.iter().any(|by| by.role() == RECENTLY_CLAIMED);
-        if !roles.iter().any(named) {
+        let follow_up = self.claims_follow_up(state, &proposed, work.keys, work.now).await?;
+        let mut roles = Vec::new();
+        if !follow_up.written.iter().any(|(role, _)| role == RECENTLY_CLAIMED) {
             roles.extend(self.recent(work, state, others).await?);
         }
+        written.extend(follow_up.written);
         let same =
             |new: &Root| new.authority(TopLevel::Snapshot).same_as(&state.root.authority(TopLevel::Snapshot));
         let snapshot = !state.vouched(TopLevel::Snapshot) || successor.is_some_and(|new| !same(new));
-        Ok(Transaction { roles, written, snapshot, successor, ..Transaction::empty() })
+        let pages = follow_up.pages;
+        Ok(Transaction { roles, written, snapshot, successor, pages, ..Transaction::empty() })
     }
 
     /// The bins as a changed file of `bins` wants them.

@@ -11,9 +11,10 @@ use serde::Serialize;
 use super::apply::Names;
 use super::file::{MAX_PROJECT_FILE, ProjectFile};
 use super::names::Family;
-use super::tree::{Changes, Owners, Tree, patterns};
+use super::tree::{Changes, Owners, patterns};
 use crate::python::ProjectName;
-use crate::repository::commit::{Listing, NewRole, Transaction};
+use crate::repository::ceremony::{Changed, Event, EventName, ProposedRole};
+use crate::repository::commit::Transaction;
 use crate::repository::plan::Plan;
 use crate::repository::publish::refuse_unvouched;
 use crate::repository::state::State;
@@ -21,8 +22,8 @@ use crate::repository::{
     Keyring, MAX_ATTEMPTS, PATIENCE, Progress, Repository, RepositoryError, days_after, layout, pause,
 };
 use crate::store::{Content, StoreError};
-use crate::tuf::metadata::{DelegatedRoles, MetaFile, PathSet, TopLevel, Version};
-use crate::tuf::path::TargetPath;
+use crate::tuf::metadata::{Common, DelegatedRoles, Delegations, PathSet, Table, Targets, Version};
+use crate::tuf::path::{RoleName, TargetPath};
 
 /// A claimed project, as admins see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,49 +40,22 @@ pub struct Claimed {
     pub version: Version,
 }
 
-/// What a promotion did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Promoted {
-    /// Projects that `claimed` delegates to from now on.
-    pub projects: Vec<String>,
-    /// Projects that have other keys from now on.
-    pub rekeyed: Vec<String>,
-    /// Version of the snapshot.
-    pub snapshot: Version,
-}
-
-/// What moves from the online role to the offline one. Pure: see [`Move::planned`].
-struct Move {
-    claimed: Changes,
-    recent: Changes,
-}
-
 impl Repository {
-    /// Lets `claimed` and `recently-claimed` speak for all projects, so that they can be claimed. Needs the keys of
-    /// top-level targets. Says whether that is new.
-    pub async fn enable_claims(&self, keys: &Keyring, now: DateTime<Utc>) -> Result<bool, RepositoryError> {
-        for attempt in 0..MAX_ATTEMPTS {
-            match self.enable_claims_once(keys, now).await {
-                Err(RepositoryError::Store(StoreError::Conflict { .. })) => pause(attempt).await,
-                done => return done,
-            }
-        }
-        Err(RepositoryError::Busy(MAX_ATTEMPTS))
-    }
-
-    async fn enable_claims_once(&self, keys: &Keyring, now: DateTime<Utc>) -> Result<bool, RepositoryError> {
+    /// A ceremony that lets `claimed` and `recently-claimed` speak for all projects, so that they can be claimed. None if
+    /// they may already.
+    pub async fn claims_enabling(
+        &self,
+        name: EventName,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Event>, RepositoryError> {
         let state = self.state().await?;
-        self.finish_pending(&state).await?;
-        refuse_unvouched(&state)?;
         if state.claims_enabled() {
-            return Ok(false);
+            return Ok(None);
         }
-        let mut draft = state.targets.draft();
-        let common = &mut draft.content.common;
-        common.version = common.version.saturating_add(1);
-        common.expires = days_after(now, self.settings.expiry.targets);
+        let mut targets = (*state.targets).clone();
+        targets.common.expires = days_after(now, self.settings.expiry.targets);
         let Some(DelegatedRoles::Listed(roles)) =
-            draft.content.delegations.as_mut().map(|delegations| &mut delegations.roles)
+            targets.delegations.as_mut().map(|delegations| &mut delegations.roles)
         else {
             return Err(RepositoryError::Missing("the delegations of targets".to_owned()));
         };
@@ -90,10 +64,7 @@ impl Repository {
                 role.paths = PathSet::Patterns(patterns("").into());
             }
         }
-        let authorities = vec![state.root.authority(TopLevel::Targets)];
-        let roles = vec![NewRole { draft, authorities, listing: Listing::Hashed }];
-        self.commit(keys, &state, Transaction { roles, ..Transaction::empty() }, now).await?;
-        Ok(true)
+        self.propose(&state, name, vec![ProposedRole::Targets(targets)], now).await.map(Some)
     }
 
     /// All claimed projects.
@@ -127,78 +98,65 @@ impl Repository {
         Ok(names)
     }
 
-    /// Lets the offline keys vouch for these projects, and for other keys of claimed ones, in one commit.
-    pub async fn promote(
+    /// A ceremony by which the offline keys vouch for these projects, and for the new keys of claimed ones whose
+    /// maintainers' files wait.
+    pub async fn promotion(
         &self,
-        keys: &Keyring,
+        name: EventName,
         projects: &BTreeSet<ProjectName>,
         rekeyed: &[ProjectFile],
         now: DateTime<Utc>,
-    ) -> Result<Promoted, RepositoryError> {
-        for attempt in 0..MAX_ATTEMPTS {
-            match self.promote_once(keys, projects, rekeyed, now).await {
-                Err(RepositoryError::Store(StoreError::Conflict { .. })) => pause(attempt).await,
-                done => return done,
-            }
+    ) -> Result<Event, RepositoryError> {
+        let state = self.state().await?;
+        let touched = projects.iter().chain(rekeyed.iter().map(|file| &file.project));
+        let mut claimed = state.tree(self.store(), Family::Claimed, touched).await?;
+        for file in rekeyed {
+            self.judged_rekey(&state, file, now).await?;
         }
-        Err(RepositoryError::Busy(MAX_ATTEMPTS))
+        let mut moved: Vec<_> =
+            rekeyed.iter().map(|file| (file.project.clone(), file.owners.clone())).collect();
+        for project in projects {
+            let owned = state.owned(self.store(), project).await?;
+            let Some(owned) = owned.filter(|owned| owned.family == Family::Recent) else {
+                return Err(RepositoryError::Plan(format!("{project} does not wait in recently-claimed")));
+            };
+            moved.push((project.clone(), owned.owners));
+        }
+        claimed.put_all(moved)?;
+        let roles = self.proposed(&claimed.changes()?, now)?;
+        self.propose(&state, name, roles, now).await
     }
 
-    async fn promote_once(
+    /// `claimed` and its buckets, as they are to be.
+    fn proposed(&self, changes: &Changes, now: DateTime<Utc>) -> Result<Vec<ProposedRole>, RepositoryError> {
+        let (top, claimed) = (RoleName::targets(), RoleName::delegated(Family::Claimed.name())?);
+        let expires = days_after(now, self.expiry_of(Family::Claimed));
+        let content = |delegations: &Delegations| {
+            // The version is set by whoever proposes it.
+            let common = Common::new(1, expires);
+            Targets { common, targets: Table::new(), delegations: Some(delegations.clone()) }
+        };
+        let mut roles = Vec::new();
+        if changes.delegator {
+            let content = content(&changes.delegations);
+            roles.push(ProposedRole::Delegated { delegator: top, role: claimed.clone(), content });
+        }
+        for (bucket, delegations) in &changes.buckets {
+            let (delegator, role) = (claimed.clone(), bucket.clone());
+            roles.push(ProposedRole::Delegated { delegator, role, content: content(delegations) });
+        }
+        Ok(roles)
+    }
+
+    /// Publishes a ceremony at once if the keys at hand suffice; else keeps it, signed as far as it goes.
+    pub async fn hold(
         &self,
+        event: Event,
         keys: &Keyring,
-        projects: &BTreeSet<ProjectName>,
-        rekeyed: &[ProjectFile],
         now: DateTime<Utc>,
-    ) -> Result<Promoted, RepositoryError> {
-        let _turn = self.store.turn(PATIENCE).await;
-        let state = self.state().await?;
-        self.finish_pending(&state).await?;
-        refuse_unvouched(&state)?;
-        let touched = || projects.iter().chain(rekeyed.iter().map(|file| &file.project));
-        let mut claimed = state.tree(self.store(), Family::Claimed, touched()).await?;
-        let mut recent = state.tree(self.store(), Family::Recent, projects).await?;
-        let (mut written, mut placed) = (Vec::new(), Vec::new());
-        for file in rekeyed {
-            let version = self.judged_rekey(&state, file, now).await?;
-            claimed.put_all([(file.project.clone(), file.owners.clone())])?;
-            let role = super::names::project_role(&file.project)?;
-            written.push((role.to_string(), MetaFile::version(version)));
-            placed.push((role, version, file));
-        }
-        let moved = Move::planned(&mut claimed, &mut recent, projects)?;
-        let (offline, online) = (Names::of(Family::Claimed)?, Names::of(Family::Recent)?);
-        let mut roles = self.claim_roles(&state, &offline, &moved.claimed, now).await?;
-        roles.extend(self.claim_roles(&state, &online, &moved.recent, now).await?);
-        for role in &roles {
-            role.authorities.iter().try_for_each(|authority| keys.require(authority))?;
-        }
-        for (role, version, file) in &placed {
-            self.place_role(role, *version, &file.role).await?;
-        }
-        let pages = rekeyed.iter().map(|file| file.project.to_string()).collect();
-        let mut files = Vec::new();
-        for file in rekeyed {
-            if let Some(page) = &file.page {
-                let digest = crate::crypto::sha256(page.as_bytes());
-                files.push((
-                    layout::hashed(&layout::page(&file.project)?, &digest)?,
-                    Content::Bytes(page.as_bytes()),
-                ));
-            }
-        }
-        let transaction = Transaction { roles, written, pages, files, ..Transaction::empty() };
-        let staged = self.stage(keys, &state, transaction, now).await?;
-        let notes = staged.notes.clone();
-        let committed = self.swap_timestamp(keys, &state, staged, None, now).await?;
-        for note in &notes {
-            self.follow_note(&committed, note).await?;
-        }
-        Ok(Promoted {
-            projects: projects.iter().map(ToString::to_string).collect(),
-            rekeyed: rekeyed.iter().map(|file| file.project.to_string()).collect(),
-            snapshot: committed.snapshot.common.version,
-        })
+        progress: &dyn Progress,
+    ) -> Result<Changed, RepositoryError> {
+        self.change_by(event, keys, None, now, progress).await
     }
 
     /// A project is claimed no more: its files stay as they are, signed by the index from now on. Below `claimed` that
@@ -298,26 +256,6 @@ impl Repository {
     /// Forgets a claim that waits: it was applied, or an admin does not agree.
     pub async fn forget_claim(&self, project: &ProjectName) -> Result<(), RepositoryError> {
         Ok(self.store.delete(&layout::waiting_claim(project)?).await?)
-    }
-}
-
-impl Move {
-    /// Takes projects out of the one tree and puts them into the other. All buckets that matter must be at hand.
-    fn planned(
-        claimed: &mut Tree,
-        recent: &mut Tree,
-        projects: &BTreeSet<ProjectName>,
-    ) -> Result<Self, RepositoryError> {
-        let mut moved = Vec::new();
-        for project in projects {
-            let Some(owners) = recent.owners(project).cloned() else {
-                return Err(RepositoryError::Plan(format!("{project} does not wait in recently-claimed")));
-            };
-            recent.remove(project);
-            moved.push((project.clone(), owners));
-        }
-        claimed.put_all(moved)?;
-        Ok(Self { claimed: claimed.changes()?, recent: recent.changes()? })
     }
 }
 

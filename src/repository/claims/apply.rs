@@ -301,7 +301,7 @@ impl Repository {
     }
 
     /// A change of the keys of a project that `claimed` delegates to. Returns the version of its role.
-    pub(super) async fn judged_rekey(
+    pub(crate) async fn judged_rekey(
         &self,
         state: &State,
         file: &ProjectFile,
@@ -409,9 +409,33 @@ impl Repository {
         }
     }
 
+    /// Whether what somebody sent changes what an offline role says. Refused if it is not good.
+    pub async fn needs_ceremony(
+        &self,
+        file: &ProjectFile,
+        now: DateTime<Utc>,
+    ) -> Result<bool, RepositoryError> {
+        let state = self.state().await?;
+        let owned = state.owned(self.store(), &file.project).await?;
+        if file.kind != Kind::Keys || owned.is_none_or(|owned| owned.family == Family::Recent) {
+            return Ok(false);
+        }
+        self.judged_rekey(&state, file, now).await.map(|_| true)
+    }
+
+    /// Writes the page that belongs to a project's role.
+    pub(crate) async fn place_page(&self, file: &ProjectFile) -> Result<(), RepositoryError> {
+        let Some(page) = &file.page else { return Ok(()) };
+        let at = layout::hashed(&layout::page(&file.project)?, &sha256(page.as_bytes()))?;
+        match self.store.create(&at, Content::Bytes(page.as_bytes())).await {
+            Ok(()) | Err(StoreError::Exists { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Writes a role that its maintainers signed. What lies there under its version already is the same file, or that of
     /// another transaction.
-    pub(super) async fn place_role(
+    pub(crate) async fn place_role(
         &self,
         role: &RoleName,
         version: Version,

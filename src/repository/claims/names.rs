@@ -39,7 +39,7 @@ impl Family {
     }
 
     /// The number of a bucket by its name.
-    pub(super) fn number(self, role: &str) -> Option<u32> {
+    pub(crate) fn number(self, role: &str) -> Option<u32> {
         let digits = role.strip_prefix(self.name())?.strip_prefix('-')?;
         let plain = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         (digits.len() == DIGITS && plain).then(|| u32::from_str_radix(digits, 16).ok())?

@@ -139,8 +139,7 @@ impl State {
     ) -> Result<Tree, RepositoryError> {
         let (top, name) = (RoleName::targets(), RoleName::delegated(family.name())?);
         let authority = state::authority(&top, &self.targets, &name)?;
-        let keys = authority.keys().map(|(id, key)| (id.clone(), key.clone())).collect();
-        let signers = Owners { keys, threshold: authority.threshold() };
+        let signers = Owners::of(&authority);
         let delegator = self.family(store, family).await?;
         let mut tree = Tree::read(family, &delegator, signers, family.next_number(&self.snapshot))?;
         for project in projects {

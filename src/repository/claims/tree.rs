@@ -26,6 +26,7 @@ use crate::repository::{RepositoryError, layout};
 use crate::tuf::key::{Key, KeyId};
 use crate::tuf::metadata::{DelegatedRole, DelegatedRoles, Delegations, Extra, PathSet, Targets};
 use crate::tuf::path::RoleName;
+use crate::tuf::signed::Authority;
 
 /// Bytes of a bucket's signed part, at most: clients fetch one for each claimed project, and its file is to stay below
 /// 300,000 bytes, of which this leaves room for 20 signatures by Ed25519 or 5 by RSA-4096.
@@ -36,6 +37,16 @@ const FRAME: usize = 200;
 
 /// Keys of one project, at most. Real teams have a handful; a bucket must hold several projects.
 pub(crate) const MAX_KEYS: usize = 16;
+
+/// The projects that a bucket delegates to.
+pub(crate) fn owners_listed(
+    bucket: &RoleName,
+    content: &Targets,
+) -> Result<Vec<(ProjectName, Owners)>, RepositoryError> {
+    let delegations = content.delegations.as_ref();
+    let roles = listed(bucket.as_str(), delegations)?.iter();
+    roles.map(|role| owners_in(role, delegations).ok_or_else(|| foreign(bucket.as_str(), role))).collect()
+}
 
 /// Who signs for a project, and how many of them must. The ids are those of the keys, each key once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,11 +100,15 @@ impl Tree {
         signers: Owners,
         next: u32,
     ) -> Result<Self, RepositoryError> {
-        let mut prefixes = BTreeMap::new();
+        let (mut prefixes, mut signers) = (BTreeMap::new(), signers);
         for role in listed(family.name(), delegator.delegations.as_ref())? {
             if family.number(role.name.as_str()).is_none() {
                 return Err(foreign(family.name(), role));
             }
+            // Buckets have one team of signers: the delegator's own, when they were last changed together.
+            let known = delegator.delegations.as_ref().map(|delegations| &delegations.keys);
+            let keys = role.keyids.iter().filter_map(|id| Some((id.clone(), known?.get(id)?.clone())));
+            signers = Owners { keys: keys.collect(), threshold: role.threshold };
             for prefix in prefixes_of(role).ok_or_else(|| foreign(family.name(), role))? {
                 if prefixes.insert(prefix, role.name.clone()).is_some() {
                     return Err(foreign(family.name(), role));
@@ -118,20 +133,12 @@ impl Tree {
     pub(crate) fn load(&mut self, name: &RoleName, content: &Targets) -> Result<(), RepositoryError> {
         let of_it = self.prefixes.iter().filter(|(_, bucket)| *bucket == name);
         let mut bucket = Bucket::new(of_it.map(|(prefix, _)| prefix.clone()).collect());
-        for role in listed(name.as_str(), content.delegations.as_ref())? {
-            let Some((project, owners)) = owners_in(role, content.delegations.as_ref()) else {
-                return Err(foreign(name.as_str(), role));
-            };
+        for (project, owners) in owners_listed(name, content)? {
             bucket.put(project, owners)?;
         }
         bucket.changed = false;
         self.buckets.insert(name.clone(), bucket);
         Ok(())
-    }
-
-    /// Who owns a project. Its bucket must be at hand.
-    pub(crate) fn owners(&self, project: &ProjectName) -> Option<&Owners> {
-        self.buckets.get(self.bucket_of(project)?)?.projects.get(project)
     }
 
     /// The projects of all buckets at hand.
@@ -161,6 +168,13 @@ impl Tree {
     pub(crate) fn remove(&mut self, project: &ProjectName) -> bool {
         let Some(name) = self.bucket_of(project).cloned() else { return false };
         self.buckets.get_mut(&name).is_some_and(|bucket| bucket.remove(project))
+    }
+
+    /// From now on, these sign all buckets. All must be at hand.
+    pub(crate) fn signed_by(&mut self, signers: Owners) {
+        self.signers = signers;
+        self.changed = true;
+        self.buckets.values_mut().for_each(|bucket| bucket.changed = true);
     }
 
     /// What is to be signed because of it.
@@ -325,6 +339,12 @@ impl Owners {
         Self { keys: keys.into_iter().map(|key| (key.id(), key)).collect(), threshold }
     }
 
+    /// Those that a delegator names.
+    pub(crate) fn of(authority: &Authority<'_>) -> Self {
+        let keys = authority.keys().map(|(id, key)| (id.clone(), key.clone())).collect();
+        Self { keys, threshold: authority.threshold() }
+    }
+
     /// Refuses what nobody can sign, or what is no team any more.
     pub fn check(&self, project: &ProjectName) -> Result<(), RepositoryError> {
         let count = u64::try_from(self.keys.len()).unwrap_or(u64::MAX);
@@ -442,4 +462,4 @@ fn key_bytes(id: &KeyId, key: &Key) -> usize {
 mod tests;
 
 #[cfg(test)]
-mod size;
+mod size_tests;
