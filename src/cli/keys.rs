@@ -72,6 +72,7 @@ pub(super) async fn open_repository(repo: &RepoArg) -> anyhow::Result<Repository
 pub(super) fn absolute(uri: &KeyUri) -> anyhow::Result<String> {
     Ok(match uri {
         KeyUri::File(path) => KeyUri::File(std::path::absolute(path)?).to_string(),
+        KeyUri::Exec(path) => KeyUri::Exec(std::path::absolute(path)?).to_string(),
         other => other.without_code().to_string(),
     })
 }

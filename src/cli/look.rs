@@ -256,6 +256,9 @@ A signing key is named by a URI:
               a key on a token or in a hardware security module (RFC 7512; also serial, id, slot-id, manufacturer,
               model, type), by the library in WHEELSEAL_PKCS11_MODULE or ?module-path=FILE
   awskms:KEY  a key in the AWS key service: alias/NAME, key id or ARN; credentials and region as for s3://
+  ssh-agent:NAME
+              a key of the ssh agent (SSH_AUTH_SOCK), by its comment or as SHA256:FINGERPRINT; Ed25519 or ECDSA P-256
+  exec:PATH   a program of your own that signs; docs/formats.md says what it reads and writes
 Passphrases are asked for on the terminal, or taken from WHEELSEAL_PASSPHRASE; PINs likewise, or from WHEELSEAL_PIN,
 ?pin-source=file:PATH or ?pin-source=env:NAME. A wrong PIN is tried once.
 Supported are Ed25519, ECDSA P-256 and P-384, and RSA from 2,048 bits (RSASSA-PSS).";
@@ -269,6 +272,7 @@ WHEELSEAL_PIN          PIN of tokens (pkcs11: keys)
 WHEELSEAL_PKCS11_MODULE   library of the tokens' vendor, for pkcs11: keys that name none
 WHEELSEAL_COLOR        auto, always or never (--color); NO_COLOR is respected
 WHEELSEAL_NO_PROGRESS  no progress bars (--no-progress)
+SSH_AUTH_SOCK          socket of the ssh agent (ssh-agent: keys)
 XDG_CONFIG_HOME        trusts are kept in wheelseal/ below it
 XDG_STATE_HOME         trusted metadata is kept in wheelseal/ below it
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL   s3:// and awskms:, with AWS_ENDPOINT_URL_S3 and AWS_ENDPOINT_URL_KMS for one of them

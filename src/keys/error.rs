@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+#[cfg(unix)]
+use super::agent::AgentError;
 use super::awskms::KmsError;
 #[cfg(feature = "pkcs11")]
 use super::pkcs11::TokenError;
+use super::program::ProgramError;
 use super::uri::{KeyUri, supported};
 use crate::crypto::CryptoError;
 
@@ -178,6 +181,23 @@ pub enum KeyError {
         /// Why.
         cause: KmsError,
     },
+    /// The ssh agent and its keys.
+    #[cfg(unix)]
+    #[error("{uri}: {cause}")]
+    Agent {
+        /// The key.
+        uri: KeyUri,
+        /// Why.
+        cause: AgentError,
+    },
+    /// A program that signs.
+    #[error("{uri}: {cause}")]
+    Program {
+        /// The key.
+        uri: KeyUri,
+        /// Why.
+        cause: ProgramError,
+    },
     /// A new key would have the label or the id of one on the token.
     #[error("{uri}: the token has a key with this label or id, and a key is never overwritten")]
     TokenHasKey {
@@ -223,10 +243,14 @@ impl KeyError {
             Self::NamesCode { .. } => {
                 Some("set WHEELSEAL_KEYS to this key, on each machine that signs with it")
             }
+            Self::NotBuilt { feature: "unix", .. } => None,
             Self::NotBuilt { .. } => Some("build it with the default features"),
             #[cfg(feature = "pkcs11")]
             Self::Token { cause, .. } => cause.hint(),
             Self::Kms { cause, .. } => cause.hint(),
+            #[cfg(unix)]
+            Self::Agent { cause, .. } => cause.hint(),
+            Self::Program { cause, .. } => cause.hint(),
             Self::NoPin { .. } => {
                 Some("set WHEELSEAL_PIN, or say where it is: ?pin-source=file:PATH or ?pin-source=env:NAME")
             }

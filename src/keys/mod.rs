@@ -2,13 +2,15 @@
 //!
 //! | file | room |
 //! |---|---|
-//! | `uri` | [`KeyUri`]: `file:PATH`, `env:NAME`, `pub:PATH`, `tough:PATH`, `pkcs11:ATTRIBUTES`, `awskms:KEY` |
+//! | `uri` | [`KeyUri`]: `file:PATH`, `env:NAME`, `pub:PATH`, `tough:PATH`, `pkcs11:ATTRIBUTES` and more |
 //! | `passphrase` | [`Passphrase`], and [`Ask`]: the environment, then the terminal |
 //! | `pem` | PEM text to keys and back; encryption |
 //! | `file` | limits and permissions of key files; [`write_new`] |
 //! | `tough` | key sources of the tough library |
 //! | `pkcs11` | keys on security tokens |
 //! | `awskms` | keys in the AWS key service |
+//! | `agent` | keys in an ssh agent |
+//! | `program` | keys behind a program of one's own |
 //! | `der` | the DER that keys and signatures from elsewhere need |
 //! | `error` | [`KeyError`] |
 //!
@@ -35,8 +37,10 @@ use zeroize::Zeroizing;
 use crate::crypto::{NewKey, PublicKey, Scheme, SigningKey};
 use crate::tuf::key::Key;
 
+#[cfg(unix)]
+mod agent;
 mod awskms;
-#[cfg(feature = "pkcs11")]
+#[cfg(any(unix, feature = "pkcs11"))]
 mod der;
 mod error;
 mod file;
@@ -44,16 +48,20 @@ mod passphrase;
 mod pem;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
+mod program;
 #[cfg(feature = "tough-keys")]
 mod tough;
 mod uri;
 
+#[cfg(unix)]
+pub use agent::{AgentError, AgentKey};
 pub use awskms::{KmsError, KmsKey};
 pub use error::KeyError;
 pub use file::{EXAMPLE, MAX_KEY_FILE, write_new};
 pub use passphrase::{Ask, MIN_CHARACTERS, PIN_VARIABLE, Passphrase, VARIABLE};
 #[cfg(feature = "pkcs11")]
 pub use pkcs11::{MODULE_VARIABLE, TokenError, TokenUri};
+pub use program::{FORMAT, ProgramError};
 #[cfg(feature = "tough-keys")]
 pub use tough::ToughSigner;
 pub use uri::{KeyUri, supported};
@@ -78,6 +86,9 @@ pub async fn open(uri: &KeyUri, passphrase: &dyn Passphrase) -> Result<Box<dyn S
         KeyUri::Env(name) => local(uri, from_variable(uri, name, passphrase)?),
         KeyUri::Public(_) => Err(KeyError::PublicOnly { uri: uri.clone() }),
         KeyUri::Kms(name) => awskms::open(uri, name).await,
+        KeyUri::Exec(path) => program::open(uri, path).await,
+        #[cfg(unix)]
+        KeyUri::Agent(name) => agent::open(uri, name).await,
         #[cfg(feature = "tough-keys")]
         KeyUri::Tough(path) => Ok(Box::new(tough::open(uri, path).await?)),
         #[cfg(feature = "pkcs11")]
@@ -91,6 +102,9 @@ pub async fn open_public(uri: &KeyUri, passphrase: &dyn Passphrase) -> Result<Ke
         KeyUri::File(path) | KeyUri::Public(path) => as_key(uri, file::public(uri, path, passphrase)?),
         KeyUri::Env(name) => as_key(uri, from_variable(uri, name, passphrase)?.public().clone()),
         KeyUri::Kms(name) => Ok(awskms::open(uri, name).await?.key().clone()),
+        KeyUri::Exec(path) => Ok(program::open(uri, path).await?.key().clone()),
+        #[cfg(unix)]
+        KeyUri::Agent(name) => Ok(agent::open(uri, name).await?.key().clone()),
         #[cfg(feature = "tough-keys")]
         KeyUri::Tough(path) => Ok(tough::open(uri, path).await?.key().clone()),
         #[cfg(feature = "pkcs11")]

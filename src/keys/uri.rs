@@ -1,5 +1,5 @@
-//! The name of a key: `file:PATH`, `env:NAME`, `pub:PATH`, `tough:PATH`, `pkcs11:ATTRIBUTES`, `awskms:KEY`, or a bare path,
-//! which means `file:`.
+//! The name of a key: `file:PATH`, `env:NAME`, `pub:PATH`, `tough:PATH`, `pkcs11:ATTRIBUTES`, `awskms:KEY`,
+//! `ssh-agent:NAME`, `exec:PATH`, or a bare path, which means `file:`.
 //!
 //! Paths are taken as they stand: no percent-encoding, relative to the current folder. Text that looks like the key
 //! itself is refused without being repeated.
@@ -9,19 +9,22 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::KeyError;
+#[cfg(unix)]
+use super::agent::AgentKey;
 use super::awskms::KmsKey;
 #[cfg(feature = "pkcs11")]
 use super::pkcs11::TokenUri;
 
-/// Schemes that a build may lack: how its URIs look, the feature that brings them, and whether this build has it.
-const OPTIONAL: [(&str, &str, &str, bool); 2] = [
+/// Schemes that a build may lack: how their URIs look, the feature or system that brings them, and whether this is one.
+const OPTIONAL: [(&str, &str, &str, bool); 3] = [
     ("tough", "PATH", "tough-keys", cfg!(feature = "tough-keys")),
     ("pkcs11", "ATTRIBUTES", "pkcs11", cfg!(feature = "pkcs11")),
+    ("ssh-agent", "NAME", "unix", cfg!(unix)),
 ];
 
 /// The forms of a [`KeyUri`] that this build opens, for messages and help.
 pub fn supported() -> String {
-    let mut forms = "file:PATH, env:NAME, pub:PATH, awskms:KEY".to_owned();
+    let mut forms = "file:PATH, env:NAME, pub:PATH, awskms:KEY, exec:PATH".to_owned();
     for (scheme, rest, _, built) in OPTIONAL {
         if built {
             forms.push_str(&format!(", {scheme}:{rest}"));
@@ -44,6 +47,11 @@ pub enum KeyUri {
     Public(PathBuf),
     /// A key in the AWS key service.
     Kms(KmsKey),
+    /// A program that signs.
+    Exec(PathBuf),
+    /// A key in an ssh agent.
+    #[cfg(unix)]
+    Agent(AgentKey),
     /// A key file of tuftool, read by the tough library.
     #[cfg(feature = "tough-keys")]
     Tough(PathBuf),
@@ -65,6 +73,7 @@ impl KeyUri {
 
     fn runs_code(&self) -> bool {
         match self {
+            Self::Exec(_) => true,
             #[cfg(feature = "pkcs11")]
             Self::Token(token) => token.names_module(),
             _ => false,
@@ -93,6 +102,9 @@ impl FromStr for KeyUri {
             Some(("tough", rest)) => path("tough", rest).map(Self::Tough),
             #[cfg(feature = "pkcs11")]
             Some(("pkcs11", rest)) => rest.parse().map(Box::new).map(Self::Token),
+            Some(("exec", rest)) => path("exec", rest).map(Self::Exec),
+            #[cfg(unix)]
+            Some(("ssh-agent", rest)) => rest.parse().map(Self::Agent),
             Some(("awskms", rest)) => rest.parse().map(Self::Kms),
             Some(("env", rest)) => variable("env", rest).map(Self::Env),
             Some((scheme, _)) => Err(unknown(scheme)),
@@ -107,6 +119,9 @@ impl fmt::Display for KeyUri {
             Self::Env(name) => write!(f, "env:{name}"),
             Self::Public(path) => write!(f, "pub:{}", path.display()),
             Self::Kms(key) => write!(f, "awskms:{}", key.as_str()),
+            Self::Exec(path) => write!(f, "exec:{}", path.display()),
+            #[cfg(unix)]
+            Self::Agent(key) => write!(f, "ssh-agent:{}", key.as_str()),
             #[cfg(feature = "tough-keys")]
             Self::Tough(path) => write!(f, "tough:{}", path.display()),
             #[cfg(feature = "pkcs11")]
@@ -158,9 +173,15 @@ mod tests {
 
     #[test]
     fn a_uri_reads_back_as_written_and_a_bare_path_is_a_file() {
-        for text in
-            ["file:a/b.pem", "file:/a:b", "file:awskms:x", "env:ROOT_KEY_1", "pub:k.pem", "awskms:alias/a"]
-        {
+        for text in [
+            "file:a/b.pem",
+            "file:/a:b",
+            "file:awskms:x",
+            "env:ROOT_KEY_1",
+            "pub:k.pem",
+            "awskms:alias/a",
+            "exec:./sign",
+        ] {
             assert_eq!(text.parse::<KeyUri>().unwrap().to_string(), text);
         }
         for path in ["root.pem", "./a:b", "C:\\keys\\root.pem", "/x/awskms:y", "Upper:z"] {
@@ -196,6 +217,7 @@ mod tests {
         for text in ["pkcs11:object=a", "file:a"] {
             assert_eq!(KeyUri::untrusted(text), Ok(uri(text)));
         }
+        assert_eq!(KeyUri::untrusted("exec:/x"), Err(KeyError::NamesCode { uri: uri("exec:/x") }));
         assert_eq!(uri("a").without_code(), uri("file:a"));
     }
 

@@ -11,6 +11,8 @@
 //! | `google` | a stand-in for Google Cloud Storage, of which there is no usable emulator |
 //! | `end_to_end` | the program, from `init` to a verified download |
 //! | `token` | keys on tokens (SoftHSM) |
+//! | `agent` | keys in an ssh agent (OpenSSH) |
+//! | `program` | keys behind a program of one's own |
 //! | `kms` | keys in the AWS key service (LocalStack) |
 
 #![expect(
@@ -19,10 +21,12 @@
     reason = "a server that does not answer is a test that cannot run"
 )]
 
+mod agent;
 mod end_to_end;
 mod faults;
 mod google;
 mod kms;
+mod program;
 mod proxy;
 mod real;
 mod setting;
