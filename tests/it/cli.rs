@@ -12,8 +12,7 @@ use crate::scene::example;
 use crate::shell::{Home, Ran, shown};
 
 /// Every command, with the words of those that have commands of their own.
-const COMMANDS: [&[&str]; 56] = [
-const COMMANDS: [&[&str]; 55] = [
+const COMMANDS: [&[&str]; 74] = [
     &["init"],
     &["key"],
     &["key", "gen"],
