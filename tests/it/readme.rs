@@ -21,6 +21,8 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 const README: &str = include_str!("../../README.md");
+/// The guide for maintainers, by the same convention.
+const GUIDE: &str = include_str!("../../docs/maintaining.md");
 /// The address of the server that a skipped block starts.
 const SERVER: &str = "http://127.0.0.1:8000/";
 /// Set it to run the skipped blocks too.
@@ -59,6 +61,22 @@ fn the_tutorial_runs_from_an_empty_folder() {
     assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
     assert!(out.contains("ok wheels/six-1.17.0"), "no verdict on six:\n{out}");
     assert!(out.contains("root v2"), "the rotated key was not followed:\n{out}");
+}
+
+#[test]
+fn the_maintainers_guide_runs_from_an_empty_folder() {
+    let script: String = blocks(GUIDE).into_iter().map(|block| block.text).collect();
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("empty");
+    fs::create_dir_all(folder.join("wheels")).unwrap();
+    wheel(&folder, "six", "1.17.0");
+    wheel(&folder, "six", "1.18.0");
+    let output = shell(&script, place.path(), &folder).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
+    for said in ["six  waits for approve", "six below claimed, 1 file(s)", "published wheels/six-1.18.0", "released six (role version 4, below claimed)"] {
+        assert!(out.contains(said), "no {said:?} in:\n{out}");
+    }
 }
 
 #[test]
