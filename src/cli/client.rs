@@ -1,27 +1,28 @@
 //! What clients type.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use clap::Args;
 use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
 use serde::Serialize;
 
 use super::Context;
 use super::exit::{SomeFailed, Usage, client as client_code};
 use super::output::{BAD, FAINT, GOOD, STRONG, styled, until};
-use crate::client::trust::{Location, TrustStore};
-use crate::client::{Client, ClientError, MetadataDir, Session, Timing, VerifiedFile, Wanted};
-use crate::crypto::sha256;
+use super::trust::QuorumArg;
+pub(super) use super::trust::{Trust, TrustArg};
+use crate::client::{Agreed, ClientError, Sitting, VerifiedFile, Vote};
 use crate::python::{DistributionFilename, ProjectName, ProjectPage, files_of, universal};
 use crate::repository::Progress;
 use crate::tuf::lookup::Found;
-use crate::tuf::metadata::{Role, Root, TargetFile, TopLevel};
+use crate::tuf::metadata::{Role, TargetFile, TopLevel};
 use crate::tuf::path::TargetPath;
 use crate::tuf::signed::{Authority, Verified};
-use crate::tuf::trusted::{Limits, Trusted};
+use crate::tuf::trusted::Trusted;
 
 /// Bytes of a project's page, at most: the largest real ones have some 20 MB.
 pub(super) const MAX_PAGE: u64 = 64 * 1024 * 1024;
@@ -29,153 +30,11 @@ pub(super) const MAX_PAGE: u64 = 64 * 1024 * 1024;
 /// Exit codes that say something about a file; the others say that it could not be judged.
 const JUDGEMENTS: [u8; 4] = [3, 4, 5, 6];
 
-/// Which trusted repository a command asks.
-#[derive(Debug, Clone, Args)]
-pub(super) struct TrustArg {
-    /// Name of the trust; not needed while there is only one
-    #[arg(long, value_name = "NAME", env = "WHEELSEAL_TRUST")]
-    trust: Option<String>,
-    /// Use what is on this machine, ask nobody
-    #[arg(long)]
-    offline: bool,
-}
-
-impl TrustArg {
-    pub(super) fn client(&self) -> anyhow::Result<Client> {
-        let store = TrustStore::of_user()?;
-        let names = store.names()?;
-        let name = match (&self.trust, names.as_slice()) {
-            (Some(name), _) => name.clone(),
-            (None, [only]) => only.clone(),
-            (None, []) => {
-                let text =
-                    "no repository is trusted yet; add one: wheelseal trust add NAME URL --root root.json";
-                return Err(Usage(text.to_owned()).into());
-            }
-            (None, several) => {
-                return Err(Usage(format!("say which with --trust: {}", several.join(", "))).into());
-            }
-        };
-        Ok(store.client(&name, Timing::default(), Limits::default())?)
-    }
-
-    pub(super) async fn session<'a>(
-        &self,
-        client: &'a Client,
-        context: &Context,
-    ) -> anyhow::Result<Session<'a>> {
-        Ok(if self.offline {
-            client.offline(context.now).await?
-        } else {
-            client.refresh(context.now).await?
-        })
-    }
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Trust {
-    /// Trust a repository, starting from a root that you got over a channel you trust
-    Add {
-        /// A name for it
-        name: String,
-        /// Where it is: a URL, or a folder
-        url: String,
-        /// Its root.json
-        #[arg(long, value_name = "FILE")]
-        root: PathBuf,
-        /// Where its metadata is, if not in URL/metadata/
-        #[arg(long, value_name = "URL")]
-        metadata_url: Option<String>,
-        /// Where its files are, if not in URL/targets/
-        #[arg(long, value_name = "URL")]
-        targets_url: Option<String>,
-    },
-    /// List them
-    List,
-    /// Forget one
-    Remove {
-        /// Its name
-        name: String,
-    },
-}
-
-impl Trust {
-    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
-        let store = TrustStore::of_user()?;
-        match self {
-            Self::Add { name, url, root, metadata_url, targets_url } => {
-                let bytes = std::fs::read(&root).with_context(|| root.display().to_string())?;
-                let mut location = Location::below(&full(&url)?);
-                location.metadata =
-                    metadata_url.map(|url| full(&url)).transpose()?.unwrap_or(location.metadata);
-                location.targets = targets_url.map(|url| full(&url)).transpose()?.unwrap_or(location.targets);
-                let nowhere = MetadataDir::new(PathBuf::new());
-                location.client(nowhere, Timing::default(), Limits::default()).map_err(ClientError::from)?;
-                let root = store.add(&name, &location, &bytes)?;
-                added(context, &name, &location, &root)
-            }
-            Self::List => {
-                let names = store.names()?;
-                let locations = names.into_iter().map(|name| Ok((store.location(&name)?, name)));
-                let locations = locations.collect::<anyhow::Result<Vec<_>>>()?;
-                let value: serde_json::Map<_, _> = locations
-                    .iter()
-                    .map(|(location, name)| (name.clone(), location.url.clone().into()))
-                    .collect();
-                context.out.result(&value, || {
-                    let rows: Vec<_> =
-                        locations.iter().map(|(l, name)| vec![name.clone(), l.url.clone()]).collect();
-                    context.out.table(&rows);
-                })
-            }
-            Self::Remove { name } => {
-                store.remove(&name)?;
-                context.out.note(format_args!("{name} is trusted no longer"));
-                Ok(())
-            }
-        }
-    }
-}
-
-/// Says what is trusted now, so that it can be compared with what the admin says.
-fn added(context: &Context, name: &str, location: &Location, root: &Verified<Root>) -> anyhow::Result<()> {
-    let authority = root.authority(TopLevel::Root);
-    let keys: Vec<String> = authority.keys().map(|(id, _)| id.to_string()).collect();
-    let (version, threshold) = (root.common.version, authority.threshold());
-    let hash = hex::encode(sha256(root.bytes()));
-    let value = serde_json::json!({
-        "name": name, "url": location.url, "root_version": version, "root_sha256": hash,
-        "threshold": threshold, "keys": keys,
-    });
-    context.out.result(&value, || {
-        context
-            .out
-            .line(format_args!("{} {name} from root {version} on, SHA-256 {hash}", styled(GOOD, "trusting")));
-        context
-            .out
-            .line(format_args!("{threshold} of these keys decide about it; compare them with its admin:"));
-        for key in &keys {
-            context.out.line(format_args!("  {key}"));
-        }
-    })
-}
-
-/// Folders are made absolute, so that they work from anywhere.
-fn full(url: &str) -> anyhow::Result<String> {
-    if url.contains("://") {
-        return Ok(url.to_owned());
-    }
-    if !Path::new(url).is_dir() {
-        return Err(Usage(format!("there is no folder {url}; a URL begins with https://")).into());
-    }
-    Ok(std::path::absolute(url)?.display().to_string())
-}
-
 /// Download a file, verified.
 #[derive(Debug, Args)]
 pub(crate) struct Download {
     #[command(flatten)]
-    trust: TrustArg,
+    trust: QuorumArg,
     /// Where to put it
     #[arg(long, short, value_name = "DIR", default_value = ".")]
     to: PathBuf,
@@ -197,24 +56,26 @@ struct Downloaded {
     length: u64,
     sha256: Option<String>,
     fetched: bool,
+    /// The repositories that sign it.
+    agreed: Vec<String>,
 }
 
 impl Download {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let client = self.trust.client()?;
-        let mut session = self.trust.session(&client, context).await?;
+        let quorum = self.trust.quorum()?;
+        let mut sitting = self.trust.sit(&quorum, context);
         let mut wanted = Vec::new();
         for what in &self.what {
-            for target in targets_meant(&mut session, what, self.all).await? {
-                let (found, to) = (session.find(&target).await?, self.to.join(target.file_name()));
-                wanted.push(Wanted { found, to });
+            for target in targets_meant(&mut sitting, what, self.all, context).await? {
+                let (agreed, to) = (sitting.find(&target).await?, self.to.join(target.file_name()));
+                wanted.push((agreed, to));
             }
         }
         let bar = context.out.progress();
         let told = |done, total| bar.at("downloading", done, total);
-        let files = session.download_all(&wanted, self.jobs, &told).await?;
+        let files = sitting.download_all(&wanted, self.jobs, &told).await?;
         let downloaded: Vec<_> =
-            wanted.iter().zip(&files).map(|(wanted, file)| downloaded(wanted, file)).collect();
+            wanted.iter().zip(&files).map(|((agreed, _), file)| downloaded(agreed, file)).collect();
         context.out.result(&downloaded, || {
             for file in &downloaded {
                 let how = if file.fetched { "verified" } else { "verified (was there already)" };
@@ -224,18 +85,24 @@ impl Download {
     }
 }
 
-fn downloaded(wanted: &Wanted, file: &VerifiedFile) -> Downloaded {
+fn downloaded(agreed: &Agreed<'_>, file: &VerifiedFile) -> Downloaded {
     Downloaded {
-        target: wanted.found.path.to_string(),
+        target: agreed.path.to_string(),
         path: file.path().to_owned(),
         length: file.target().length,
         sha256: file.target().hashes.sha256.map(hex::encode),
         fetched: file.fetched(),
+        agreed: agreed.votes.iter().map(|vote| vote.repository.to_owned()).collect(),
     }
 }
 
 /// Target paths as they stand; file names by their project; requirements by the project's signed page.
-async fn targets_meant(session: &mut Session<'_>, what: &str, all: bool) -> anyhow::Result<Vec<TargetPath>> {
+async fn targets_meant(
+    sitting: &mut Sitting<'_>,
+    what: &str,
+    all: bool,
+    context: &Context,
+) -> anyhow::Result<Vec<TargetPath>> {
     if let Some(target) = named_target(what)? {
         return Ok(vec![target]);
     }
@@ -248,17 +115,48 @@ async fn targets_meant(session: &mut Session<'_>, what: &str, all: bool) -> anyh
         Some(VersionOrUrl::Url(_)) => return Err(usage("a URL is not looked up".to_owned()).into()),
     };
     let project = ProjectName::from_str(requirement.name.as_ref()).map_err(|e| usage(e.to_string()))?;
-    let found = session.find(&TargetPath::new(format!("simple/{project}/index.json"))?).await;
-    let found = match found {
-        Err(ClientError::NotSigned { .. }) => {
-            return Err(Usage(format!("the repository has no project {project}")).into());
-        }
-        found => found?,
-    };
-    let page = ProjectPage::from_json(&session.read(&found, MAX_PAGE).await?)?;
+    let page = agreed_page(sitting, &project, context).await?;
     let files = files_of(&page, &specifiers)?;
     let files = if all { files } else { vec![universal(&page, &files)?] };
     files.iter().map(|file| Ok(TargetPath::new(format!("{project}/{}", file.filename))?)).collect()
+}
+
+/// The page of a project, with those files alone that enough repositories list. Says what it leaves out: a newer file
+/// that one repository has not got yet, or that only one of them has ever heard of.
+async fn agreed_page(
+    sitting: &mut Sitting<'_>,
+    project: &ProjectName,
+    context: &Context,
+) -> anyhow::Result<ProjectPage> {
+    let (votes, threshold) = sitting.each(&TargetPath::new(format!("simple/{project}/index.json"))?).await?;
+    let mut pages = Vec::new();
+    for Vote { repository, found } in votes {
+        let bytes = sitting.session(repository).await?.read(&found, MAX_PAGE).await?;
+        pages.push(ProjectPage::from_json(&bytes)?);
+    }
+    let Some(first) = pages.first() else {
+        return Err(Usage(format!("the repository has no project {project}")).into());
+    };
+    let mut agreed = first.clone();
+    for file in first.files() {
+        agreed.remove(file.filename.as_str());
+    }
+    let mut left_out = BTreeSet::new();
+    for file in pages.iter().flat_map(ProjectPage::files) {
+        let name = file.filename.as_str();
+        let same = |page: &&ProjectPage| page.file(name).is_some_and(|other| other.sha256 == file.sha256);
+        let count = pages.iter().filter(same).count();
+        if count >= threshold {
+            agreed.insert(file.clone());
+        } else if left_out.insert((name, file.sha256.to_string())) {
+            context.out.note(format_args!(
+                "{name} is left out: {count} of {} repositories list it as {}, {threshold} must",
+                pages.len(),
+                file.sha256
+            ));
+        }
+    }
+    Ok(agreed)
 }
 
 /// A target path or the file name of a distribution; neither: a requirement, perhaps.
@@ -274,7 +172,7 @@ fn named_target(what: &str) -> anyhow::Result<Option<TargetPath>> {
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     #[command(flatten)]
-    trust: TrustArg,
+    trust: QuorumArg,
     /// Take the file for this target, whatever its name is
     #[arg(long = "as", value_name = "TARGET", conflicts_with = "below")]
     target: Option<String>,
@@ -318,20 +216,20 @@ impl Verify {
         if self.target.is_some() && self.files.len() > 1 {
             return Err(Usage("--as goes with one file".to_owned()).into());
         }
-        let client = self.trust.client()?;
+        let quorum = self.trust.quorum()?;
         let files = self.named()?;
-        let mut session = self.trust.session(&client, context).await?;
+        let mut sitting = self.trust.sit(&quorum, context);
         let (mut found, mut wanted) = (Vec::new(), Vec::new());
         for (file, target) in files {
-            match session.find(&target).await {
-                Ok(signed) => {
-                    found.push((signed, file.clone()));
+            match sitting.find(&target).await {
+                Ok(agreed) => {
+                    found.push((agreed, file.clone()));
                     wanted.push((file, target, None));
                 }
                 Err(error) => wanted.push((file, target, Some(error))),
             }
         }
-        let mut verified = session.verify_all(&found).into_iter();
+        let mut verified = sitting.verify_all(&found).into_iter();
         let (mut verdicts, mut code) = (Vec::new(), 0);
         for (file, target, not_found) in wanted {
             let error = not_found.or_else(|| verified.next().and_then(Result::err));
@@ -409,7 +307,7 @@ fn path_below(folder: &Path, file: &Path) -> anyhow::Result<TargetPath> {
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     #[command(flatten)]
-    trust: TrustArg,
+    trust: QuorumArg,
     /// A local file, a file name, or a target path (project/file)
     target: String,
 }
@@ -449,18 +347,36 @@ impl Explain {
         let name = if file.is_file() { file.file_name().and_then(|name| name.to_str()) } else { None };
         let target = named_target(name.unwrap_or(&self.target))?
             .ok_or_else(|| Usage(format!("{:?} is no target path or file name", self.target)))?;
-        let client = self.trust.client()?;
-        let mut session = self.trust.session(&client, context).await?;
-        let found = session.find(&target).await?;
+        let quorum = self.trust.quorum()?;
+        let mut sitting = self.trust.sit(&quorum, context);
+        let agreed = sitting.find(&target).await?;
         if name.is_some() {
-            session.verify(&found, file)?;
+            sitting.verify(&agreed, file)?;
         }
-        let explained = explained(session.trusted(), &found)?;
-        context.out.result(&explained, || {
-            for line in drawn(&explained, context) {
-                context.out.line(line);
+        let mut all = Vec::new();
+        for vote in &agreed.votes {
+            let trusted = sitting.session(vote.repository).await?.trusted();
+            all.push((vote.repository, explained(trusted, &vote.found)?));
+        }
+        if let [(_, only)] = all.as_slice() {
+            return context.out.result(only, || lines(context, drawn(only, context)));
+        }
+        let by_name: BTreeMap<_, _> =
+            all.iter().map(|(repository, explained)| (*repository, explained)).collect();
+        context.out.result(&by_name, || {
+            for (repository, explained) in &all {
+                context.out.line(format_args!("{}:", styled(STRONG, repository)));
+                lines(context, drawn(explained, context));
             }
+            let (count, threshold) = (all.len(), agreed.threshold);
+            context.out.line(format_args!("{count} repositories agree, {threshold} must"));
         })
+    }
+}
+
+fn lines(context: &Context, lines: Vec<String>) {
+    for line in lines {
+        context.out.line(line);
     }
 }
 

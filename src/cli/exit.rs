@@ -126,6 +126,12 @@ fn client_hint(error: &ClientError) -> Option<String> {
         ClientError::File(FileError::WrongHash { .. } | FileError::WrongLength { .. }) => {
             "this is not the file that was signed; do not install it, and tell the admin"
         }
+        ClientError::NoAgreement { .. } => {
+            "do not install it; one of these repositories lags behind or lies: ask their admins"
+        }
+        ClientError::NotMapped { .. } => {
+            "a mapping needs a pattern for files (\"*/*\") and one for project pages (\"simple/*/*\"); see `wheelseal trust map`"
+        }
         ClientError::NotSigned { .. } => {
             "check the name; a file that the repository did not sign is not to be trusted"
         }
@@ -147,7 +153,9 @@ pub(super) fn client(error: &ClientError) -> u8 {
         }
         ClientError::Cache(CacheError::Busy { .. }) => BUSY,
         ClientError::Cache(_) | ClientError::File(FileError::Io { .. }) => OTHER,
-        ClientError::File(FileError::TooLarge { .. }) => POLICY,
+        ClientError::File(FileError::TooLarge { .. })
+        | ClientError::NoAgreement { .. }
+        | ClientError::NotMapped { .. } => POLICY,
         ClientError::File(_) | ClientError::NotSigned { .. } => INTEGRITY,
     }
 }

@@ -265,6 +265,7 @@ Supported are Ed25519, ECDSA P-256 and P-384, and RSA from 2,048 bits (RSASSA-PS
 
 pub(super) const ENVIRONMENT: &str = "\
 WHEELSEAL_REPO         folder or bucket of the repository (--repo)
+WHEELSEAL_MAP          map file of repositories that must agree (--map)
 WHEELSEAL_TRUST        name of the trust (--trust)
 WHEELSEAL_KEYS         URIs of the online keys, instead of those in wheelseal.toml; separated by spaces
 WHEELSEAL_PASSPHRASE   passphrase of encrypted keys

@@ -5,7 +5,7 @@
 //! | `admin`, `keys` | repository admins: `init key add import remove yank bump status check fsck gc backup restore diff bins role ceremony claims serve compress` |
 //! | `project` | maintainers: `project` |
 //! | `gate` | who is asked before a ceremony is published |
-//! | `client` | clients: `trust download verify explain` |
+//! | `client`, `trust` | clients: `trust download verify explain` |
 //! | `look` | everyone: `inspect tree completion man help` |
 //! | `conformance` | the TUF conformance suite |
 //! | `demo`, `samples` | whoever tries it for the first time |
@@ -24,6 +24,7 @@ mod output;
 mod place;
 mod project;
 mod samples;
+mod trust;
 
 use std::process::ExitCode;
 

@@ -4,6 +4,8 @@
 //! Client::refresh ──▶ Session ──find──▶ Found ──download / verify──▶ VerifiedFile
 //! ```
 //!
+//! Where a map file names several repositories, each has its own client, and [`Quorum`] asks them (TAP 4).
+//!
 //! A [`Session`] exists only after a full update of the top-level metadata, so nothing can be looked up before it.
 //! A [`VerifiedFile`] exists only after length and hashes were checked. Bytes are stored as received, and only after
 //! they were accepted. The files are plain: `root.json`, `timestamp.json`, and quoted names for delegated roles.
@@ -16,6 +18,7 @@ mod cache;
 mod file;
 mod http;
 mod parallel;
+mod quorum;
 mod source;
 pub mod trust;
 
@@ -30,6 +33,7 @@ pub use cache::{CacheError, MetadataDir};
 pub use file::{FileError, VerifiedFile};
 pub use http::{Answer, Http, HttpSource, Timing};
 pub use parallel::Wanted;
+pub use quorum::{Agreed, Quorum, Sitting, Vote};
 pub use source::{DirSource, FetchError, Fetched, Sink, Source};
 
 use crate::tuf::lookup::{Edge, Found, Search, Step};
@@ -65,6 +69,22 @@ pub enum ClientError {
     /// No role that may speak for the path lists it.
     #[error("no role of the repository signs {path:?}")]
     NotSigned {
+        /// The target path.
+        path: String,
+    },
+    /// Too few repositories sign the same for a path (TAP 4).
+    #[error("{threshold} repositories must agree on {path:?}, but they say: {}", said.join("; "))]
+    NoAgreement {
+        /// The target path.
+        path: String,
+        /// How many must.
+        threshold: usize,
+        /// What each says.
+        said: Vec<String>,
+    },
+    /// The map file does not say who answers for a path.
+    #[error("the map file names no repository for {path:?}")]
+    NotMapped {
         /// The target path.
         path: String,
     },

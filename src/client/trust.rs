@@ -1,6 +1,7 @@
 //! Which repositories this user trusts: one folder each below the configuration directory, with the root that was
 //! given out of band and where the repository is. The trusted metadata itself is state and lies elsewhere.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -10,12 +11,16 @@ use super::cache::{CacheError, MetadataDir};
 use super::http::{Http, Timing};
 use super::source::{DirSource, FetchError, Source};
 use super::{Client, ClientError};
+use crate::tuf::map::{MAX_MAP, MapFile};
 use crate::tuf::metadata::Root;
 use crate::tuf::signed::{Signed, Verified, VerifyError};
 use crate::tuf::trusted::Limits;
 
 /// Characters of a trust's name, at most.
 const MAX_NAME: usize = 64;
+
+/// The map file, below the configuration directory.
+const MAP: &str = "map.json";
 
 /// Why a trust cannot be added or used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -250,9 +255,79 @@ impl TrustStore {
         Ok(location.client(cache, timing, limits)?)
     }
 
+    /// Clients for a trusted repository that lies at any of `places`, or where [`Self::add`] was told.
+    pub fn clients(
+        &self,
+        name: &str,
+        places: &[String],
+        timing: Timing,
+        limits: Limits,
+    ) -> Result<Vec<Client>, OpenError> {
+        let known = self.client(name, timing, limits)?;
+        if places.is_empty() {
+            return Ok(vec![known]);
+        }
+        let own = self.location(name)?;
+        let at = |place: &String| {
+            let location = if *place == own.url { own.clone() } else { Location::below(place) };
+            let cache = MetadataDir::new(self.state.join(name).join("metadata"));
+            Ok(location.client(cache, timing, limits)?)
+        };
+        places.iter().map(at).collect()
+    }
+
+    /// The map file that is used where no repository is named.
+    pub fn map(&self) -> Result<Option<MapFile>, TrustStoreError> {
+        let path = self.config.join(MAP);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(TrustStoreError::io("reading", &path, &error)),
+        };
+        read_map(&path, &bytes).map(Some)
+    }
+
+    /// Uses this map file from now on. Each of its repositories must be trusted already.
+    pub fn set_map(&self, bytes: &[u8]) -> Result<MapFile, TrustStoreError> {
+        let path = self.config.join(MAP);
+        let map = read_map(&path, bytes)?;
+        self.check_map(&map)?;
+        let written = std::fs::create_dir_all(&self.config).and_then(|()| {
+            let mut file = tempfile::NamedTempFile::new_in(&self.config)?;
+            file.write_all(bytes)?;
+            file.persist(&path).map(drop).map_err(|refused| refused.error)
+        });
+        written.map_err(|error| TrustStoreError::io("writing", &path, &error))?;
+        Ok(map)
+    }
+
+    /// Refuses a map with a repository that is not trusted under its name.
+    pub fn check_map(&self, map: &MapFile) -> Result<(), TrustStoreError> {
+        map.repositories.iter().try_for_each(|(name, _)| self.location(name).map(drop))
+    }
+
+    /// Uses no map file any more.
+    pub fn remove_map(&self) -> Result<(), TrustStoreError> {
+        let path = self.config.join(MAP);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(TrustStoreError::io("removing", &path, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn dir(&self, name: &str) -> PathBuf {
         self.config.join("trust").join(name)
     }
+}
+
+fn read_map(path: &Path, bytes: &[u8]) -> Result<MapFile, TrustStoreError> {
+    let bad = |reason: String| TrustStoreError::BadSettings { path: path.display().to_string(), reason };
+    if u64::try_from(bytes.len()).is_ok_and(|len| len <= MAX_MAP) {
+        return MapFile::read(bytes).map_err(|error| bad(error.to_string()));
+    }
+    Err(bad(format!("it has {} bytes, more than {MAX_MAP}", bytes.len())))
 }
 
 /// Why no client could be made.

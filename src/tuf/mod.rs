@@ -1,4 +1,4 @@
-//! The Update Framework: specification 1.0, TAP 15 (succinct hashed bins). Pure: it is told time, bytes and limits.
+//! The Update Framework: specification 1.0, TAP 15 (succinct hashed bins), TAP 4 (map files). Pure: it is told time, bytes and limits.
 //!
 //! | file | room |
 //! |---|---|
@@ -14,6 +14,7 @@
 //! | `held` | `Held<T>`: what an author works on |
 //! | `trusted` | the client workflow, one type per phase |
 //! | `lookup` | which delegated role answers for a target |
+//! | `map` | TAP 4: which repositories must agree on a target |
 //!
 //! Trust runs one way: bytes become a [`signed::Signed`], and only a delegator's keys and threshold
 //! ([`signed::Authority`]) turn that into a [`signed::Verified`], whose content can be read.
@@ -23,6 +24,7 @@ pub mod held;
 pub mod json;
 pub mod key;
 pub mod lookup;
+pub mod map;
 pub mod metadata;
 pub mod path;
 pub mod render;

@@ -12,7 +12,7 @@ use crate::scene::example;
 use crate::shell::{Home, Ran, shown};
 
 /// Every command, with the words of those that have commands of their own.
-const COMMANDS: [&[&str]; 74] = [
+const COMMANDS: [&[&str]; 75] = [
     &["init"],
     &["key"],
     &["key", "gen"],
@@ -78,6 +78,7 @@ const COMMANDS: [&[&str]; 74] = [
     &["trust"],
     &["trust", "add"],
     &["trust", "list"],
+    &["trust", "map"],
     &["trust", "remove"],
     &["download"],
     &["verify"],
@@ -197,6 +198,7 @@ fn what_a_client_sees() {
         &home,
         &[
             &["trust", "list"],
+            &["trust", "map"],
             &["download", "alpha", "--to", "got"],
             &["download", "alpha", "--to", "got"],
             &["verify", "got/alpha-1.0-py3-none-any.whl"],

@@ -27,6 +27,7 @@ mod kill;
 mod memory;
 mod model;
 mod program;
+mod quorum;
 mod readme;
 mod retired;
 mod scene;

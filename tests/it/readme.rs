@@ -74,7 +74,12 @@ fn the_maintainers_guide_runs_from_an_empty_folder() {
     let output = shell(&script, place.path(), &folder).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
-    for said in ["waits for approve", "six below claimed, 1 file(s)", "published wheels/six-1.18.0", "released six (role version 4, below claimed)"] {
+    for said in [
+        "waits for approve",
+        "six below claimed, 1 file(s)",
+        "published wheels/six-1.18.0",
+        "released six (role version 4, below claimed)",
+    ] {
         assert!(out.contains(said), "no {said:?} in:\n{out}");
     }
 }

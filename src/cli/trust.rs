@@ -1,0 +1,251 @@
+//! `trust`: which repositories this user trusts, and which of them must agree (TAP 4).
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+
+use super::Context;
+use super::exit::Usage;
+use super::output::{GOOD, STRONG, styled};
+use crate::client::trust::{Location, TrustStore};
+use crate::client::{Client, ClientError, MetadataDir, Quorum, Session, Sitting, Timing};
+use crate::crypto::sha256;
+use crate::tuf::map::MapFile;
+use crate::tuf::metadata::{Root, TopLevel};
+use crate::tuf::signed::Verified;
+use crate::tuf::trusted::Limits;
+
+/// Which trusted repository a command asks.
+#[derive(Debug, Clone, Args)]
+pub(super) struct TrustArg {
+    /// Name of the trust; not needed while there is only one
+    #[arg(long, value_name = "NAME", env = "WHEELSEAL_TRUST")]
+    trust: Option<String>,
+    /// Use what is on this machine, ask nobody
+    #[arg(long)]
+    offline: bool,
+}
+
+/// Which trusted repositories a command asks, and how many of them must agree.
+#[derive(Debug, Clone, Args)]
+pub(super) struct QuorumArg {
+    #[command(flatten)]
+    one: TrustArg,
+    /// Map file (TAP 4): which of the trusted repositories must agree. Without it and --trust: the one of `trust map`
+    #[arg(long, value_name = "FILE", env = "WHEELSEAL_MAP", conflicts_with = "trust")]
+    map: Option<PathBuf>,
+}
+
+impl QuorumArg {
+    /// Those who answer: the repositories of a map, or one.
+    pub(super) fn quorum(&self) -> anyhow::Result<Quorum> {
+        let store = TrustStore::of_user()?;
+        let map = match (&self.map, &self.one.trust) {
+            (Some(file), _) => Some(read_map(file)?),
+            (None, Some(_)) => None,
+            (None, None) => store.map()?,
+        };
+        match map {
+            Some(map) => {
+                store.check_map(&map)?;
+                let open = |name: &str, places: &[String]| {
+                    store.clients(name, places, Timing::default(), Limits::default())
+                };
+                Ok(Quorum::new(map, open)?)
+            }
+            None => Ok(Quorum::of_one(&self.one.name(&store)?, self.one.client()?)),
+        }
+    }
+
+    pub(super) fn sit<'a>(&self, quorum: &'a Quorum, context: &Context) -> Sitting<'a> {
+        quorum.sit(context.now, self.one.offline)
+    }
+}
+
+impl TrustArg {
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
+        let store = TrustStore::of_user()?;
+        Ok(store.client(&self.name(&store)?, Timing::default(), Limits::default())?)
+    }
+
+    fn name(&self, store: &TrustStore) -> anyhow::Result<String> {
+        let names = store.names()?;
+        match (&self.trust, names.as_slice()) {
+            (Some(name), _) => Ok(name.clone()),
+            (None, [only]) => Ok(only.clone()),
+            (None, []) => {
+                let text =
+                    "no repository is trusted yet; add one: wheelseal trust add NAME URL --root root.json";
+                Err(Usage(text.to_owned()).into())
+            }
+            (None, several) => Err(Usage(format!("say which with --trust: {}", several.join(", "))).into()),
+        }
+    }
+
+    pub(super) async fn session<'a>(
+        &self,
+        client: &'a Client,
+        context: &Context,
+    ) -> anyhow::Result<Session<'a>> {
+        Ok(if self.offline {
+            client.offline(context.now).await?
+        } else {
+            client.refresh(context.now).await?
+        })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Trust {
+    /// Trust a repository, starting from a root that you got over a channel you trust
+    Add {
+        /// A name for it
+        name: String,
+        /// Where it is: a URL, or a folder
+        url: String,
+        /// Its root.json
+        #[arg(long, value_name = "FILE")]
+        root: PathBuf,
+        /// Where its metadata is, if not in URL/metadata/
+        #[arg(long, value_name = "URL")]
+        metadata_url: Option<String>,
+        /// Where its files are, if not in URL/targets/
+        #[arg(long, value_name = "URL")]
+        targets_url: Option<String>,
+    },
+    /// List them
+    List,
+    /// Forget one
+    Remove {
+        /// Its name
+        name: String,
+    },
+    /// Which of them must agree (TAP 4). Without FILE: show it
+    Map {
+        /// A map file, to be kept and used from now on
+        #[arg(value_name = "FILE", conflicts_with = "remove")]
+        file: Option<PathBuf>,
+        /// Use none from now on
+        #[arg(long)]
+        remove: bool,
+    },
+}
+
+impl Trust {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        let store = TrustStore::of_user()?;
+        match self {
+            Self::Add { name, url, root, metadata_url, targets_url } => {
+                let bytes = std::fs::read(&root).with_context(|| root.display().to_string())?;
+                let mut location = Location::below(&full(&url)?);
+                location.metadata =
+                    metadata_url.map(|url| full(&url)).transpose()?.unwrap_or(location.metadata);
+                location.targets = targets_url.map(|url| full(&url)).transpose()?.unwrap_or(location.targets);
+                let nowhere = MetadataDir::new(PathBuf::new());
+                location.client(nowhere, Timing::default(), Limits::default()).map_err(ClientError::from)?;
+                let root = store.add(&name, &location, &bytes)?;
+                added(context, &name, &location, &root)
+            }
+            Self::List => {
+                let names = store.names()?;
+                let locations = names.into_iter().map(|name| Ok((store.location(&name)?, name)));
+                let locations = locations.collect::<anyhow::Result<Vec<_>>>()?;
+                let value: serde_json::Map<_, _> = locations
+                    .iter()
+                    .map(|(location, name)| (name.clone(), location.url.clone().into()))
+                    .collect();
+                context.out.result(&value, || {
+                    let rows: Vec<_> =
+                        locations.iter().map(|(l, name)| vec![name.clone(), l.url.clone()]).collect();
+                    context.out.table(&rows);
+                })
+            }
+            Self::Map { file: Some(file), .. } => {
+                let bytes = read(&file)?;
+                let map = store.set_map(&bytes)?;
+                show_map(context, &map)
+            }
+            Self::Map { remove: true, .. } => {
+                store.remove_map()?;
+                context.out.note(format_args!("no map file is used any more"));
+                Ok(())
+            }
+            Self::Map { .. } => {
+                if let Some(map) = store.map()? {
+                    return show_map(context, &map);
+                }
+                context.out.note(format_args!("there is no map file: commands ask one repository"));
+                Ok(())
+            }
+            Self::Remove { name } => {
+                store.remove(&name)?;
+                context.out.note(format_args!("{name} is trusted no longer"));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Says what is trusted now, so that it can be compared with what the admin says.
+fn added(context: &Context, name: &str, location: &Location, root: &Verified<Root>) -> anyhow::Result<()> {
+    let authority = root.authority(TopLevel::Root);
+    let keys: Vec<String> = authority.keys().map(|(id, _)| id.to_string()).collect();
+    let (version, threshold) = (root.common.version, authority.threshold());
+    let hash = hex::encode(sha256(root.bytes()));
+    let value = serde_json::json!({
+        "name": name, "url": location.url, "root_version": version, "root_sha256": hash,
+        "threshold": threshold, "keys": keys,
+    });
+    context.out.result(&value, || {
+        context
+            .out
+            .line(format_args!("{} {name} from root {version} on, SHA-256 {hash}", styled(GOOD, "trusting")));
+        context
+            .out
+            .line(format_args!("{threshold} of these keys decide about it; compare them with its admin:"));
+        for key in &keys {
+            context.out.line(format_args!("  {key}"));
+        }
+    })
+}
+
+/// Folders are made absolute, so that they work from anywhere.
+fn full(url: &str) -> anyhow::Result<String> {
+    if url.contains("://") {
+        return Ok(url.to_owned());
+    }
+    if !Path::new(url).is_dir() {
+        return Err(Usage(format!("there is no folder {url}; a URL begins with https://")).into());
+    }
+    Ok(std::path::absolute(url)?.display().to_string())
+}
+
+fn read_map(file: &Path) -> anyhow::Result<MapFile> {
+    Ok(MapFile::read(&read(file)?).map_err(|error| Usage(format!("{}: {error}", file.display())))?)
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| file.display().to_string())
+}
+
+/// A map in words, in the order in which it is followed.
+fn show_map(context: &Context, map: &MapFile) -> anyhow::Result<()> {
+    let mappings = map.mappings.iter().map(|mapping| {
+        serde_json::json!({
+            "paths": mapping.paths, "repositories": mapping.repositories,
+            "threshold": mapping.threshold, "terminating": mapping.terminating,
+        })
+    });
+    context.out.result(&mappings.collect::<Vec<_>>(), || {
+        for mapping in &map.mappings {
+            let (paths, names) = (mapping.paths.join(" "), mapping.repositories.join(", "));
+            let (threshold, all) = (mapping.threshold, mapping.repositories.len());
+            let else_ = if mapping.terminating { "else refused" } else { "else the next that matches" };
+            context.out.line(format_args!(
+                "{}  {threshold} of {all} must agree ({names}), {else_}",
+                styled(STRONG, &paths)
+            ));
+        }
+    })
+}

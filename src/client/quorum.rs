@@ -1,0 +1,288 @@
+//! Several repositories that must agree (TAP 4): each with its own trusted root, metadata and session.
+//!
+//! ```text
+//! Quorum::sit ──▶ Sitting ──find──▶ Agreed ──download / verify──▶ VerifiedFile
+//! ```
+//!
+//! A repository is asked when a mapping first names it, and once: its session is kept. What "it does not sign that" is
+//! an answer, anything else that goes wrong is none: if the others do not reach the threshold without it, the search ends
+//! with its error. TAP 4 would go on to the next mapping, which may ask for less: then who can keep a repository from
+//! answering could choose the mapping.
+//!
+//! A file is held against what every agreeing repository signs, not only against what the first of them does.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+
+use super::{Client, ClientError, FetchError, FileError, Session, VerifiedFile, Wanted};
+use crate::tuf::lookup::Found;
+use crate::tuf::map::{MapFile, Mapping, agreed};
+use crate::tuf::metadata::TargetFile;
+use crate::tuf::path::TargetPath;
+
+/// Repositories, and the map that says which of them must agree on what.
+#[derive(Debug)]
+pub struct Quorum {
+    map: MapFile,
+    /// By name: one client for each place where the repository is, in order. They share what is trusted.
+    members: BTreeMap<String, Vec<Client>>,
+}
+
+/// A quorum at work, at one time.
+#[derive(Debug)]
+pub struct Sitting<'a> {
+    quorum: &'a Quorum,
+    now: DateTime<Utc>,
+    offline: bool,
+    sessions: BTreeMap<&'a str, Result<Session<'a>, ClientError>>,
+}
+
+/// What one repository says of a target.
+#[derive(Debug, Clone)]
+pub struct Vote<'a> {
+    /// Its name.
+    pub repository: &'a str,
+    /// What it signs.
+    pub found: Found,
+}
+
+/// A target on which enough repositories agree.
+#[derive(Debug, Clone)]
+pub struct Agreed<'a> {
+    /// The path.
+    pub path: TargetPath,
+    /// Those who agree, in the order of the mapping; one at least.
+    pub votes: Vec<Vote<'a>>,
+    /// How many had to.
+    pub threshold: usize,
+}
+
+impl Agreed<'_> {
+    /// What the first of them signs.
+    pub fn target(&self) -> Option<&TargetFile> {
+        self.votes.first().map(|vote| &vote.found.target)
+    }
+}
+
+impl Quorum {
+    /// One repository that answers for everything.
+    pub fn of_one(name: &str, client: Client) -> Self {
+        Self { map: MapFile::of_one(name), members: [(name.to_owned(), vec![client])].into() }
+    }
+
+    /// The repositories of a map; `open` makes the clients of one.
+    pub fn new<E>(
+        map: MapFile,
+        mut open: impl FnMut(&str, &[String]) -> Result<Vec<Client>, E>,
+    ) -> Result<Self, E> {
+        let mut members = BTreeMap::new();
+        for (name, places) in &map.repositories {
+            members.insert(name.clone(), open(name, places)?);
+        }
+        Ok(Self { map, members })
+    }
+
+    /// Begins; nobody is asked yet. With `offline` only what is on this machine is used.
+    pub fn sit(&self, now: DateTime<Utc>, offline: bool) -> Sitting<'_> {
+        Sitting { quorum: self, now, offline, sessions: BTreeMap::new() }
+    }
+}
+
+impl<'a> Sitting<'a> {
+    /// What enough repositories agree on. [`ClientError::NotSigned`]: none of those asked signs it.
+    pub async fn find(&mut self, path: &TargetPath) -> Result<Agreed<'a>, ClientError> {
+        let (quorum, mut refusal) = (self.quorum, None);
+        let mut mapped = false;
+        for mapping in quorum.map.matching(path) {
+            mapped = true;
+            match self.ask(mapping, path).await? {
+                Ok(agreed) => return Ok(agreed),
+                Err(reason) => refusal = refusal.or(reason),
+            }
+        }
+        let path = path.to_string();
+        Err(match refusal {
+            Some(refusal) => refusal,
+            None if mapped => ClientError::NotSigned { path },
+            None => ClientError::NotMapped { path },
+        })
+    }
+
+    /// Asks the repositories of one mapping until enough agree. An inner error is that they do not; nothing in it: none of
+    /// them signs the path.
+    async fn ask(
+        &mut self,
+        mapping: &'a Mapping,
+        path: &TargetPath,
+    ) -> Result<Result<Agreed<'a>, Option<ClientError>>, ClientError> {
+        let (mut votes, mut failed, mut silent) = (Vec::<Vote<'a>>::new(), None, Vec::new());
+        for repository in &mapping.repositories {
+            match self.answer(repository, path).await {
+                Ok(found) => votes.push(Vote { repository, found }),
+                Err(ClientError::NotSigned { .. }) => silent.push(repository.as_str()),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+            let answers: Vec<_> = votes.iter().map(|vote| &vote.found.target).collect();
+            if let Some(agreeing) = agreed(&answers, mapping.threshold) {
+                let votes = votes.into_iter().enumerate().filter(|(at, _)| agreeing.contains(at));
+                let votes = votes.map(|(_, vote)| vote).collect();
+                return Ok(Ok(Agreed { path: path.clone(), votes, threshold: mapping.threshold }));
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let disagreement = (!votes.is_empty()).then(|| ClientError::NoAgreement {
+            path: path.to_string(),
+            threshold: mapping.threshold,
+            said: votes
+                .iter()
+                .map(said)
+                .chain(silent.iter().map(|name| format!("{name}: not signed")))
+                .collect(),
+        });
+        Ok(Err(disagreement))
+    }
+
+    async fn answer(&mut self, repository: &'a str, path: &TargetPath) -> Result<Found, ClientError> {
+        self.session(repository).await?.find(path).await
+    }
+
+    /// What each repository signs at `path` that the first mapping for it names; those that sign nothing are left out.
+    /// For what need not be the same everywhere, such as project pages. With it, how many must agree on what they list.
+    pub async fn each(&mut self, path: &TargetPath) -> Result<(Vec<Vote<'a>>, usize), ClientError> {
+        let quorum = self.quorum;
+        let Some(mapping) = quorum.map.matching(path).next() else {
+            return Err(ClientError::NotMapped { path: path.to_string() });
+        };
+        let mut votes = Vec::new();
+        for repository in &mapping.repositories {
+            match self.answer(repository, path).await {
+                Ok(found) => votes.push(Vote { repository, found }),
+                Err(ClientError::NotSigned { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((votes, mapping.threshold))
+    }
+
+    /// The session of a repository, which begins when it is first asked for. The first of its places that answers is used.
+    pub async fn session(&mut self, repository: &'a str) -> Result<&mut Session<'a>, ClientError> {
+        if !self.sessions.contains_key(repository) {
+            let session = self.begin(repository).await;
+            self.sessions.insert(repository, session);
+        }
+        match self.sessions.get_mut(repository) {
+            Some(Ok(session)) => Ok(session),
+            Some(Err(error)) => Err(error.clone()),
+            None => Err(ClientError::NotMapped { path: repository.to_owned() }),
+        }
+    }
+
+    async fn begin(&self, repository: &str) -> Result<Session<'a>, ClientError> {
+        let mut failed = ClientError::NotMapped { path: repository.to_owned() };
+        for client in self.quorum.members.get(repository).into_iter().flatten() {
+            let begun =
+                if self.offline { client.offline(self.now).await } else { client.refresh(self.now).await };
+            match begun {
+                Err(error @ ClientError::Fetch(_)) => failed = error,
+                begun => return begun,
+            }
+        }
+        Err(failed)
+    }
+
+    /// Downloads all, each from the first of its repositories that has it. `progress` is told of the bytes of those
+    /// that come from one repository.
+    pub async fn download_all(
+        &self,
+        wanted: &[(Agreed<'a>, PathBuf)],
+        jobs: NonZeroUsize,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Vec<VerifiedFile>, ClientError> {
+        let mut files: Vec<Option<VerifiedFile>> = vec![None; wanted.len()];
+        let most = wanted.iter().map(|(agreed, _)| agreed.votes.len()).max().unwrap_or(0);
+        for turn in 0..most {
+            let mut by_repository: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+            for (at, (agreed, _)) in wanted.iter().enumerate() {
+                if let (Some(vote), Some(None)) = (agreed.votes.get(turn), files.get(at)) {
+                    by_repository.entry(vote.repository).or_default().push(at);
+                }
+            }
+            for (repository, places) in by_repository {
+                let Some(Ok(session)) = self.sessions.get(repository) else { continue };
+                let some = places.iter().filter_map(|at| wanted.get(*at));
+                let some: Vec<_> = some
+                    .filter_map(|(agreed, to)| {
+                        Some(Wanted { found: agreed.votes.get(turn)?.found.clone(), to: to.clone() })
+                    })
+                    .collect();
+                match session.download_all(&some, jobs, progress).await {
+                    Ok(verified) => {
+                        for (at, file) in places.into_iter().zip(verified) {
+                            files.iter_mut().skip(at).take(1).for_each(|slot| *slot = Some(file.clone()));
+                        }
+                    }
+                    Err(error) if turn + 1 < most && may_have_another(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let mut complete = Vec::new();
+        for (file, (agreed, to)) in files.into_iter().zip(wanted) {
+            let absent =
+                || FileError::Absent { path: agreed.path.to_string(), location: to.display().to_string() };
+            complete.push(of_all(agreed, file.ok_or_else(absent)?)?);
+        }
+        Ok(complete)
+    }
+
+    /// Checks a local file against what every agreeing repository signs.
+    pub fn verify(&self, agreed: &Agreed<'a>, file: &Path) -> Result<VerifiedFile, ClientError> {
+        let mut verified = None;
+        for vote in &agreed.votes {
+            verified = Some(super::file::verify(&vote.found, file)?);
+        }
+        verified.ok_or_else(|| ClientError::NotSigned { path: agreed.path.to_string() })
+    }
+
+    /// Checks local files on every core; what was found of each, in their order.
+    pub fn verify_all(&self, files: &[(Agreed<'a>, PathBuf)]) -> Vec<Result<VerifiedFile, ClientError>> {
+        let each = files.iter().map(|(agreed, file)| (agreed.votes.first(), file));
+        let first: Vec<_> =
+            each.filter_map(|(vote, file)| Some((vote?.found.clone(), file.clone()))).collect();
+        let verified = super::file::verify_all(&first).into_iter();
+        let all = verified.zip(files).map(|(verified, (agreed, _))| of_all(agreed, verified?));
+        all.collect()
+    }
+}
+
+/// The file, if those who agree beside the first say nothing else of it.
+fn of_all(agreed: &Agreed<'_>, file: VerifiedFile) -> Result<VerifiedFile, ClientError> {
+    for vote in &agreed.votes {
+        if vote.found.target.hashes != file.target().hashes
+            || vote.found.target.length != file.target().length
+        {
+            super::file::verify(&vote.found, file.path())?;
+        }
+    }
+    Ok(file)
+}
+
+/// Whether another repository may do better: the file was not there, or nobody answered.
+fn may_have_another(error: &ClientError) -> bool {
+    match error {
+        ClientError::Fetch(error) => !matches!(error, FetchError::Local { .. }),
+        ClientError::File(FileError::Absent { .. }) => true,
+        _ => false,
+    }
+}
+
+fn said(vote: &Vote<'_>) -> String {
+    let TargetFile { length, hashes, .. } = &vote.found.target;
+    let hash = hashes.name().unwrap_or_else(|| "no known hash".to_owned());
+    format!("{}: {length} bytes, {hash}", vote.repository)
+}
