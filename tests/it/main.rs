@@ -26,6 +26,7 @@ mod keys;
 mod kill;
 mod memory;
 mod model;
+mod operating;
 mod program;
 mod quorum;
 mod readme;

@@ -114,32 +114,43 @@ fn shell(script: &str, place: &Path, folder: &Path) -> Command {
     shell
 }
 
-/// The lines between the markers, numbered as an editor does.
-fn tutorial(readme: &str) -> Vec<(usize, &str)> {
-    let lines = (1..).zip(readme.lines());
-    let lines = lines.skip_while(|(_, line)| *line != "<!-- tutorial -->").skip(1);
-    let lines: Vec<_> = lines.take_while(|(_, line)| *line != "<!-- /tutorial -->").collect();
-    assert!(!lines.is_empty(), "README.md has no tutorial");
+/// The lines between two markers, numbered as an editor does.
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Vec<(usize, &'a str)> {
+    let lines = (1..).zip(text.lines());
+    let lines = lines.skip_while(|(_, line)| *line != start).skip(1);
+    let lines: Vec<_> = lines.take_while(|(_, line)| *line != end).collect();
+    assert!(!lines.is_empty(), "nothing between {start} and {end}");
     lines
 }
 
-fn blocks(readme: &str) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut open: Option<Block> = None;
-    for (line, text) in tutorial(readme) {
+fn tutorial(readme: &str) -> Vec<(usize, &str)> {
+    between(readme, "<!-- tutorial -->", "<!-- /tutorial -->")
+}
+
+/// The fenced blocks between two markers: line, what stands after the fence, text.
+pub(crate) fn fenced(text: &str, start: &str, end: &str) -> Vec<(usize, String, String)> {
+    let (mut blocks, mut open) = (Vec::new(), None);
+    for (line, text) in between(text, start, end) {
         match (&mut open, text.strip_prefix("```")) {
             (Some(_), Some("")) => blocks.extend(open.take()),
-            (Some(block), None) => block.text.extend([text, "\n"]),
-            (None, Some("sh")) => open = Some(Block { network: false, line, text: String::new() }),
-            (None, Some("sh network")) => open = Some(Block { network: true, line, text: String::new() }),
+            (Some((_, _, block)), None) => *block = format!("{block}{text}\n"),
+            (None, Some(fence)) => open = Some((line, fence.to_owned(), String::new())),
             (None, None) => {}
-            (_, Some(fence)) => {
-                panic!("README.md line {line}: a block is `sh` or `sh network`, not {fence:?}")
-            }
+            (Some(_), Some(fence)) => panic!("line {line}: {fence:?} inside a block"),
         }
     }
     assert_eq!(open, None, "a block does not end");
     blocks
+}
+
+fn blocks(readme: &str) -> Vec<Block> {
+    let block = |(line, fence, text): (usize, String, String)| match fence.as_str() {
+        "sh" => Block { network: false, line, text },
+        "sh network" => Block { network: true, line, text },
+        other => panic!("README.md line {line}: a block is `sh` or `sh network`, not {other:?}"),
+    };
+    let fenced = fenced(readme, "<!-- tutorial -->", "<!-- /tutorial -->");
+    fenced.into_iter().map(block).collect()
 }
 
 /// A wheel that pip would install, in `folder/wheels`.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
-use super::ceremony::{GateArgs, agreed, show};
+use super::ceremony::{GateArgs, agreed, removal, show, subjects};
 use crate::cli::exit::{self, SomeFailed, Usage};
 use crate::cli::keys::{KeyArgs, absolute, open_repository};
 use crate::cli::output::{GOOD, STRONG, styled};
@@ -57,8 +57,9 @@ pub(crate) struct Common {
 pub(crate) struct AddKey {
     #[command(flatten)]
     common: Common,
-    /// root, timestamp, snapshot, targets, bins, claimed, recently-claimed, or bin-n for each of the bins
-    role: Subject,
+    /// root, timestamp, snapshot, targets, bins, claimed, recently-claimed, bin-n (each of the bins), or online (all that
+    /// sign without a person)
+    role: String,
     /// The key; `pub:FILE`, if its holder is elsewhere and will join
     uri: String,
 }
@@ -68,10 +69,11 @@ pub(crate) struct AddKey {
 pub(crate) struct RemoveKey {
     #[command(flatten)]
     common: Common,
-    /// root, timestamp, snapshot, targets, bins, claimed, recently-claimed, or bin-n for each of the bins
-    role: Subject,
-    /// The start of the key's id, eight characters or more
-    id: String,
+    /// root, timestamp, snapshot, targets, bins, claimed, recently-claimed, bin-n (each of the bins), or online (all that
+    /// sign without a person)
+    role: String,
+    /// The start of the key's id, eight characters or more; or its URI, most often `pub:FILE`
+    key: String,
 }
 
 /// Give a role new keys in place of those it has. With the role's old keys at hand, no client notices. Done at once if
@@ -80,8 +82,9 @@ pub(crate) struct RemoveKey {
 pub(crate) struct Rotate {
     #[command(flatten)]
     common: Common,
-    /// root, timestamp, snapshot, targets, bins, claimed, recently-claimed, or bin-n for each of the bins
-    role: Subject,
+    /// root, timestamp, snapshot, targets, bins, claimed, recently-claimed, bin-n (each of the bins), or online (all that
+    /// sign without a person)
+    role: String,
     /// A key that it has from now on; may be repeated
     #[arg(long = "to", value_name = "URI", required = true)]
     to: Vec<String>,
@@ -96,8 +99,9 @@ pub(crate) struct Rotate {
 pub(crate) struct SetThreshold {
     #[command(flatten)]
     common: Common,
-    /// root, timestamp, snapshot, targets, bins, claimed, recently-claimed, or bin-n for each of the bins
-    role: Subject,
+    /// root, timestamp, snapshot, targets, bins, claimed, recently-claimed, bin-n (each of the bins), or online (all that
+    /// sign without a person)
+    role: String,
     /// How many
     threshold: u64,
 }
@@ -108,8 +112,9 @@ pub(crate) struct SetThreshold {
 pub(crate) struct SetExpiry {
     #[command(flatten)]
     common: Common,
-    /// root, timestamp, snapshot, targets, bins, claimed, recently-claimed, or bin-n for each of the bins
-    role: Subject,
+    /// root, timestamp, snapshot, targets, bins, claimed, recently-claimed, bin-n (each of the bins), or online (all that
+    /// sign without a person)
+    role: String,
     /// Days from now
     days: u32,
 }
@@ -120,17 +125,16 @@ impl Role {
             Self::AddKey(command) => {
                 let mut job = command.common.open(context).await?;
                 let key = job.key(&command.uri).await?;
-                let edits = vec![(command.role, RoleEdit::AddKey(Box::new(key)))];
-                job.run(command.role, "add-key", edits, context).await
+                job.run(&command.role, "add-key", &[RoleEdit::AddKey(Box::new(key))], context).await
             }
             Self::RemoveKey(command) => {
-                let edits = vec![(command.role, RoleEdit::RemoveKey(command.id))];
-                command.common.open(context).await?.run(command.role, "remove-key", edits, context).await
+                let edits = [removal(&command.key).await?];
+                command.common.open(context).await?.run(&command.role, "remove-key", &edits, context).await
             }
             Self::Rotate(command) => command.run(context).await,
             Self::SetThreshold(command) => {
-                let edits = vec![(command.role, RoleEdit::Threshold(command.threshold))];
-                command.common.open(context).await?.run(command.role, "set-threshold", edits, context).await
+                let edits = [RoleEdit::Threshold(command.threshold)];
+                command.common.open(context).await?.run(&command.role, "set-threshold", &edits, context).await
             }
             Self::SetExpiry(command) => command.run(context).await,
         }
@@ -144,32 +148,35 @@ impl Rotate {
         for uri in &self.to {
             new.push(job.key(uri).await?);
         }
-        let threshold = match self.threshold {
-            Some(threshold) => threshold,
-            None => job.repository.threshold(self.role).await?,
+        let threshold = if let Some(threshold) = self.threshold {
+            threshold
+        } else {
+            let first = subjects(&self.role)?.into_iter().next().unwrap_or(Subject::Timestamp);
+            job.repository.threshold(first).await?
         };
         let plan = RolePlan { keys: new, threshold };
-        plan.check(self.role.name())?;
-        let edits =
-            vec![(self.role, RoleEdit::Keys(plan.keys)), (self.role, RoleEdit::Threshold(plan.threshold))];
-        job.run(self.role, "rotate", edits, context).await
+        plan.check(&self.role)?;
+        let edits = [RoleEdit::Keys(plan.keys), RoleEdit::Threshold(plan.threshold)];
+        job.run(&self.role, "rotate", &edits, context).await
     }
 }
 
 impl SetExpiry {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let mut job = self.common.open(context).await?;
-        if !self.role.is_online() {
-            let edits = vec![(self.role, RoleEdit::Expires(self.days))];
-            return job.run(self.role, "set-expiry", edits, context).await;
+        let roles = subjects(&self.role)?;
+        if !roles.iter().all(|role| role.is_online()) {
+            return job.run(&self.role, "set-expiry", &[RoleEdit::Expires(self.days)], context).await;
         }
         if self.days == 0 {
             return Err(Usage("a role that has expired when it is signed is of no use".to_owned()).into());
         }
         if !job.common.dry_run {
-            job.repository.set_online_expiry(self.role, self.days).await?;
+            for role in roles {
+                job.repository.set_online_expiry(role, self.days).await?;
+            }
         }
-        let (role, days) = (self.role.name(), self.days);
+        let (role, days) = (&self.role, self.days);
         context.out.result(&serde_json::json!({"role": role, "days": days}), || {
             context
                 .out
@@ -212,12 +219,16 @@ impl Job {
 
     async fn run(
         mut self,
-        role: Subject,
+        role: &str,
         verb: &str,
-        roles: Vec<(Subject, RoleEdit)>,
+        each: &[RoleEdit],
         context: &Context,
     ) -> anyhow::Result<()> {
-        let name = self.common.name.take().unwrap_or_else(|| format!("{}-{verb}", role.name()));
+        let mut roles = Vec::new();
+        for subject in subjects(role)? {
+            roles.extend(each.iter().map(|edit| (subject, edit.clone())));
+        }
+        let name = self.common.name.take().unwrap_or_else(|| format!("{role}-{verb}"));
         let name = EventName::new(name).map_err(RepositoryError::from)?;
         let (edits, repository) = (Edits { roles, bins: None }, &self.repository);
         let event = repository.draft(name.clone(), &edits, context.now).await?;

@@ -98,6 +98,8 @@ pub enum RoleEdit {
     AddKey(Box<Key>),
     /// One key less: its id, or the start of it, at least eight characters.
     RemoveKey(String),
+    /// The same by the key itself, under whatever id it is listed.
+    RemoveThis(Box<Key>),
     /// These keys and no others.
     Keys(Vec<Key>),
     /// How many must sign.
@@ -361,6 +363,13 @@ fn edit_keys(
                     )));
                 }
             }
+        }
+        RoleEdit::RemoveThis(key) => {
+            let same = |id: &KeyId| keys.get(id).is_some_and(|known| known.public() == key.public());
+            if !keyids.iter().any(same) {
+                return Err(plan(format!("{role} does not have the key {}", key.id().short())));
+            }
+            keyids.retain(|id| !same(id));
         }
         RoleEdit::Keys(new) => {
             *keyids = new.iter().map(Key::id).collect();

@@ -7,16 +7,24 @@ use clap::Args;
 use crate::cli::exit::Usage;
 use crate::keys::{self, Ask, KeyUri};
 use crate::repository::{Edits, RoleEdit, Subject};
+use crate::tuf::key::Key;
 
-/// What is to change.
+/// The name of all online roles together.
+const ONLINE: &str = "online";
+
+/// What is to change. A ROLE is root, timestamp, snapshot, targets, bins, claimed, recently-claimed, bin-n (each of the
+/// bins), or online for all that sign without a person.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Changes {
     /// One key more for a role, by its URI, most often `pub:FILE`; may be repeated
     #[arg(long, value_name = "ROLE=URI")]
     add_key: Vec<String>,
-    /// One key less, by the start of its id; may be repeated
-    #[arg(long, value_name = "ROLE=ID")]
+    /// One key less, by the start of its id or its URI; may be repeated
+    #[arg(long, value_name = "ROLE=ID|URI")]
     remove_key: Vec<String>,
+    /// A key that a role has from now on, in place of all that it has; may be repeated
+    #[arg(long, value_name = "ROLE=URI")]
+    to: Vec<String>,
     /// How many keys of a role must sign
     #[arg(long, value_name = "ROLE=N")]
     threshold: Vec<String>,
@@ -35,25 +43,30 @@ impl Changes {
     /// The same, checked. Keys are opened for their public halves.
     pub(in crate::cli) async fn edits(&self) -> anyhow::Result<Edits> {
         let mut roles = Vec::new();
+        let mut add = |subjects: Vec<Subject>, edit: RoleEdit| {
+            roles.extend(subjects.into_iter().map(|subject| (subject, edit.clone())));
+        };
+        for (subjects, keys) in self.replaced().await? {
+            add(subjects, RoleEdit::Keys(keys));
+        }
         for text in &self.add_key {
-            let (role, uri) = split(text)?;
-            let key = keys::open_public(&KeyUri::from_str(uri)?, &Ask).await?;
-            roles.push((role, RoleEdit::AddKey(Box::new(key))));
+            let (subjects, uri) = split(text)?;
+            add(subjects, RoleEdit::AddKey(Box::new(public(uri).await?)));
         }
         for text in &self.remove_key {
-            let (role, id) = split(text)?;
-            roles.push((role, RoleEdit::RemoveKey(id.to_owned())));
+            let (subjects, key) = split(text)?;
+            add(subjects, removal(key).await?);
         }
         for text in &self.threshold {
-            let (role, number) = split(text)?;
-            roles.push((role, RoleEdit::Threshold(parsed(number)?)));
+            let (subjects, number) = split(text)?;
+            add(subjects, RoleEdit::Threshold(parsed(number)?));
         }
         for text in &self.expiry {
-            let (role, days) = split(text)?;
-            roles.push((role, RoleEdit::Expires(parsed(days)?)));
+            let (subjects, days) = split(text)?;
+            add(subjects, RoleEdit::Expires(parsed(days)?));
         }
         for role in &self.renew {
-            roles.push((subject(role)?, RoleEdit::Renew));
+            add(subjects(role)?, RoleEdit::Renew);
         }
         if roles.is_empty() && self.bins.is_none() {
             return Err(Usage("say what is to change: wheelseal ceremony start --help".to_owned()).into());
@@ -62,13 +75,45 @@ impl Changes {
     }
 }
 
-fn split(text: &str) -> Result<(Subject, &str), Usage> {
-    let (role, rest) = text.split_once('=').ok_or_else(|| Usage(format!("{text:?}: expected ROLE=VALUE")))?;
-    Ok((subject(role)?, rest))
+impl Changes {
+    /// All keys given with `--to`, by role.
+    async fn replaced(&self) -> anyhow::Result<Vec<(Vec<Subject>, Vec<Key>)>> {
+        let mut replaced: Vec<(Vec<Subject>, Vec<Key>)> = Vec::new();
+        for text in &self.to {
+            let (subjects, uri) = split(text)?;
+            let key = public(uri).await?;
+            match replaced.iter_mut().find(|(known, _)| *known == subjects) {
+                Some((_, keys)) => keys.push(key),
+                None => replaced.push((subjects, vec![key])),
+            }
+        }
+        Ok(replaced)
+    }
 }
 
-fn subject(text: &str) -> Result<Subject, Usage> {
-    Subject::from_str(text).map_err(Usage)
+/// Takes away a key that is named by the start of its id, or by its URI.
+pub(in crate::cli) async fn removal(key: &str) -> anyhow::Result<RoleEdit> {
+    if key.contains(':') {
+        return Ok(RoleEdit::RemoveThis(Box::new(public(key).await?)));
+    }
+    Ok(RoleEdit::RemoveKey(key.to_owned()))
+}
+
+async fn public(uri: &str) -> anyhow::Result<Key> {
+    Ok(keys::open_public(&KeyUri::from_str(uri)?, &Ask).await?)
+}
+
+fn split(text: &str) -> Result<(Vec<Subject>, &str), Usage> {
+    let (role, rest) = text.split_once('=').ok_or_else(|| Usage(format!("{text:?}: expected ROLE=VALUE")))?;
+    Ok((subjects(role)?, rest))
+}
+
+/// A role by its name, or `online` for all that sign without a person.
+pub(in crate::cli) fn subjects(text: &str) -> Result<Vec<Subject>, Usage> {
+    if text == ONLINE {
+        return Ok(Subject::ALL.into_iter().filter(|subject| subject.is_online()).collect());
+    }
+    Subject::from_str(text).map(|subject| vec![subject]).map_err(|error| Usage(format!("{error}, online")))
 }
 
 fn parsed<T: FromStr>(text: &str) -> Result<T, Usage> {

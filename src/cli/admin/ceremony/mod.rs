@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use self::changes::Changes;
+pub(super) use self::changes::{removal, subjects};
 pub(super) use self::place::agreed;
 use self::place::{EventArg, Found, read_event, write_file};
 use crate::cli::exit::Usage;
@@ -84,8 +85,10 @@ pub(crate) struct Plan {
     full: bool,
 }
 
-/// Propose a change of roles, for others to sign. It is written to `staging/ceremonies/` and changes nothing until it is
-/// finished.
+/// Propose a change of roles, for others to sign.
+///
+/// A ROLE is root, timestamp, snapshot, targets, bins, claimed, recently-claimed, bin-n (each of the bins), or online for
+/// all that sign without a person. The proposal is written to `staging/ceremonies/` and changes nothing until it is finished.
 #[derive(Debug, Args)]
 pub(crate) struct Start {
     #[command(flatten)]

@@ -1,0 +1,93 @@
+//! The ceremonies of docs/operating.md, run as several people would run them: each block on the machine that is named
+//! after its fence, which is a folder with a home of its own; `stick` in each of them is the same folder.
+//!
+//! What a person would be asked before signing is answered with `--yes`, for there is no terminal here. Nothing is
+//! skipped.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use crate::readme::fenced;
+
+const OPERATING: &str = include_str!("../../docs/operating.md");
+/// People, and the machine that publishes.
+const MACHINES: [&str; 5] = ["anna", "ben", "chloe", "dora", "server"];
+
+#[test]
+fn several_people_with_several_machines_follow_the_ceremonies_by_copy_and_paste() {
+    let place = tempfile::tempdir().unwrap();
+    fs::create_dir(place.path().join("stick")).unwrap();
+    for machine in MACHINES {
+        fs::create_dir(place.path().join(machine)).unwrap();
+        symlink("../stick", place.path().join(machine).join("stick")).unwrap();
+    }
+    let blocks = fenced(OPERATING, "<!-- ceremony -->", "<!-- /ceremony -->");
+    let mut seen = String::new();
+    for (line, fence, text) in &blocks {
+        let machine = fence.strip_prefix("sh ").unwrap_or_else(|| panic!("line {line}: whose machine?"));
+        assert!(MACHINES.contains(&machine), "line {line}: nobody is called {machine}");
+        seen.push_str(&run(&place.path().join(machine), &answered(text), *line));
+    }
+    for machine in MACHINES {
+        assert!(blocks.iter().any(|(_, fence, _)| fence.ends_with(machine)), "{machine} does nothing");
+    }
+    let keys = seen.rsplit("published").next().unwrap();
+    assert!(keys.contains("ok "), "no check after the last ceremony: {keys}");
+    for text in
+        ["published root: root version 2", "root version 5", "in 512 bins", "256 bins were signed anew"]
+    {
+        assert!(seen.contains(text), "no {text:?} in {seen}");
+    }
+    let transcript = fs::read_to_string(place.path().join("stick/first.txt")).unwrap();
+    for name in ["Anna", "Ben", "Chloe"] {
+        assert!(transcript.contains(name), "{transcript}");
+    }
+    nobody_but_the_server_has_the_online_key(place.path());
+}
+
+/// The private keys of people never went to the stick or the server.
+fn nobody_but_the_server_has_the_online_key(place: &Path) {
+    for folder in ["stick", "server"] {
+        for entry in fs::read_dir(place.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let is_private = path.extension().is_some_and(|ending| ending == "pem");
+            assert!(
+                !is_private || path.file_stem().unwrap().to_str().unwrap().starts_with("online"),
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
+
+/// With the answer that a person would type.
+fn answered(text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let asks = line.starts_with("wheelseal ceremony sign");
+        if asks { format!("{line} --yes\n") } else { format!("{line}\n") }
+    });
+    lines.collect()
+}
+
+fn run(machine: &Path, script: &str, line: usize) -> String {
+    let binary = Path::new(env!("CARGO_BIN_EXE_wheelseal"));
+    let system = std::env::var_os("PATH").unwrap_or_default();
+    let before = std::iter::once(binary.parent().unwrap().to_owned());
+    let path = std::env::join_paths(before.chain(std::env::split_paths(&system))).unwrap();
+    let mut shell = Command::new("sh");
+    shell.arg("-e").arg("-c").arg(script).current_dir(machine).env_clear();
+    shell.env("PATH", path).env("HOME", machine).env("WHEELSEAL_PASSPHRASE", "worthless");
+    shell.env("XDG_CONFIG_HOME", machine.join("config")).env("XDG_STATE_HOME", machine.join("state"));
+    let output = shell.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "docs/operating.md line {line}: {}\n{script}\n{out}\n{err}",
+        output.status
+    );
+    out.into_owned()
+}
