@@ -98,7 +98,7 @@ impl Clients {
             let source = |folder| Box::new(StoreSource { store: Arc::clone(store), folder });
             Ok(Client::new(source(METADATA), source(TARGETS), cache, Limits::default()))
         };
-        let files = sample(&self.present).await.unwrap_or_default();
+        let files = sample(&self.present).await.map_err(refused)?;
         let before = look(&client(&present, old.path())?, &files, self.now).await;
         let new = look(&client(staged, fresh.path())?, &files, self.now).await;
         let going_on = look(&client(staged, old.path())?, &files, self.now).await;

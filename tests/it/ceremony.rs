@@ -21,6 +21,7 @@ use wheelseal::tuf::path::TargetPath;
 use wheelseal::tuf::signed::Draft;
 use wheelseal::tuf::trusted::Limits;
 
+use crate::claims::{BOB, apply, claim, with_six_promoted};
 use crate::faults::everything_new;
 use crate::scene::{ALL_KEYS, Scene, View, days_later, example, keyring, now, plan, role, signed};
 
@@ -215,6 +216,52 @@ async fn every_role_can_be_named() {
         assert_eq!(event.roles().collect::<Vec<_>>(), [delegator], "{}", subject.name());
     }
     assert!("bin".parse::<Subject>().is_err());
+}
+
+#[tokio::test]
+async fn claimed_projects_stay_claimed_when_every_key_is_replaced() {
+    let scene = with_six_promoted().await;
+    scene.publish(&[scene.add("idna", "3.0", "x = 1")]).await.unwrap();
+    apply(&scene, &claim(&scene, "idna", &[BOB], 1, &[]).await, Vec::new()).await.unwrap();
+    let claimed = async || scene.open().await.claimed(&Unwatched).await.unwrap();
+    let before = claimed().await;
+    assert_eq!(
+        before.iter().map(|claim| (claim.project.as_str(), claim.by)).collect::<Vec<_>>(),
+        [("idna", "recently-claimed"), ("six", "claimed"),]
+    );
+    let event = everything_new(&scene, None).await;
+    let roles: Vec<_> = event.roles().collect();
+    assert_eq!(roles, ["root", "targets", "bins", "claimed", "claimed-0000"]);
+    finish(&scene, &event, &["online", "online-2"]).await.unwrap();
+    scene.assert_verifies("after the ceremony").await;
+    assert_eq!(claimed().await, before);
+    let files = scene.files();
+    let newest = |role: &str| {
+        let of_role = files.keys().filter_map(|path| {
+            let number = path.strip_prefix("metadata/")?.strip_suffix(&format!(".{role}.json"))?;
+            number.parse::<u64>().ok()
+        });
+        let file = &files[&format!("metadata/{}.{role}.json", of_role.max().unwrap())];
+        parse(file).unwrap().into_owned()
+    };
+    for (role, by) in [
+        ("claimed", "targets-2"),
+        ("claimed-0000", "targets-2"),
+        ("recently-claimed", "online-2"),
+        ("recently-claimed-0000", "online-2"),
+    ] {
+        let Json::Array(signatures) = newest(role).get("signatures").unwrap().clone() else {
+            panic!("{role}")
+        };
+        let ids: Vec<_> = signatures.iter().map(|one| one.get("keyid").unwrap().as_str().unwrap()).collect();
+        assert!(ids.contains(&key(by).await.id().as_str()), "{role}");
+    }
+    // Nobody below `recently-claimed` trusts the old online key.
+    let text = newest("recently-claimed").to_text();
+    assert!(!text.contains(key("online").await.id().as_str()), "{text}");
+    let (_home, client) = client(&scene);
+    let target = TargetPath::new("idna/idna-3.0-py3-none-any.whl").unwrap();
+    client.refresh(now()).await.unwrap().find(&target).await.unwrap();
 }
 
 // Signatures that are not good.

@@ -8,6 +8,7 @@ mod behaviour;
 mod bulk;
 mod bulk_resize;
 mod ceremony;
+mod ceremony_cli;
 mod claims;
 mod cli;
 mod client;

@@ -182,33 +182,29 @@ impl Repository {
         check_bin_count(count)?;
         let name = EventName::new(format!("bins-{count}"))?;
         let edits = Edits { roles: Vec::new(), bins: Some(count) };
-        let mut changed = None;
         for _ in 0..MAX_ATTEMPTS {
             if u64::from(count) == bin_count(&self.state().await?.bins)? {
                 return Ok(Resized::Unchanged);
             }
             match self.change(&name, &edits, keys, gate, now, progress).await {
-                Err(RepositoryError::Ceremony(CeremonyError::Stale { .. })) if changed.is_none() => {
-                    // What others signed before the bins changed is of no use any more.
-                    self.abandon_if_stale(&name).await?;
-                    changed = Some(());
+                // What others signed before `bins` changed is of no use any more.
+                Err(RepositoryError::Ceremony(CeremonyError::Stale { .. })) => {
+                    self.abandon_if_there(&name).await?;
                 }
+                Err(error) => return Err(error),
                 Ok(Changed::Done(Finished { sorted, snapshot, .. })) => {
                     return Ok(Resized::Done { targets: sorted.unwrap_or(0), snapshot });
                 }
                 Ok(Changed::Waiting { event, why }) => {
-                    return Ok(Resized::Proposed {
-                        ceremony: event.name().to_string(),
-                        why: why.to_string(),
-                    });
+                    let (ceremony, why) = (event.name().to_string(), why.to_string());
+                    return Ok(Resized::Proposed { ceremony, why });
                 }
-                Err(error) => return Err(error),
             }
         }
         Err(RepositoryError::Busy(MAX_ATTEMPTS))
     }
 
-    async fn abandon_if_stale(&self, name: &EventName) -> Result<(), RepositoryError> {
+    async fn abandon_if_there(&self, name: &EventName) -> Result<(), RepositoryError> {
         match self.abandon(name).await {
             Err(RepositoryError::Ceremony(CeremonyError::Unknown(_))) => Ok(()),
             done => done,
