@@ -118,3 +118,32 @@ def test_keys_from_the_old_root_alone_do_not_fool_a_client(
     assert download_everything(server.url, sealed, tmp_path / "client") == 3
     sealed.run("role", "rotate", "targets", "--to", key("targets-2"), keys=[key("root-1")])
     assert download_everything(server.url, sealed, tmp_path / "client") == 3
+
+
+@pytest.mark.parametrize("promoted", [False, True])
+@pytest.mark.parametrize("style", ["succinct", "prefixes"])
+def test_claimed_projects(
+    wheelseal: Wheelseal, tmp_path: Path, serve: Serve, style: str, promoted: bool
+) -> None:
+    sealed = Sealed(wheelseal, tmp_path / "repo")
+    sealed.init(style=style, bins=4)
+    sealed.run("add", wheel(tmp_path, "seal", "1.0"), wheel(tmp_path, "wax", "2.1"))
+    sealed.run("claims", "enable", keys=[key("targets-1")])
+    wheelseal("trust", "add", "mine", sealed.folder, "--root", sealed.first_root)
+    claim, release = tmp_path / "claim.json", tmp_path / "release"
+    wheelseal("project", "claim", "seal", "--key", key("root-2"), "--out", claim)
+    sealed.run("claims", "apply", claim)
+    if promoted:
+        sealed.run("claims", "promote", keys=[key("targets-1")])
+    made = wheel(tmp_path, "seal", "2.0")
+    wheelseal("project", "release", "seal", made, "--key", key("root-2"), "--out", release)
+    sealed.run("claims", "receive", release)
+    server = serve(folder(sealed.folder))
+    # Two pages, three wheels, their metadata.
+    assert download_everything(server.url, sealed, tmp_path / "client") == 8
+    for file in (sealed.folder / "metadata").glob("*claimed*.json"):
+        assert_same_canonical_bytes(file)
+    if style == "prefixes":
+        done = wheelseal.run("check", "--with", "tough", "--repo", sealed.folder)
+        assert done.code == 0, done.err
+        assert "tough agrees on 8 files" in done.err

@@ -3,10 +3,13 @@
 use std::fs;
 use std::time::Duration;
 
-use wheelseal::repository::{Missing, Repository, Retention, Source, Unwatched};
+use wheelseal::repository::{
+    Changed, Edits, EventName, Family, LookAlike, Missing, Repository, RepositoryError, Retention, RoleEdit, Source,
+    Subject, Unwatched,
+};
 
-use super::{ANN, OFFLINE, apply, promote, published, release, request, with_six, with_six_promoted};
-use crate::scene::{ONLINE, Scene, days_later, keyring, now};
+use super::{ANN, OFFLINE, apply, claim, promote, published, release, request, with_six, with_six_promoted};
+use crate::scene::{ONLINE, Scene, days_later, keyring, now, role};
 
 const ONE: &str = "six-1.0-py3-none-any.whl";
 const TWO: &str = "six-2.0-py3-none-any.whl";
@@ -98,4 +101,63 @@ async fn diff_names_what_a_release_changed() {
     let targets: Vec<_> = difference.targets.iter().map(|(target, _)| target.as_str()).collect();
     let metadata = format!("six/{TWO}.metadata");
     assert_eq!(targets, ["simple/six/index.json", &format!("six/{TWO}"), &metadata]);
+}
+
+/// Gives a role other keys; those at hand are enough.
+async fn rekeyed(scene: &Scene, subject: Subject, new: &str, at_hand: &[&str]) {
+    let edits = Edits { roles: vec![(subject, RoleEdit::Keys(role(&[new], 1).await.keys))], bins: None };
+    let (repository, keys) = (scene.open().await, keyring(at_hand).await);
+    let event = EventName::new("rekey").unwrap();
+    let changed = repository.change(&event, &edits, &keys, None, now(), &Unwatched).await.unwrap();
+    assert!(matches!(changed, Changed::Done(_)), "{changed:?}");
+}
+
+#[tokio::test]
+async fn other_keys_of_recently_claimed_sign_its_buckets_too() {
+    let scene = with_six().await;
+    rekeyed(&scene, Subject::RecentlyClaimed, "online-2", &["targets-1", "online", "online-2"]).await;
+    scene.assert_verifies("after new keys of recently-claimed").await;
+    let files = scene.files();
+    let bucket = String::from_utf8(files["metadata/2.recently-claimed-0000.json"].clone()).unwrap();
+    let new = role(&["online-2"], 1).await.keys.remove(0).id();
+    assert!(bucket.contains(&format!("{{\"keyid\":\"{new}\",\"sig\":")), "{bucket}");
+    let keys = keyring(&["online", "online-2"]).await;
+    let file = claim(&scene, "ten", &[ANN], 1, &[]).await;
+    let repository = scene.open().await;
+    let old = repository.apply(&keyring(&ONLINE).await, &file, &[], LookAlike::Refused, now()).await;
+    assert!(matches!(old, Err(RepositoryError::KeysMissing { .. })), "{old:?}");
+    repository.apply(&keys, &file, &[], LookAlike::Refused, now()).await.unwrap();
+    scene.assert_verifies("after a claim by the new keys").await;
+}
+
+#[tokio::test]
+async fn other_keys_of_claimed_sign_its_buckets_too() {
+    let scene = with_six_promoted().await;
+    rekeyed(&scene, Subject::Claimed, "targets-2", &["targets-1", "targets-2", "online"]).await;
+    scene.assert_verifies("after new keys of claimed").await;
+    apply(&scene, &claim(&scene, "ten", &[ANN], 1, &[]).await, Vec::new()).await.unwrap();
+    let repository = scene.open().await;
+    let event = EventName::new("promote").unwrap();
+    let event = repository.promotion(event, &[super::name("ten")].into(), &[], now()).await.unwrap();
+    let keys = keyring(&["targets-2", "online"]).await;
+    let changed = repository.hold(event, &keys, now(), &Unwatched).await.unwrap();
+    assert!(matches!(changed, Changed::Done(_)), "{changed:?}");
+    scene.assert_verifies("after a promotion by the new keys").await;
+}
+
+#[tokio::test]
+async fn a_promotion_without_the_offline_keys_waits_for_them() {
+    let scene = with_six().await;
+    let repository = scene.open().await;
+    let event = EventName::new("promote").unwrap();
+    let event = repository.promotion(event, &[super::name("six")].into(), &[], now()).await.unwrap();
+    let changed = repository.hold(event, &keyring(&ONLINE).await, now(), &Unwatched).await.unwrap();
+    let Changed::Waiting { mut event, .. } = changed else { panic!("{changed:?}") };
+    let (file, files) = release(&scene, "six", "2.0", &[ANN]).await;
+    apply(&scene, &file, files).await.unwrap();
+    event.sign_with(&keyring(&["targets-1"]).await, now()).await.unwrap();
+    repository.finish(&event, &keyring(&ONLINE).await, None, now(), &Unwatched).await.unwrap();
+    let known = super::known(&scene, "six").await;
+    assert_eq!((known.family, known.base.version), (Some(Family::Claimed), 2), "a release in between stays");
+    scene.assert_verifies("after the ceremony").await;
 }
