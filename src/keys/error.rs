@@ -32,7 +32,7 @@ pub enum KeyError {
         scheme: String,
     },
     /// The scheme is known, but what opens its keys was left out when the program was built.
-    #[error("this build of wheelseal has no {scheme}: keys")]
+    #[error("this build of wheelseal has no {scheme}: keys (feature {feature})")]
     NotBuilt {
         /// What stands before the colon.
         scheme: &'static str,
@@ -244,6 +244,7 @@ impl KeyError {
                 Some("set WHEELSEAL_KEYS to this key, on each machine that signs with it")
             }
             Self::NotBuilt { feature: "unix", .. } => None,
+            Self::NotBuilt { feature: "tough-aws", .. } => Some("build it with `--features tough-aws`"),
             Self::NotBuilt { .. } => Some("build it with the default features"),
             #[cfg(feature = "pkcs11")]
             Self::Token { cause, .. } => cause.hint(),

@@ -7,6 +7,7 @@
 //! | `pem` | PEM text to keys and back; encryption |
 //! | `file` | limits and permissions of key files; [`write_new`] |
 //! | `tough` | key sources of the tough library |
+//! | `tough_aws` | key sources of tough for AWS |
 //! | `pkcs11` | keys on security tokens |
 //! | `awskms` | keys in the AWS key service |
 //! | `agent` | keys in an ssh agent |
@@ -51,6 +52,8 @@ mod pkcs11;
 mod program;
 #[cfg(feature = "tough-keys")]
 mod tough;
+#[cfg(feature = "tough-aws")]
+mod tough_aws;
 mod uri;
 
 #[cfg(unix)]
@@ -64,6 +67,8 @@ pub use pkcs11::{MODULE_VARIABLE, TokenError, TokenUri};
 pub use program::{FORMAT, ProgramError};
 #[cfg(feature = "tough-keys")]
 pub use tough::ToughSigner;
+#[cfg(feature = "tough-aws")]
+pub use tough_aws::{Name, ToughAws};
 pub use uri::{KeyUri, supported};
 
 /// Something that signs as one key. `sign` signs the bytes as they are, with the scheme of `key`; it may take a while
@@ -91,6 +96,8 @@ pub async fn open(uri: &KeyUri, passphrase: &dyn Passphrase) -> Result<Box<dyn S
         KeyUri::Agent(name) => agent::open(uri, name).await,
         #[cfg(feature = "tough-keys")]
         KeyUri::Tough(path) => Ok(Box::new(tough::open(uri, path).await?)),
+        #[cfg(feature = "tough-aws")]
+        KeyUri::ToughAws(source) => Ok(Box::new(tough_aws::open(uri, source).await?)),
         #[cfg(feature = "pkcs11")]
         KeyUri::Token(token) => pkcs11::open(uri, token, passphrase).await,
     }
@@ -107,6 +114,8 @@ pub async fn open_public(uri: &KeyUri, passphrase: &dyn Passphrase) -> Result<Ke
         KeyUri::Agent(name) => Ok(agent::open(uri, name).await?.key().clone()),
         #[cfg(feature = "tough-keys")]
         KeyUri::Tough(path) => Ok(tough::open(uri, path).await?.key().clone()),
+        #[cfg(feature = "tough-aws")]
+        KeyUri::ToughAws(source) => Ok(tough_aws::open(uri, source).await?.key().clone()),
         #[cfg(feature = "pkcs11")]
         KeyUri::Token(token) => pkcs11::open_public(uri, token, passphrase),
     }

@@ -14,12 +14,16 @@ use super::agent::AgentKey;
 use super::awskms::KmsKey;
 #[cfg(feature = "pkcs11")]
 use super::pkcs11::TokenUri;
+#[cfg(feature = "tough-aws")]
+use super::tough_aws::ToughAws;
 
 /// Schemes that a build may lack: how their URIs look, the feature or system that brings them, and whether this is one.
-const OPTIONAL: [(&str, &str, &str, bool); 3] = [
+const OPTIONAL: [(&str, &str, &str, bool); 5] = [
     ("tough", "PATH", "tough-keys", cfg!(feature = "tough-keys")),
     ("pkcs11", "ATTRIBUTES", "pkcs11", cfg!(feature = "pkcs11")),
     ("ssh-agent", "NAME", "unix", cfg!(unix)),
+    ("awsssm", "NAME", "tough-aws", cfg!(feature = "tough-aws")),
+    ("tough-awskms", "KEY", "tough-aws", cfg!(feature = "tough-aws")),
 ];
 
 /// The forms of a [`KeyUri`] that this build opens, for messages and help.
@@ -55,6 +59,9 @@ pub enum KeyUri {
     /// A key file of tuftool, read by the tough library.
     #[cfg(feature = "tough-keys")]
     Tough(PathBuf),
+    /// A key that a key source of tough finds in AWS.
+    #[cfg(feature = "tough-aws")]
+    ToughAws(ToughAws),
     /// A key on a security token.
     #[cfg(feature = "pkcs11")]
     Token(Box<TokenUri>),
@@ -100,6 +107,10 @@ impl FromStr for KeyUri {
             Some(("pub", rest)) => path("pub", rest).map(Self::Public),
             #[cfg(feature = "tough-keys")]
             Some(("tough", rest)) => path("tough", rest).map(Self::Tough),
+            #[cfg(feature = "tough-aws")]
+            Some(("awsssm", rest)) => rest.parse().map(ToughAws::Ssm).map(Self::ToughAws),
+            #[cfg(feature = "tough-aws")]
+            Some(("tough-awskms", rest)) => rest.parse().map(ToughAws::Kms).map(Self::ToughAws),
             #[cfg(feature = "pkcs11")]
             Some(("pkcs11", rest)) => rest.parse().map(Box::new).map(Self::Token),
             Some(("exec", rest)) => path("exec", rest).map(Self::Exec),
@@ -124,6 +135,8 @@ impl fmt::Display for KeyUri {
             Self::Agent(key) => write!(f, "ssh-agent:{}", key.as_str()),
             #[cfg(feature = "tough-keys")]
             Self::Tough(path) => write!(f, "tough:{}", path.display()),
+            #[cfg(feature = "tough-aws")]
+            Self::ToughAws(source) => source.fmt(f),
             #[cfg(feature = "pkcs11")]
             Self::Token(token) => write!(f, "pkcs11:{}", token.text()),
         }
@@ -221,11 +234,11 @@ mod tests {
         assert_eq!(uri("a").without_code(), uri("file:a"));
     }
 
-    #[cfg(not(feature = "pkcs11"))]
+    #[cfg(not(feature = "tough-aws"))]
     #[test]
     fn a_scheme_that_was_left_out_is_named_as_such() {
-        let refused = "pkcs11:object=a".parse::<KeyUri>().unwrap_err();
-        assert_eq!(refused, KeyError::NotBuilt { scheme: "pkcs11", feature: "pkcs11" });
+        let refused = "awsssm:/keys/root".parse::<KeyUri>().unwrap_err();
+        assert_eq!(refused, KeyError::NotBuilt { scheme: "awsssm", feature: "tough-aws" });
     }
 
     #[test]

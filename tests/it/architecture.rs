@@ -40,10 +40,13 @@ const IMPURE: [&str; 12] = [
 ];
 
 /// Names that belong in one place, and the places.
-const AT_HOME: [(&str, &[&str]); 7] = [
+const AT_HOME: [(&str, &[&str]); 10] = [
     ("ring::", &["crypto.rs"]),
     ("aws_lc_rs", &["keys/tough.rs", "repository/tough_check.rs"]),
     ("tough::", &["keys/tough.rs", "repository/tough_check.rs"]),
+    ("tough_kms::", &["keys/tough_aws.rs"]),
+    ("tough_ssm::", &["keys/tough_aws.rs"]),
+    ("cryptoki::", &["keys/pkcs11.rs", "keys/pkcs11/token.rs"]),
     ("Utc::now", &["main.rs"]),
     ("SystemTime::now", &[]),
     ("Instant::now", &["client/http.rs"]),
@@ -191,12 +194,17 @@ fn is_own_module(file: &str, text: &str, name: &str) -> bool {
 fn the_optional_crates_are_behind_their_feature() {
     let files = sources("src");
     let text = |name: &str| files.iter().find(|(file, _)| file == name).unwrap().1.as_str();
-    let guarded =
-        |text: &str, module: &str| text.contains(&format!("#[cfg(feature = \"tough-keys\")]\nmod {module};"));
-    assert!(guarded(text("keys/mod.rs"), "tough"));
-    assert!(guarded(text("repository/mod.rs"), "tough_check"));
+    for (file, feature, module) in [
+        ("keys/mod.rs", "tough-keys", "tough"),
+        ("keys/mod.rs", "tough-aws", "tough_aws"),
+        ("keys/mod.rs", "pkcs11", "pkcs11"),
+        ("repository/mod.rs", "tough-keys", "tough_check"),
+    ] {
+        let guarded = format!("#[cfg(feature = \"{feature}\")]\nmod {module};");
+        assert!(text(file).contains(&guarded), "{file}: {module}");
+    }
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    for name in ["tough", "aws-lc-rs"] {
+    for name in ["tough", "aws-lc-rs", "cryptoki", "tough-kms", "tough-ssm"] {
         let line = manifest.lines().find(|line| line.starts_with(&format!("{name} ="))).unwrap();
         assert!(line.contains("optional = true"), "{line}");
     }

@@ -19,7 +19,15 @@ fn endpoint() -> String {
         .expect("WHEELSEAL_TEST_KMS names no service: run this by tests/servers/with")
 }
 
-fn home(endpoint: &str) -> Home {
+/// A home that knows the service.
+#[cfg(feature = "tough-aws")]
+pub(crate) fn home() -> Home {
+    let mut home = home_of(&endpoint());
+    home.set("AWS_ENDPOINT_URL", &endpoint());
+    home
+}
+
+fn home_of(endpoint: &str) -> Home {
     let mut home = Home::new();
     for (name, value) in [
         ("AWS_ACCESS_KEY_ID", "test"),
@@ -34,11 +42,18 @@ fn home(endpoint: &str) -> Home {
 
 /// Asks the service as its owner does, without wheelseal.
 async fn owner(what: &str, request: Value) -> Value {
+    service("TrentService", what, request).await
+}
+
+/// The same of any service.
+pub(crate) async fn service(name: &str, what: &str, request: Value) -> Value {
     drop(rustls::crypto::ring::default_provider().install_default());
-    let scope = "Credential=test/20260101/eu-west-1/kms/aws4_request, SignedHeaders=host, Signature=00";
+    let own = if name == "TrentService" { "kms" } else { "ssm" };
+    let scope =
+        format!("Credential=test/20260101/eu-west-1/{own}/aws4_request, SignedHeaders=host, Signature=00");
     let request = reqwest::Client::new()
         .post(endpoint())
-        .header("x-amz-target", format!("TrentService.{what}"))
+        .header("x-amz-target", format!("{name}.{what}"))
         .header("content-type", "application/x-amz-json-1.1")
         .header("authorization", format!("AWS4-HMAC-SHA256 {scope}"))
         .body(request.to_string());
@@ -47,7 +62,7 @@ async fn owner(what: &str, request: Value) -> Value {
 }
 
 /// A new key: its id and its ARN.
-async fn made(spec: &str) -> (String, String) {
+pub(crate) async fn made(spec: &str) -> (String, String) {
     let usage =
         if spec.starts_with("ECC") || spec.starts_with("RSA") { "SIGN_VERIFY" } else { "ENCRYPT_DECRYPT" };
     let made = owner("CreateKey", json!({"KeySpec": spec, "KeyUsage": usage})).await;
@@ -57,7 +72,7 @@ async fn made(spec: &str) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_in_the_service_publishes_and_the_client_verifies() {
-    let home = home(&endpoint());
+    let home = home_of(&endpoint());
     let (id, arn) = made("ECC_NIST_P256").await;
     let alias = format!("alias/online-{id}");
     owner("CreateAlias", json!({"AliasName": alias, "TargetKeyId": id})).await;
@@ -85,7 +100,7 @@ async fn a_key_in_the_service_publishes_and_the_client_verifies() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rsa_keys_of_the_service_sign_with_pss() {
-    let home = home(&endpoint());
+    let home = home_of(&endpoint());
     let (_, root) = made("RSA_2048").await;
     let (root, online) = (format!("awskms:{root}"), shown(&example("online")));
     let targets = shown(&example("targets-1"));
@@ -97,7 +112,7 @@ async fn rsa_keys_of_the_service_sign_with_pss() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_are_not_there_or_of_no_use_are_refused_with_what_to_do() {
-    let mut home = home(&endpoint());
+    let mut home = home_of(&endpoint());
     let refused =
         |home: &Home, name: &str, texts: &[&str]| home.run(&["key", "show", name]).refused(1, texts);
     refused(&home, "awskms:alias/none", &["refused with NotFoundException", "hint: check the key's name"]);
@@ -168,7 +183,7 @@ async fn spoil(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_answers_wrongly_gets_nothing_published() {
-    let good = home(&endpoint());
+    let good = home_of(&endpoint());
     let [(key, _), (other, _)] = [made("ECC_NIST_P256").await, made("ECC_NIST_P256").await];
     let online = format!("awskms:{key}");
     let [root, targets] = ["root-1", "targets-1"].map(|name| shown(&example(name)));
@@ -184,7 +199,7 @@ async fn a_service_that_answers_wrongly_gets_nothing_published() {
         (How::Denied, "refused with AccessDeniedException: as told"),
     ] {
         let (address, state) = spoiled(how, other.clone()).await;
-        let bad = home(&address);
+        let bad = home_of(&address);
         let wheel = bad.wheel("alpha", "1.0");
         let ran = tokio::task::spawn_blocking({
             let repo = repo.clone();
@@ -200,7 +215,7 @@ async fn a_service_that_answers_wrongly_gets_nothing_published() {
 async fn a_service_that_asks_for_patience_is_asked_again() {
     let (key, _) = made("ECC_NIST_P256").await;
     let (address, state) = spoiled(How::Throttled, String::new()).await;
-    let home = home(&address);
+    let home = home_of(&address);
     let uri = format!("awskms:{key}");
     let shown = tokio::task::spawn_blocking(move || home.run(&["key", "show", &uri]).fine()).await.unwrap();
     assert!(shown.contains("ECDSA P-256") && state.asked.load(Ordering::Relaxed) == 2, "{shown}");
@@ -208,7 +223,7 @@ async fn a_service_that_asks_for_patience_is_asked_again() {
 
 #[test]
 fn a_service_that_is_not_there_is_named_after_a_while() {
-    let mut home = home("http://127.0.0.1:1");
+    let mut home = home_of("http://127.0.0.1:1");
     let texts = ["the key service does not answer: ", "hint: check the network"];
     home.run(&["key", "show", "awskms:alias/a"]).refused(1, &texts);
     home.set("AWS_ENDPOINT_URL_KMS", "nonsense");

@@ -11,6 +11,7 @@
 //! | `google` | a stand-in for Google Cloud Storage, of which there is no usable emulator |
 //! | `end_to_end` | the program, from `init` to a verified download |
 //! | `token` | keys on tokens (SoftHSM) |
+//! | `tough_aws` | keys in AWS by the key sources of tough, if that feature is built |
 //! | `agent` | keys in an ssh agent (OpenSSH) |
 //! | `program` | keys behind a program of one's own |
 //! | `kms` | keys in the AWS key service (LocalStack) |
@@ -31,6 +32,8 @@ mod proxy;
 mod real;
 mod setting;
 mod token;
+#[cfg(feature = "tough-aws")]
+mod tough_aws;
 mod unsound;
 
 #[path = "../../src/store/contract.rs"]
