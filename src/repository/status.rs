@@ -1,9 +1,11 @@
 //! What an admin wants to know at a glance: versions, expiry, thresholds, who has signed.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::claims::{Bucket, Owned};
+use super::kept::is_bin_name;
+use super::settings::Expiry;
 use super::state::{BINS, CLAIMED, RECENTLY_CLAIMED, State, authority};
 use super::{Progress, Repository, RepositoryError};
 use crate::tuf::held::Held;
@@ -31,7 +33,7 @@ pub struct RoleStatus {
 }
 
 /// The whole repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// Top-level and delegated roles, without bins.
     pub roles: Vec<RoleStatus>,
@@ -52,6 +54,33 @@ pub struct Status {
     pub targets: u64,
     /// Projects with a page.
     pub projects: u64,
+}
+
+impl Status {
+    /// All roles that are listed by themselves, and of bins, buckets and projects the first to expire.
+    pub fn every(&self) -> impl Iterator<Item = &RoleStatus> {
+        self.roles.iter().chain(&self.first_bin).chain(&self.first_bucket).chain(&self.first_project)
+    }
+
+    /// Those that have expired or will `within` this time. Online roles are signed anew when half of their life is left,
+    /// so they count only when less than a third of it is: then nobody does.
+    pub fn expiring(&self, within: TimeDelta, expiry: &Expiry, now: DateTime<Utc>) -> Vec<&RoleStatus> {
+        let limit = |role: &RoleStatus| match life_online(&role.role, expiry) {
+            Some(days) => within.min(TimeDelta::hours(i64::from(days) * 8)),
+            None => within,
+        };
+        self.every().filter(|role| role.expired || role.expires - now <= limit(role)).collect()
+    }
+}
+
+/// The days that a role lives if it is signed online.
+fn life_online(role: &str, expiry: &Expiry) -> Option<u32> {
+    match role {
+        "timestamp" => Some(expiry.timestamp),
+        "snapshot" => Some(expiry.snapshot),
+        _ if is_bin_name(role) || role.starts_with(RECENTLY_CLAIMED) => Some(expiry.bin_n),
+        _ => None,
+    }
 }
 
 impl Repository {

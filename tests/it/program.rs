@@ -287,3 +287,75 @@ fn explain_takes_a_local_file_for_its_name() {
     fs::write(home.work().join("notes.txt"), "x").unwrap();
     home.run(&["explain", "notes.txt"]).refused(2, &["notes.txt"]);
 }
+
+// Who watches.
+
+#[test]
+fn what_expires_soon_is_told_in_time_and_an_online_role_only_when_nobody_signs_it() {
+    let fresh = made_days_ago(0);
+    for command in ["status", "check"] {
+        fresh.run(&[command, "--repo", "repo", "--within", "7d"]).fine();
+        fresh.run(&[command, "--repo", "repo", "--within", "52w"]).fine();
+        fresh.run(&[command, "--repo", "repo", "--within", "53w"]).refused(4, &["expire soon: root in"]);
+    }
+    // The timestamp lives seven days. Two of them are left: a bump should have come long ago.
+    let late = made_days_ago(5);
+    for command in ["status", "check"] {
+        late.run(&[command, "--repo", "repo"]).fine();
+        late.run(&[command, "--repo", "repo", "--within", "1d"]).fine();
+        late.run(&[command, "--repo", "repo", "--within", "7d"])
+            .refused(4, &["1 role(s) expire soon: timestamp in"]);
+    }
+    made_days_ago(8).run(&["status", "--repo", "repo"]).refused(4, &["expired: 1 role(s)"]);
+    assert_eq!(late.run(&["status", "--repo", "repo", "--within", "soon"]).code, 2);
+}
+
+#[test]
+fn nagios_gets_one_line_and_its_own_exit_codes() {
+    let run = |home: &Home, command: &str| {
+        let ran = home.run(&[command, "--repo", "repo", "--within", "7d", "--nagios"]);
+        assert_eq!(ran.stdout.lines().count(), 1, "{}", ran.stdout);
+        (ran.code, ran.stdout)
+    };
+    for (days, code, says) in [
+        (0, 0, "WHEELSEAL OK - first to expire: timestamp in "),
+        (5, 1, "WHEELSEAL WARNING - expires: timestamp in "),
+        (8, 2, "WHEELSEAL CRITICAL - expires: timestamp has expired | "),
+    ] {
+        let (found, line) = run(&made_days_ago(days), "status");
+        assert_eq!(found, code, "{line}");
+        assert!(line.starts_with(says) && line.contains(" | 'root'="), "{line}");
+    }
+    let broken = made_days_ago(0);
+    let wheel = broken.wheel("alpha", "1.0");
+    broken.run(&["add", "--repo", "repo", &wheel]).fine();
+    assert_eq!(run(&broken, "check").0, 0);
+    fs::remove_dir_all(broken.work().join("repo/targets")).unwrap();
+    let (code, line) = run(&broken, "check");
+    assert_eq!(code, 2, "{line}");
+    assert!(line.starts_with("WHEELSEAL CRITICAL - 3 problem(s) | "), "{line}");
+    let nowhere = broken.run(&["status", "--repo", "nowhere", "--nagios"]);
+    assert_eq!(nowhere.code, 3);
+    assert!(nowhere.stdout.starts_with("WHEELSEAL UNKNOWN - "), "{}", nowhere.stdout);
+}
+
+#[test]
+fn prometheus_gets_a_gauge_for_each_role() {
+    let home = made_days_ago(5);
+    let ran = home.run(&["check", "--repo", "repo", "--within", "7d", "--prometheus"]);
+    assert_eq!(ran.code, 4);
+    for line in [
+        "# TYPE wheelseal_role_expires_timestamp_seconds gauge",
+        "wheelseal_role_version{role=\"root\"} 1",
+        "wheelseal_role_threshold{role=\"bins\"} 1",
+        "wheelseal_roles_expiring 1",
+        "wheelseal_problems 0",
+        "wheelseal_targets 0",
+    ] {
+        assert!(ran.stdout.lines().any(|found| found == line), "no {line:?} in:\n{}", ran.stdout);
+    }
+    let form = |line: &str| {
+        line.starts_with("# ") || line.rsplit_once(' ').is_some_and(|(_, value)| value.parse::<i64>().is_ok())
+    };
+    assert!(ran.stdout.lines().all(form), "{}", ran.stdout);
+}

@@ -1,5 +1,6 @@
 //! What repository admins type: making a repository and its keys, publishing, looking after it.
 
+mod alarm;
 mod bins;
 mod ceremony;
 mod claims;

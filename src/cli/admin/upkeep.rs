@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::alarm::AlarmArgs;
 use crate::cli::exit::{self, SomeFailed};
 use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::output::{BAD, GOOD, STRONG, styled, until};
@@ -11,7 +12,7 @@ use crate::cli::{Context, RepoArg};
 use crate::coding::Coding;
 use crate::crypto::random;
 use crate::repository::{
-    Change, Collected, Repair, Repository, Retention, RoleStatus, Sample, Share, Unseen,
+    Change, Checked, Collected, Repair, Repository, Retention, RoleStatus, Sample, Share, Unseen,
 };
 
 /// Sign anew what has less than half of its life left.
@@ -100,33 +101,43 @@ impl Bump {
 pub(crate) struct Status {
     #[command(flatten)]
     repo: RepoArg,
+    #[command(flatten)]
+    alarm: AlarmArgs,
 }
 
 impl Status {
     pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        self.look(context).await.map_err(|error| match error.downcast::<SomeFailed>() {
+            Ok(found) => found.into(),
+            Err(error) => self.alarm.failed(&context.out, error),
+        })
+    }
+
+    async fn look(&self, context: &Context) -> anyhow::Result<()> {
         let repository = open_repository(&self.repo).await?;
         let status = repository.status(context.now, &context.out.progress()).await?;
-        context.out.result(&status, || {
-            let header = ["ROLE", "VERSION", "EXPIRES IN", "SIGNED", "BY"];
-            let mut rows = vec![header.map(ToOwned::to_owned).to_vec()];
-            rows.extend(status.roles.iter().map(|role| row(role, role.role.clone(), context)));
-            let bins = status.first_bin.iter();
-            rows.extend(bins.map(|bin| row(bin, format!("{} bins (first to expire)", status.bins), context)));
-            let buckets = status.first_bucket.iter();
-            rows.extend(buckets.map(|role| row(role, "buckets (first to expire)".to_owned(), context)));
-            let claimed = |role| row(role, format!("{} claimed (first to expire)", status.claimed), context);
-            rows.extend(status.first_project.iter().map(claimed));
-            context.out.table(&rows);
-            context.out.line(format_args!("{} projects, {} target files", status.projects, status.targets));
-        })?;
-        let first = status.first_bin.iter().chain(&status.first_bucket).chain(&status.first_project);
-        match status.roles.iter().chain(first).filter(|role| role.expired).count() {
-            0 => Ok(()),
-            expired => {
-                Err(SomeFailed { text: format!("expired: {expired} role(s)"), code: exit::EXPIRED }.into())
-            }
+        let alarm = self.alarm.judge(&repository, &status, None, context.now);
+        alarm.tell(context);
+        if !self.alarm.for_machines() {
+            context.out.result(&status, || shown(&status, context))?;
         }
+        alarm.outcome()
     }
+}
+
+/// The table of roles.
+fn shown(status: &crate::repository::Status, context: &Context) {
+    let header = ["ROLE", "VERSION", "EXPIRES IN", "SIGNED", "BY"];
+    let mut rows = vec![header.map(ToOwned::to_owned).to_vec()];
+    rows.extend(status.roles.iter().map(|role| row(role, role.role.clone(), context)));
+    let bins = status.first_bin.iter();
+    rows.extend(bins.map(|bin| row(bin, format!("{} bins (first to expire)", status.bins), context)));
+    let buckets = status.first_bucket.iter();
+    rows.extend(buckets.map(|role| row(role, "buckets (first to expire)".to_owned(), context)));
+    let claimed = |role| row(role, format!("{} claimed (first to expire)", status.claimed), context);
+    rows.extend(status.first_project.iter().map(claimed));
+    context.out.table(&rows);
+    context.out.line(format_args!("{} projects, {} target files", status.projects, status.targets));
 }
 
 fn row(role: &RoleStatus, name: String, context: &Context) -> Vec<String> {
@@ -157,6 +168,8 @@ pub(crate) struct Check {
     /// A second, independent verifier as well
     #[arg(long, value_enum)]
     with: Option<Verifier>,
+    #[command(flatten)]
+    alarm: AlarmArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -167,6 +180,13 @@ enum Verifier {
 
 impl Check {
     pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        self.look(context).await.map_err(|error| match error.downcast::<SomeFailed>() {
+            Ok(found) => found.into(),
+            Err(error) => self.alarm.failed(&context.out, error),
+        })
+    }
+
+    async fn look(&self, context: &Context) -> anyhow::Result<()> {
         let repository = open_repository(&self.repo).await?;
         if self.repair_plain {
             for repaired in repository.check_plain(Repair::Yes, &context.out.progress()).await? {
@@ -181,46 +201,55 @@ impl Check {
                 repository.check_sample(Sample { share, seed }, context.now, &progress).await?
             }
         };
-        context.out.result(&checked, || {
-            for problem in &checked.problems {
-                context.out.line(format_args!(
-                    "{} {}: {}",
-                    styled(BAD, "bad"),
-                    problem.subject,
-                    problem.what
-                ));
-            }
-            more(checked.more_problems, context);
-            let (roles, targets, bytes) = (checked.roles, checked.targets, checked.bytes);
-            let verdict = if checked.problems.is_empty() { styled(GOOD, "ok") } else { styled(BAD, "bad") };
-            context
-                .out
-                .line(format_args!("{verdict} {roles} roles, {targets} files, {bytes} bytes verified"));
-            if let Some(Unseen { bins, files }) = checked.unseen {
-                context.out.line(format_args!(
-                    "not looked at: {bins} bins and all they list, {files} files of other bins, left-over files"
-                ));
-            }
-            if checked.unreferenced > 0 {
-                let count = checked.unreferenced;
-                context
-                    .out
-                    .note(format_args!("{count} superseded metadata files; `wheelseal gc` removes old ones"));
-            }
-        })?;
-        if !checked.problems.is_empty() {
-            let failed = checked.more_problems.saturating_add(count(checked.problems.len()));
-            let code = if checked.problems.iter().all(|problem| problem.expired) {
-                exit::EXPIRED
-            } else {
-                exit::INTEGRITY
-            };
-            return Err(SomeFailed { text: format!("{failed} problem(s) found"), code }.into());
+        if !self.alarm.for_machines() {
+            context.out.result(&checked, || found(&checked, context))?;
+        }
+        let problems = checked.more_problems.saturating_add(count(checked.problems.len()));
+        if self.alarm.any() {
+            self.raise(&repository, problems, context).await?;
+        }
+        if problems > 0 {
+            let expired = checked.problems.iter().all(|problem| problem.expired);
+            let code = if expired { exit::EXPIRED } else { exit::INTEGRITY };
+            return Err(SomeFailed { text: format!("{problems} problem(s) found"), code }.into());
         }
         match self.with {
             None => Ok(()),
             Some(Verifier::Tough) => second(&repository, context).await,
         }
+    }
+
+    /// Tells whoever watches; an error if there is a reason to. What a repository with problems cannot say of its roles is
+    /// left out.
+    async fn raise(&self, repository: &Repository, problems: u64, context: &Context) -> anyhow::Result<()> {
+        let status = match repository.status(context.now, &context.out.progress()).await {
+            Err(_) if problems > 0 => crate::repository::Status::default(),
+            status => status?,
+        };
+        let alarm = self.alarm.judge(repository, &status, Some(problems), context.now);
+        alarm.tell(context);
+        // In a person's words, problems are told with their own code.
+        if problems > 0 && !self.alarm.for_machines() { Ok(()) } else { alarm.outcome() }
+    }
+}
+
+/// What a check found.
+fn found(checked: &Checked, context: &Context) {
+    for problem in &checked.problems {
+        context.out.line(format_args!("{} {}: {}", styled(BAD, "bad"), problem.subject, problem.what));
+    }
+    more(checked.more_problems, context);
+    let (roles, targets, bytes) = (checked.roles, checked.targets, checked.bytes);
+    let verdict = if checked.problems.is_empty() { styled(GOOD, "ok") } else { styled(BAD, "bad") };
+    context.out.line(format_args!("{verdict} {roles} roles, {targets} files, {bytes} bytes verified"));
+    if let Some(Unseen { bins, files }) = checked.unseen {
+        context.out.line(format_args!(
+            "not looked at: {bins} bins and all they list, {files} files of other bins, left-over files"
+        ));
+    }
+    if checked.unreferenced > 0 {
+        let count = checked.unreferenced;
+        context.out.note(format_args!("{count} superseded metadata files; `wheelseal gc` removes old ones"));
     }
 }
 

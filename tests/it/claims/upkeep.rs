@@ -4,8 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use wheelseal::repository::{
-    Changed, Edits, EventName, Family, LookAlike, Missing, Repository, RepositoryError, Retention, RoleEdit, Source,
-    Subject, Unwatched,
+    Changed, Edits, EventName, Family, LookAlike, Missing, Repository, RepositoryError, Retention, RoleEdit,
+    Source, Subject, Unwatched,
 };
 
 use super::{ANN, OFFLINE, apply, claim, promote, published, release, request, with_six, with_six_promoted};
