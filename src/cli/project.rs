@@ -85,11 +85,12 @@ pub(crate) struct Claim {
     /// A published file that shall not stay; may be repeated
     #[arg(long, value_name = "FILENAME")]
     without: Vec<String>,
-    /// Where to write the claim, if not to NAME.claim.json
-    #[arg(long, value_name = "FILE")]
+    /// Where to write the claim, if not to NAME.claim.json; or a folder for it
+    #[arg(long, value_name = "FILE|FOLDER")]
     out: Option<PathBuf>,
-    /// The project
-    name: String,
+    /// The project; several are claimed one by one, with the same keys
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
 }
 
 /// Sign files of your project, and withdraw or yank some.
@@ -261,25 +262,44 @@ impl Signing {
 
 impl Claim {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let project = project(&self.name)?;
+        let one_file = self.out.as_ref().is_some_and(|out| !out.is_dir());
+        if self.names.len() > 1 && (one_file || !self.without.is_empty()) {
+            return Err(Usage("--without and a file for --out go with one project".to_owned()).into());
+        }
+        let projects = self.names.iter().map(|name| project(name)).collect::<Result<Vec<_>, _>>()?;
         let keyring = self.signing.keyring().await?;
         let mut team: Vec<Key> = keyring.signers().map(|signer| signer.key().clone()).collect();
         team.extend(public(&self.maintainers).await?);
         let owners = Owners::new(team, self.threshold);
-        owners.check(&project)?;
-        let seen = self.signing.seen(&project, context).await?;
+        let client = self.signing.trust.client()?;
+        for project in projects {
+            owners.check(&project)?;
+            let seen = Seen::of(&self.signing.trust, &client, &project, context).await?;
+            self.claim(context, project, &seen, &owners, &keyring).await?;
+        }
+        Ok(())
+    }
+
+    async fn claim(
+        &self,
+        context: &Context,
+        project: ProjectName,
+        seen: &Seen,
+        owners: &Owners,
+        keyring: &Keyring,
+    ) -> anyhow::Result<()> {
         if let Some(owned) = &seen.owned {
             return Err(Usage(format!("{project} is claimed already, below {}", owned.by)).into());
         }
         let without: BTreeSet<String> = self.without.iter().cloned().collect();
         let base = seen.base.clone().without(&without)?;
-        let next = self.signing.next(&project, &seen, &base, &[], context)?;
+        let next = self.signing.next(&project, seen, &base, &[], context)?;
         let mut file = ProjectFile {
             kind: Kind::Claim,
             project,
             root: seen.root,
             base: seen.base.version,
-            owners,
+            owners: owners.clone(),
             before: None,
             without,
             proofs: BTreeMap::new(),
@@ -287,8 +307,13 @@ impl Claim {
             page: next.page,
         }
         .unsigned(&next.role);
-        file.sign(&keyring).await?;
-        let out = self.out.unwrap_or_else(|| format!("{}.claim.json", file.project).into());
+        file.sign(keyring).await?;
+        let named = format!("{}.claim.json", file.project);
+        let out = match &self.out {
+            Some(out) if out.is_dir() => out.join(named),
+            Some(out) => out.clone(),
+            None => named.into(),
+        };
         write_new(&out, &file)?;
         show::claim(context, &file, &base, &out)
     }

@@ -54,9 +54,9 @@ pub(crate) struct Receive {
     /// Check everything, change nothing
     #[arg(long)]
     dry_run: bool,
-    /// The file, or the folder of a release
-    #[arg(value_name = "FILE|FOLDER")]
-    path: PathBuf,
+    /// Files, or folders of releases: each is applied by itself
+    #[arg(required = true, value_name = "FILE|FOLDER")]
+    paths: Vec<PathBuf>,
 }
 
 /// Claimed projects, and claims that wait.
@@ -165,33 +165,47 @@ fn outcome(context: &Context, changed: &Changed, done: &str) -> anyhow::Result<(
 impl Receive {
     async fn run(self, context: &Context, agree: bool) -> anyhow::Result<()> {
         let (repository, keyring) = self.common.open(context).await?;
+        let mut outcomes = Vec::new();
+        for path in &self.paths {
+            outcomes.push(self.one(&repository, &keyring, path, agree, context).await?);
+        }
+        report(context, &outcomes)
+    }
+
+    async fn one(
+        &self,
+        repository: &Repository,
+        keyring: &Keyring,
+        path: &Path,
+        agree: bool,
+        context: &Context,
+    ) -> anyhow::Result<Outcome> {
         let spool = tempfile::tempdir()?;
-        let (file, files) = read_all(&self.path, spool.path())?;
+        let (file, files) = read_all(path, spool.path())?;
         let look_alike = if self.look_alike { LookAlike::Accepted } else { LookAlike::Refused };
-        let waits = file.kind == Kind::Claim && !agree
-            || file.kind == Kind::Keys && repository.needs_ceremony(&file, context.now).await?;
-        if self.dry_run || waits && file.kind == Kind::Claim {
+        let in_ceremony = file.kind == Kind::Keys && repository.needs_ceremony(&file, context.now).await?;
+        let waits = in_ceremony || file.kind == Kind::Claim && !agree;
+        if (self.dry_run || waits) && !in_ceremony {
             repository.judge_project(&file, &files, look_alike, context.now).await?;
         }
         if self.dry_run {
-            return context.out.result(&serde_json::json!({ "good": true }), || {
-                context.out.line(format_args!("{} {}", styled(GOOD, "would take"), self.path.display()));
-            });
+            return Ok(Outcome::Good(path.to_owned()));
         }
         if waits {
             repository.queue_claim(&file).await?;
-            let project = file.project.to_string();
-            let next = match file.kind {
-                Kind::Claim => format!("wheelseal claims approve {project}"),
-                Kind::Release | Kind::Keys => "wheelseal claims promote".to_owned(),
-            };
-            return context.out.result(&serde_json::json!({ "waits": project }), || {
-                context.out.line(format_args!("{project} waits: {next}"));
-            });
+            return Ok(Outcome::Waits(file.project.clone(), file.kind));
         }
-        let applied = repository.apply(&keyring, &file, &files, look_alike, context.now).await?;
-        report(context, &[applied])
+        Ok(Outcome::Applied(repository.apply(keyring, &file, &files, look_alike, context.now).await?))
     }
+}
+
+/// What became of one thing that maintainers sent.
+enum Outcome {
+    /// It would be taken.
+    Good(PathBuf),
+    /// It waits for an admin.
+    Waits(ProjectName, Kind),
+    Applied(Applied),
 }
 
 impl List {
@@ -228,7 +242,8 @@ impl Approve {
                 return Err(Usage(format!("no claim of {name} is waiting")).into());
             };
             if !self.reject {
-                applied.push(repository.apply(&keyring, file, &[], look_alike, context.now).await?);
+                let one = repository.apply(&keyring, file, &[], look_alike, context.now).await?;
+                applied.push(Outcome::Applied(one));
             }
             repository.forget_claim(&file.project).await?;
         }
@@ -294,36 +309,52 @@ fn read_all(path: &Path, spool: &Path) -> anyhow::Result<(ProjectFile, Vec<Distr
     Ok((read_file(&path.join(RELEASE))?, files))
 }
 
-fn report(context: &Context, applied: &[Applied]) -> anyhow::Result<()> {
-    let value: Vec<_> = applied
+fn report(context: &Context, outcomes: &[Outcome]) -> anyhow::Result<()> {
+    let value: Vec<_> = outcomes
         .iter()
-        .map(|one| {
-            serde_json::json!({
+        .map(|outcome| match outcome {
+            Outcome::Good(path) => serde_json::json!({ "good": path }),
+            Outcome::Waits(project, kind) => {
+                serde_json::json!({ "waits": project.to_string(), "kind": kind })
+            }
+            Outcome::Applied(one) => serde_json::json!({
                 "project": one.project.to_string(), "kind": one.kind, "role": one.role, "added": one.added,
                 "removed": one.removed, "snapshot": one.snapshot, "by": one.family.name(),
-            })
+            }),
         })
         .collect();
     context.out.result(&value, || {
-        for one in applied {
-            let what = match one.kind {
-                Kind::Claim => "claimed",
-                Kind::Release => "released",
-                Kind::Keys => "new keys for",
-            };
-            let (by, role) = (one.family.name(), one.role);
-            context.out.line(format_args!(
-                "{} {} (role version {role}, below {by})",
-                styled(GOOD, what),
-                one.project
-            ));
-            for name in &one.added {
-                context.out.line(format_args!("  added {name}"));
-            }
-            for name in &one.removed {
-                context.out.line(format_args!("  withdrawn {name}"));
-            }
-            context.out.note(format_args!("snapshot {}", one.snapshot));
+        for outcome in outcomes {
+            tell(context, outcome);
         }
     })
+}
+
+fn tell(context: &Context, outcome: &Outcome) {
+    let one = match outcome {
+        Outcome::Good(path) => {
+            return context.out.line(format_args!("{} {}", styled(GOOD, "would take"), path.display()));
+        }
+        Outcome::Waits(project, Kind::Claim) => {
+            return context.out.line(format_args!("{project} waits: wheelseal claims approve {project}"));
+        }
+        Outcome::Waits(project, _) => {
+            return context.out.line(format_args!("{project} waits: wheelseal claims promote"));
+        }
+        Outcome::Applied(one) => one,
+    };
+    let what = match one.kind {
+        Kind::Claim => "claimed",
+        Kind::Release => "released",
+        Kind::Keys => "new keys for",
+    };
+    let (by, role, project) = (one.family.name(), one.role, &one.project);
+    context.out.line(format_args!("{} {project} (role version {role}, below {by})", styled(GOOD, what)));
+    for name in &one.added {
+        context.out.line(format_args!("  added {name}"));
+    }
+    for name in &one.removed {
+        context.out.line(format_args!("  withdrawn {name}"));
+    }
+    context.out.note(format_args!("snapshot {}", one.snapshot));
 }
