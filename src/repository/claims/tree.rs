@@ -62,10 +62,17 @@ pub struct Owners {
 struct Bucket {
     prefixes: Vec<String>,
     projects: BTreeMap<ProjectName, Owners>,
-    /// Keys with the number of projects that have them.
-    keys: BTreeMap<KeyId, (Key, usize)>,
+    keys: BTreeMap<KeyId, SharedKey>,
     bytes: usize,
     changed: bool,
+}
+
+/// A key of one project or of several.
+#[derive(Debug, Clone)]
+struct SharedKey {
+    key: Key,
+    projects: usize,
+    bytes: usize,
 }
 
 /// One delegator and those of its buckets that are at hand.
@@ -231,7 +238,7 @@ impl Tree {
         let mut pending = vec![large];
         while let Some(bucket) = pending.pop() {
             if bucket.too_large() {
-                pending.extend(bucket.halves()?);
+                pending.extend(bucket.halves());
             } else {
                 self.add(bucket)?;
             }
@@ -252,17 +259,23 @@ impl Bucket {
     fn put(&mut self, project: ProjectName, owners: Owners) -> Result<(), RepositoryError> {
         owners.check(&project)?;
         self.remove(&project);
+        self.insert(project, owners, key_bytes);
+        Ok(())
+    }
+
+    /// Adds a project that is not in it, with the bytes of each key.
+    fn insert(&mut self, project: ProjectName, owners: Owners, bytes_of: impl Fn(&KeyId, &Key) -> usize) {
         self.bytes += role_bytes(&project, &owners);
         for (id, key) in &owners.keys {
-            let (_, uses) = self.keys.entry(id.clone()).or_insert_with(|| {
-                self.bytes += key_bytes(id, key);
-                (key.clone(), 0)
+            let shared = self.keys.entry(id.clone()).or_insert_with(|| {
+                let bytes = bytes_of(id, key);
+                self.bytes += bytes;
+                SharedKey { key: key.clone(), projects: 0, bytes }
             });
-            *uses += 1;
+            shared.projects += 1;
         }
         self.projects.insert(project, owners);
         self.changed = true;
-        Ok(())
     }
 
     fn remove(&mut self, project: &ProjectName) -> bool {
@@ -270,10 +283,9 @@ impl Bucket {
         self.bytes = self.bytes.saturating_sub(role_bytes(project, &owners));
         for id in owners.keys.keys() {
             let Entry::Occupied(mut entry) = self.keys.entry(id.clone()) else { continue };
-            entry.get_mut().1 -= 1;
-            if entry.get().1 == 0 {
-                let (key, _) = entry.remove();
-                self.bytes = self.bytes.saturating_sub(key_bytes(id, &key));
+            entry.get_mut().projects -= 1;
+            if entry.get().projects == 0 {
+                self.bytes = self.bytes.saturating_sub(entry.remove().bytes);
             }
         }
         self.changed = true;
@@ -283,53 +295,51 @@ impl Bucket {
     fn delegations(&self) -> Result<Delegations, RepositoryError> {
         let roles = self.projects.iter().map(|(project, owners)| project_delegation(project, owners));
         let roles = roles.collect::<Result<Vec<_>, RepositoryError>>()?;
-        let keys = self.keys.iter().map(|(id, (key, _))| (id.clone(), key.clone())).collect();
+        let keys = self.keys.iter().map(|(id, shared)| (id.clone(), shared.key.clone())).collect();
         Ok(Delegations { keys, roles: DelegatedRoles::Listed(roles.into()), extra: Extra::new() })
     }
 
     /// Two buckets that share what is in this one: by prefix if it has several, else by the next character.
-    fn halves(self) -> Result<Vec<Self>, RepositoryError> {
-        let length = self.prefixes.first().map_or(0, String::len);
-        let one = self.prefixes.len() < 2;
+    fn halves(self) -> Vec<Self> {
+        let Self { prefixes, projects, keys, bytes, .. } = self;
+        let bytes_of =
+            |id: &KeyId, key: &Key| keys.get(id).map_or_else(|| key_bytes(id, key), |key| key.bytes);
+        let length = prefixes.first().map_or(0, String::len);
+        let one = prefixes.len() < 2;
         let deeper = length + usize::from(one);
         let mut groups: BTreeMap<String, Vec<(ProjectName, Owners)>> = BTreeMap::new();
-        for (project, owners) in self.projects {
+        for (project, owners) in projects {
             // A name that ends here stays with the shorter prefix.
             let prefix = project.as_str().get(..deeper).unwrap_or(project.as_str()).to_owned();
             groups.entry(prefix).or_default().push((project, owners));
         }
-        let stay = if one { groups.remove(self.prefixes.first().map_or("", String::as_str)) } else { None };
-        let mut groups: Vec<_> = groups
+        let stay = if one { groups.remove(prefixes.first().map_or("", String::as_str)) } else { None };
+        let weight = |(project, owners): &(ProjectName, Owners)| {
+            let keys = owners.keys.iter().map(|(id, key)| bytes_of(id, key));
+            role_bytes(project, owners) + keys.sum::<usize>()
+        };
+        let weighed = groups
             .into_iter()
-            .map(|(prefix, projects)| {
-                (projects.iter().map(|(p, o)| weight(p, o)).sum::<usize>(), prefix, projects)
-            })
-            .collect();
+            .map(|(prefix, projects)| (projects.iter().map(weight).sum::<usize>(), prefix, projects));
+        let mut groups: Vec<_> = weighed.collect();
         groups.sort_by(|(a, ..), (b, ..)| b.cmp(a));
-        let moved =
-            about_half(&groups.iter().map(|(weight, ..)| *weight).collect::<Vec<usize>>(), self.bytes);
+        let moved = about_half(&groups.iter().map(|(weight, ..)| *weight).collect::<Vec<usize>>(), bytes);
         let rest = groups.split_off(moved);
         let first = Self::new(groups.iter().map(|(_, prefix, _)| prefix.clone()).collect());
-        let second =
-            if one { self.prefixes } else { rest.iter().map(|(_, prefix, _)| prefix.clone()).collect() };
-        let second = Self::new(second);
+        let second = if one { prefixes } else { rest.iter().map(|(_, prefix, _)| prefix.clone()).collect() };
+        let mut halves = [first, Self::new(second)];
         let of =
             |groups: Vec<(usize, String, Vec<_>)>| groups.into_iter().flat_map(|(.., projects)| projects);
-        let (first, mut second) = (first.with(of(groups))?, second.with(of(rest))?);
-        second = second.with(stay.into_iter().flatten())?;
+        let shares: [Vec<_>; 2] =
+            [of(groups).collect(), of(rest).chain(stay.into_iter().flatten()).collect()];
+        for (half, share) in halves.iter_mut().zip(shares) {
+            for (project, owners) in share {
+                half.insert(project, owners, bytes_of);
+            }
+        }
         // Where nothing stays, a name that comes later goes to the next shorter prefix, and the empty one always stays.
         let needed = |bucket: &Self| !bucket.projects.is_empty() || bucket.prefixes.contains(&String::new());
-        Ok([first, second].into_iter().filter(needed).collect())
-    }
-
-    fn with(
-        mut self,
-        projects: impl Iterator<Item = (ProjectName, Owners)>,
-    ) -> Result<Self, RepositoryError> {
-        for (project, owners) in projects {
-            self.put(project, owners)?;
-        }
-        Ok(self)
+        halves.into_iter().filter(needed).collect()
     }
 }
 
@@ -437,12 +447,6 @@ fn about_half(weights: &[usize], all: usize) -> usize {
     });
     let nearest = sums.enumerate().min_by_key(|(_, sum)| sum.abs_diff(all / 2));
     nearest.map_or(0, |(at, _)| at + 1)
-}
-
-/// Bytes that a project takes, if it shares no key.
-fn weight(project: &ProjectName, owners: &Owners) -> usize {
-    let keys = owners.keys.iter().map(|(id, key)| key_bytes(id, key));
-    role_bytes(project, owners) + keys.sum::<usize>()
 }
 
 /// Bytes of a project's delegation in its bucket, with a comma.
