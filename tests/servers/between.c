@@ -2,6 +2,7 @@
  *   BETWEEN_MODULE      the real module
  *   BETWEEN_FLAGS       flags added to those of each token, in hexadecimal
  *   BETWEEN_SIGNATURES  after so many signatures the token is "removed"
+ *   BETWEEN_LOST        before this signature the token is pulled out, and put back
  *   BETWEEN_LOG         a file that gets a line for each login and each signature
  * Only the two structures that it looks into are laid out here, after the standard (version 2.40). */
 #include <dlfcn.h>
@@ -11,7 +12,7 @@
 
 typedef unsigned long word;
 enum { DEVICE_REMOVED = 0x32, GENERAL_ERROR = 5 };
-enum { TOKEN_INFO = 7, LOGIN = 19, SIGN_INIT = 43, FUNCTIONS = 68 };
+enum { TOKEN_INFO = 7, CLOSE_ALL = 15, SESSION_INFO = 16, LOGIN = 19, SIGN_INIT = 43, FUNCTIONS = 68 };
 struct list { unsigned char version[2]; void *function[FUNCTIONS]; };
 struct token { unsigned char names[96]; word flags; };
 
@@ -35,8 +36,15 @@ static word login(word session, word user, unsigned char *pin, word length) {
 
 static word sign_init(word session, void *mechanism, word key) {
   static long made;
-  const char *allowed = getenv("BETWEEN_SIGNATURES");
-  if (allowed && __sync_fetch_and_add(&made, 1) >= atol(allowed)) return DEVICE_REMOVED;
+  const char *allowed = getenv("BETWEEN_SIGNATURES"), *lost = getenv("BETWEEN_LOST");
+  long before = __sync_fetch_and_add(&made, 1);
+  if (allowed && before >= atol(allowed)) return DEVICE_REMOVED;
+  if (lost && before + 1 == atol(lost)) {
+    word slot_and_more[4];
+    ((word (*)(word, word *))real->function[SESSION_INFO - 1])(session, slot_and_more);
+    ((word (*)(word))real->function[CLOSE_ALL - 1])(slot_and_more[0]);
+    return DEVICE_REMOVED;
+  }
   noted("signature\n");
   return ((word (*)(word, void *, word))real->function[SIGN_INIT - 1])(session, mechanism, key);
 }

@@ -229,6 +229,24 @@ fn a_token_pulled_out_before_a_signature_leaves_the_repository_as_it_was() {
     token.home.run(&["check", "--repo", "repo"]).fine();
 }
 
+/// The first key finds the token gone; by the time of the second it is back, and wants a login of its own.
+#[test]
+fn a_token_that_was_put_back_is_logged_in_to_again() {
+    let mut token = Token::new();
+    let home = &token.home;
+    let [one, two] = [("one", "ed25519"), ("two", "ecdsa")].map(|(name, kind)| token.make(name, kind));
+    let [root, targets] = ["root-1", "targets-1"].map(|name| shown(&example(name)));
+    let keys = ["--root-key", &root, "--targets-key", &targets, "--online-key", &one, "--online-key", &two];
+    home.run(&[&["init", "--repo", "repo", "--bins", "2"], &keys[..]].concat()).fine();
+    let log = token.between();
+    token.home.set("BETWEEN_LOST", "1");
+    let ran = token.home.run(&["bump", "--repo", "repo", "--all"]);
+    let note = format!("not using online key {one}: {one}: the token was removed");
+    assert!(ran.code == 0 && ran.stderr.contains(&note), "{ran:?}");
+    assert_eq!(count(&log, "login"), 2);
+    token.home.run(&["check", "--repo", "repo"]).fine();
+}
+
 #[test]
 fn a_token_that_is_not_there_is_named_and_those_that_are() {
     let token = Token::new();

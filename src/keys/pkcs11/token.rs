@@ -149,9 +149,23 @@ impl Token {
             Some(session) => session,
             None => self.module.open_ro_session(self.slot).map_err(|e| failed("open a session", &e))?,
         };
-        let done = work(&session)?;
-        locked(&self.idle).push(session);
-        Ok(done)
+        let done = work(&session);
+        match done {
+            Ok(_) => locked(&self.idle).push(session),
+            Err(TokenError::Gone { .. }) => self.forget(),
+            Err(_) => {}
+        }
+        done
+    }
+
+    /// A token that was pulled out has ended its sessions, and wants a login when it is back. A PIN that was refused
+    /// stays so.
+    fn forget(&self) {
+        let mut login = locked(&self.login);
+        if matches!(*login, Login::Done) {
+            *login = Login::NotYet;
+        }
+        locked(&self.idle).clear();
     }
 
     /// A session that may write, for making keys.
