@@ -514,6 +514,33 @@ async fn rules_hold_for_events_that_others_made_up() {
     );
     let review = Event::read(text.as_bytes()).unwrap().review(Detail::Brief, None).unwrap();
     assert!(review.refusals.iter().any(|text| text.contains("the same key twice")), "{:?}", review.refusals);
+    // Another key under the id of one that is there already: it is shown, and refused.
+    let (theirs, ours) = (key("root-3").await.id(), key("targets-2").await.to_json().to_text());
+    let (kept, swapped) = (key("root-3").await.to_json().to_text(), format!("\"{theirs}\":{ours}"));
+    let review = altered(&event, &format!("\"{theirs}\":{kept}"), &swapped).unwrap();
+    let review = review.review(Detail::Brief, None).unwrap();
+    let expected = format!("root lists a new key under the id {}, which is not its own", theirs.short());
+    assert!(review.refusals.contains(&expected), "{:?}", review.refusals);
+    assert!(review.roles[0].changes.iter().any(|text| text.contains(&format!("key added, {theirs}"))));
+    // A field that wheelseal does not know is signed like any other, and shown.
+    let review = altered(&event, "\"signed\":{\"_type\"", "\"signed\":{\"-x\":1,\"_type\"").unwrap();
+    let review = review.review(Detail::Brief, None).unwrap();
+    assert_eq!(review.roles[0].changes[0], "fields change that wheelseal does not know: -x");
+}
+
+#[tokio::test]
+async fn an_event_cannot_put_a_role_in_anothers_place() {
+    let scene = scene().await;
+    let event = drafted(&scene, &edits(vec![(Subject::Bins, RoleEdit::Renew)])).await.unwrap();
+    let event = altered(
+        &event,
+        "{\"delegator\":\"targets\",\"role\":\"bins\",\"sig",
+        "{\"delegator\":\"bins\",\"role\":\"bins-0\",\"sig",
+    );
+    let review = event.unwrap().review(Detail::Brief, None).unwrap();
+    assert!(
+        review.refusals.contains(&"bins-0, delegated by bins, is not a role that people sign".to_owned())
+    );
 }
 
 #[tokio::test]

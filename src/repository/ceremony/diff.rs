@@ -13,7 +13,9 @@ use crate::crypto::sha256;
 use crate::repository::settings::Expiry;
 use crate::repository::state::BINS;
 use crate::tuf::key::{Key, KeyId};
-use crate::tuf::metadata::{DelegatedRoles, Delegations, PathSet, Root, Targets, TopLevel, Version};
+use crate::tuf::metadata::{
+    DelegatedRole, DelegatedRoles, Delegations, Extra, PathSet, Root, Targets, TopLevel, Version,
+};
 use crate::tuf::signed::Authority;
 
 /// Names that are shown of a long list, unless all are asked for.
@@ -216,7 +218,10 @@ impl Told<'_> {
         let of = |root: &'_ Root, role: TopLevel| -> (Vec<KeyId>, u64) {
             (root.role(role).keyids.clone(), root.role(role).threshold)
         };
+        self.unknown(&old.common.extra, &new.common.extra);
+        self.unknown(&old.other_roles, &new.other_roles);
         for role in [TopLevel::Root, TopLevel::Timestamp, TopLevel::Snapshot, TopLevel::Targets] {
+            self.unknown(&old.role(role).extra, &new.role(role).extra);
             let ((before, old_threshold), (after, new_threshold)) = (of(old, role), of(new, role));
             let before = Keys::new(&before, &old.keys, old_threshold);
             self.keys(role.name(), &before, &Keys::new(&after, &new.keys, new_threshold));
@@ -227,11 +232,26 @@ impl Told<'_> {
         let Some(new) = new else { return };
         let before = old.and_then(|old| old.delegations.as_ref());
         self.own_targets(old, new);
+        let none = Extra::new();
+        self.unknown(old.map_or(&none, |old| &old.common.extra), &new.common.extra);
+        let after = new.delegations.as_ref().map_or(&none, |after| &after.extra);
+        self.unknown(before.map_or(&none, |before| &before.extra), after);
         match new.delegations.as_ref() {
             Some(after) if name == BINS => self.bins(before, after),
             Some(after) => self.delegations(before, after),
             None if before.is_some() => self.changes.push("it delegates to nobody any more".to_owned()),
             None => {}
+        }
+    }
+
+    /// Fields that mean nothing here, but are signed.
+    fn unknown(&mut self, old: &Extra, new: &Extra) {
+        let changed = new.iter().filter(|field| !old.contains(field)).map(|(name, _)| &**name);
+        let gone = old.iter().filter(|(name, _)| new.iter().all(|(other, _)| other != name));
+        let names: Vec<&str> = changed.chain(gone.map(|(name, _)| &**name)).collect();
+        if !names.is_empty() {
+            let text = self.list(&names);
+            self.changes.push(format!("fields change that wheelseal does not know: {text}"));
         }
     }
 
@@ -280,12 +300,20 @@ impl Told<'_> {
         let (before, after) = (listed(old), listed(Some(new)));
         let by_name: BTreeMap<_, _> = before.iter().map(|role| (&role.name, role)).collect();
         let (mut added, mut changed) = (Vec::new(), Vec::new());
+        let key = |delegations: Option<&Delegations>, id: &KeyId| {
+            delegations.and_then(|delegations| delegations.keys.get(id)).cloned()
+        };
+        let other_keys = |known: &DelegatedRole, role: &DelegatedRole| {
+            let same = |id: &KeyId| key(old, id) == key(Some(new), id);
+            known.keyids != role.keyids || !role.keyids.iter().all(same)
+        };
         for role in &after {
             match by_name.get(&role.name) {
                 None => added.push(role.name.as_str()),
-                Some(known) if known.keyids != role.keyids || known.threshold != role.threshold => {
+                Some(known) if known.threshold != role.threshold || other_keys(known, role) => {
                     changed.push((*known, role));
                 }
+                Some(known) if known.extra != role.extra => self.unknown(&known.extra, &role.extra),
                 Some(known) if known.paths != role.paths || known.terminating != role.terminating => {
                     let (paths, ends) =
                         (self.paths(&role.paths), if role.terminating { "ends" } else { "goes on" });
@@ -340,14 +368,14 @@ impl Told<'_> {
     }
 
     fn keys(&mut self, role: &str, old: &Keys<'_>, new: &Keys<'_>) {
-        if old.threshold == new.threshold && old.keys.keys().eq(new.keys.keys()) {
+        if old.threshold == new.threshold && old.keys == new.keys {
             return;
         }
-        for (id, key) in new.keys.iter().filter(|(id, _)| !old.keys.contains_key(*id)) {
+        for (id, key) in new.keys.iter().filter(|(id, key)| old.keys.get(*id) != Some(*key)) {
             let text = format!("{role}: key added, {}", self.fingerprint(id, *key));
             self.changes.push(format!("{text}, {}", self.origin(id, *key)));
         }
-        for (id, key) in old.keys.iter().filter(|(id, _)| !new.keys.contains_key(*id)) {
+        for (id, key) in old.keys.iter().filter(|(id, key)| new.keys.get(*id) != Some(*key)) {
             self.changes.push(format!("{role}: key removed, {}", self.fingerprint(id, *key)));
         }
         let (count, needed) = (new.keys.len(), new.threshold);

@@ -306,13 +306,13 @@ impl Event {
         hex::encode(sha256(&self.core().canonical()))
     }
 
-    /// What the holder of a new key signs to show that they hold it.
-    pub(super) fn statement(&self, key: &KeyId) -> Vec<u8> {
+    /// What the holder of a new key signs to show that they hold it. `digest` is that of the event.
+    pub(super) fn statement(&self, key: &KeyId, digest: &str) -> Vec<u8> {
         let statement = Json::object([
             ("_type", Json::str("wheelseal-join")),
             ("ceremony", Json::str(self.name.as_str())),
             ("keyid", Json::str(key.as_str())),
-            ("proposal", Json::str(self.digest())),
+            ("proposal", Json::str(digest)),
         ]);
         statement.canonical()
     }

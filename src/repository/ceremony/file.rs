@@ -133,9 +133,10 @@ impl Event {
             })?;
         }
         let new: BTreeMap<_, _> = self.new_keys().into_iter().map(|(id, key, _)| (id, key)).collect();
+        let digest = self.digest();
         check_marks(&self.proofs, "joining", |mark| {
             let key = new.get(&mark.key)?;
-            Some(key.verifies(&self.statement(&mark.key), &mark.signature))
+            Some(key.verifies(&self.statement(&mark.key, &digest), &mark.signature))
         })
     }
 }

@@ -6,6 +6,8 @@
 //! | a threshold that the role's keys cannot reach | nothing could be signed any more |
 //! | a key that signs offline and online | whoever breaks into the server would have it |
 //! | an expiry date sooner than the repository's settings say | clients would stop before anybody expects it |
+//! | a new key under an id that is not its own | it could take the place of another key unseen |
+//! | a role that people do not sign, or with another delegator than it has | its file would take the place of what clients ask for |
 //! | a version that does not follow | clients refuse a root that is not the next, and any role that goes back |
 //! | a root without consistent snapshots, targets without the roles there are, bins that leave files out | clients lose what they had |
 //! | a file larger than clients take | |
@@ -50,6 +52,8 @@ struct Signers<'a> {
 pub(super) fn judge(event: &Event, expiry: Option<&Expiry>) -> Result<Verdict, CeremonyError> {
     let mut verdict = Verdict::default();
     for proposal in &event.proposals {
+        is_peoples(&proposal.role, &mut verdict);
+        own_ids(event, &proposal.role, &mut verdict);
         follows(event, proposal, &mut verdict);
         lasts(event, proposal, expiry, &mut verdict);
         keeps_what_clients_need(event, &proposal.role, &mut verdict);
@@ -80,6 +84,35 @@ pub(super) fn version_before(event: &Event, role: &ProposedRole) -> Version {
     match role {
         ProposedRole::Root(_) => event.basis.roots.last().map_or(0, |root| root.common.version),
         _ => event.basis.targets(role.name()).map_or(0, |metadata| metadata.common.version),
+    }
+}
+
+fn is_peoples(role: &ProposedRole, verdict: &mut Verdict) {
+    let ProposedRole::Delegated { delegator, role, .. } = role else { return };
+    let (by, name) = (delegator.as_str(), role.as_str());
+    let bucket = name.strip_prefix(CLAIMED).is_some_and(|rest| rest.starts_with('-'));
+    let known = match by {
+        "targets" => [BINS, CLAIMED].contains(&name),
+        by => by == CLAIMED && bucket,
+    };
+    if !known {
+        verdict.refusals.push(format!("{name}, delegated by {by}, is not a role that people sign"));
+    }
+}
+
+/// Keys that are not listed already must have the id that their content gives them.
+fn own_ids(event: &Event, role: &ProposedRole, verdict: &mut Verdict) {
+    let none = std::collections::BTreeMap::new();
+    let before = match role {
+        ProposedRole::Root(_) => event.basis.roots.last().map(|root| &root.keys),
+        _ => event.basis.targets(role.name()).and_then(|old| old.delegations.as_ref()).map(|old| &old.keys),
+    };
+    let before = before.unwrap_or(&none);
+    for (id, key) in role.keys().iter().filter(|(id, key)| before.get(*id) != Some(*key)) {
+        if key.id() != *id {
+            let (name, id) = (role.name(), id.short());
+            verdict.refusals.push(format!("{name} lists a new key under the id {id}, which is not its own"));
+        }
     }
 }
 

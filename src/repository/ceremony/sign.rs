@@ -117,14 +117,14 @@ impl Event {
         now: DateTime<Utc>,
     ) -> Result<(), RepositoryError> {
         let id = self.joining_as(signer.key())?;
-        let signature = signer.sign(&self.statement(&id)).await?;
+        let signature = signer.sign(&self.statement(&id, &self.digest())).await?;
         self.proofs.push(Mark { key: id, signature, at: now, holder: named.map(holder).transpose()? });
         Ok(())
     }
 
     /// The bytes that the holder of a new key signs to join.
     pub fn joining(&self, key: &Key) -> Result<Vec<u8>, CeremonyError> {
-        Ok(self.statement(&self.joining_as(key)?))
+        Ok(self.statement(&self.joining_as(key)?, &self.digest()))
     }
 
     /// Takes a signature over [`Self::joining`] that was made elsewhere.
@@ -136,7 +136,7 @@ impl Event {
         now: DateTime<Utc>,
     ) -> Result<(), CeremonyError> {
         let id = self.joining_as(key)?;
-        if !key.verifies(&self.statement(&id), signature) {
+        if !key.verifies(&self.statement(&id, &self.digest()), signature) {
             return Err(CeremonyError::BadSignature { role: "joining".to_owned(), key: key.id().short() });
         }
         let holder = named.map(holder).transpose()?;
