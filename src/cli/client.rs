@@ -63,7 +63,7 @@ struct Downloaded {
 impl Download {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let quorum = self.trust.quorum()?;
-        let mut sitting = self.trust.sit(&quorum, context);
+        let mut sitting = self.trust.sit(&quorum, context).await?;
         let mut wanted = Vec::new();
         for what in &self.what {
             for target in targets_meant(&mut sitting, what, self.all, context).await? {
@@ -218,7 +218,7 @@ impl Verify {
         }
         let quorum = self.trust.quorum()?;
         let files = self.named()?;
-        let mut sitting = self.trust.sit(&quorum, context);
+        let mut sitting = self.trust.sit(&quorum, context).await?;
         let (mut found, mut wanted) = (Vec::new(), Vec::new());
         for (file, target) in files {
             match sitting.find(&target).await {
@@ -348,7 +348,7 @@ impl Explain {
         let target = named_target(name.unwrap_or(&self.target))?
             .ok_or_else(|| Usage(format!("{:?} is no target path or file name", self.target)))?;
         let quorum = self.trust.quorum()?;
-        let mut sitting = self.trust.sit(&quorum, context);
+        let mut sitting = self.trust.sit(&quorum, context).await?;
         let agreed = sitting.find(&target).await?;
         if name.is_some() {
             sitting.verify(&agreed, file)?;

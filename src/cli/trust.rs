@@ -58,8 +58,12 @@ impl QuorumArg {
         }
     }
 
-    pub(super) fn sit<'a>(&self, quorum: &'a Quorum, context: &Context) -> Sitting<'a> {
-        quorum.sit(context.now, self.one.offline)
+    pub(super) async fn sit<'a>(&self, quorum: &'a Quorum, context: &Context) -> anyhow::Result<Sitting<'a>> {
+        let mut sitting = quorum.sit(context.now, self.one.offline);
+        if let Some(only) = quorum.only() {
+            sitting.session(only).await?;
+        }
+        Ok(sitting)
     }
 }
 

@@ -85,6 +85,12 @@ impl Quorum {
         Ok(Self { map, members })
     }
 
+    /// The name of the only repository, if there is one alone: without its session nothing can be done.
+    pub fn only(&self) -> Option<&str> {
+        let mut names = self.members.keys();
+        names.next().filter(|_| names.next().is_none()).map(String::as_str)
+    }
+
     /// Begins; nobody is asked yet. With `offline` only what is on this machine is used.
     pub fn sit(&self, now: DateTime<Utc>, offline: bool) -> Sitting<'_> {
         Sitting { quorum: self, now, offline, sessions: BTreeMap::new() }
