@@ -13,7 +13,7 @@ use crate::cli::place::Place;
 use crate::cli::{Context, RepoArg};
 use crate::coding::Coding;
 use crate::keys::{self, Ask, KeyUri};
-use crate::repository::{BinStyle, Expiry, Keyring, Plan, Profile, Repository, RolePlan};
+use crate::repository::{BinStyle, Changed, EventName, Expiry, Keyring, Plan, Profile, Repository, RolePlan};
 
 /// Make a new, signed repository.
 ///
@@ -56,6 +56,9 @@ pub(crate) struct Init {
     /// How bins are delegated to: `succinct` (TAP 15) is small, `prefixes` is read by every TUF client
     #[arg(long, value_enum, default_value = "succinct")]
     bin_style: BinStyleArg,
+    /// Let projects be claimed by their maintainers (PEP 480), as `claims enable` does later
+    #[arg(long)]
+    claims: bool,
     /// Store metadata compressed as well, for servers that do not compress themselves
     #[arg(long, value_name = "CODING", value_delimiter = ',')]
     compress: Vec<CodingArg>,
@@ -112,6 +115,14 @@ impl Init {
         self.repo.repo.anchor()?.forget()?;
         let mut repository = open_repository(&self.repo).await?;
         repository.state().await?;
+        if self.claims
+            && let Some(event) =
+                repository.claims_enabling(EventName::new("claims-enable")?, context.now).await?
+            && let Changed::Waiting { why, .. } =
+                repository.hold(event, &keyring, context.now, &context.out.progress()).await?
+        {
+            return Err(why.into());
+        }
         if !self.compress.is_empty() {
             let codings: BTreeSet<Coding> = self.compress.iter().copied().map(Coding::from).collect();
             let codings: Vec<_> = codings.into_iter().collect();

@@ -8,9 +8,10 @@ use crate::shell::{Home, shown};
 
 /// A home with two claimed projects, whose user trusts the repository.
 fn home() -> Home {
-    let home = Home::with_repository();
-    let targets = shown(&example("targets-1"));
-    home.run(&["claims", "enable", "--repo", "repo", "--key", &targets]).fine();
+    let home = Home::new();
+    home.init(&["--bins", "2", "--claims"]).fine();
+    home.publish("alpha", "1.0");
+    home.publish("beta", "1.0");
     home.run(&["trust", "add", "mine", "repo", "--root", "repo/metadata/1.root.json"]).fine();
     for project in ["alpha", "beta"] {
         let key = shown(&example("root-2"));
