@@ -9,6 +9,7 @@
 //! | `look` | everyone: `inspect tree completion man help` |
 //! | `conformance` | the TUF conformance suite |
 //! | `demo`, `samples` | whoever tries it for the first time |
+//! | `files` | files that people carry |
 //! | `place` | folders and buckets: what `--repo` names |
 //! | `output`, `exit` | how results and errors reach people and programs |
 
@@ -17,6 +18,7 @@ mod client;
 mod conformance;
 mod demo;
 mod exit;
+mod files;
 mod gate;
 mod keys;
 mod look;

@@ -16,13 +16,14 @@ use self::published::Seen;
 use super::Context;
 use super::client::TrustArg;
 use super::exit::{SomeFailed, Usage};
+use super::files::write_file;
 use super::output::{GOOD, styled};
 use crate::keys::{self, Ask, KeyUri};
 use crate::python::{DistributionFilename, FreeText, ProjectName};
 use crate::repository::{
     Base, Edit, Keyring, Kind, MAX_PROJECT_FILE, Next, Owners, ProjectFile, read_distribution,
 };
-use crate::tuf::key::Key;
+use crate::tuf::key::{Key, KeyId};
 
 /// Days that a project's role lives. Freshness is the timestamp's business; this bounds how old a state of the project a
 /// client can be shown that has never seen a newer one.
@@ -294,19 +295,8 @@ impl Claim {
         let without: BTreeSet<String> = self.without.iter().cloned().collect();
         let base = seen.base.clone().without(&without)?;
         let next = self.signing.next(&project, seen, &base, &[], context)?;
-        let mut file = ProjectFile {
-            kind: Kind::Claim,
-            project,
-            root: seen.root,
-            base: seen.base.version,
-            owners: owners.clone(),
-            before: None,
-            without,
-            proofs: BTreeMap::new(),
-            role: Vec::new(),
-            page: next.page,
-        }
-        .unsigned(&next.role);
+        let mut file = request(Kind::Claim, project, seen, owners.clone(), next);
+        file.without = without;
         file.sign(keyring).await?;
         let named = format!("{}.claim.json", file.project);
         let out = match &self.out {
@@ -336,19 +326,7 @@ impl Release {
         if self.dry_run {
             return Ok(());
         }
-        let mut file = ProjectFile {
-            kind: Kind::Release,
-            project,
-            root: seen.root,
-            base: seen.base.version,
-            owners: owned.owners.clone(),
-            before: None,
-            without: BTreeSet::new(),
-            proofs: BTreeMap::new(),
-            role: Vec::new(),
-            page: next.page,
-        }
-        .unsigned(&next.role);
+        let mut file = request(Kind::Release, project, &seen, owned.owners.clone(), next);
         file.sign(&keyring).await?;
         let out = self.out.unwrap_or_else(|| format!("{}.release", file.project).into());
         std::fs::create_dir(&out).map_err(|error| Usage(format!("{}: {error}", out.display())))?;
@@ -404,7 +382,10 @@ impl AddMaintainer {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let new = public(&self.maintainers).await?;
         self.change
-            .run(context, |owners| owners.keys.extend(new.into_iter().map(|key| (key.id(), key))))
+            .run(context, |owners| {
+                owners.keys.extend(new.into_iter().map(|key| (key.id(), key)));
+                Ok(())
+            })
             .await
     }
 }
@@ -413,7 +394,9 @@ impl RemoveMaintainer {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let ids = self.ids;
         let gone = |owners: &mut Owners| {
-            owners.keys.retain(|id, _| !ids.iter().any(|start| id.as_str().starts_with(start.as_str())));
+            let gone = ids.iter().map(|start| one_key(owners, start)).collect::<Result<Vec<_>, _>>()?;
+            owners.keys.retain(|id, _| !gone.contains(id));
+            Ok(())
         };
         self.change.run(context, gone).await
     }
@@ -424,8 +407,9 @@ impl Rotate {
         let new = public(&[self.to]).await?;
         let from = self.from;
         let exchanged = |owners: &mut Owners| {
-            owners.keys.retain(|id, _| !id.as_str().starts_with(&from));
+            owners.keys.remove(&one_key(owners, &from)?);
             owners.keys.extend(new.into_iter().map(|key| (key.id(), key)));
+            Ok(())
         };
         self.change.run(context, exchanged).await
     }
@@ -434,13 +418,21 @@ impl Rotate {
 impl Transfer {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let new = Owners::new(public(&self.to).await?, 1);
-        self.change.run(context, |owners| owners.keys = new.keys).await
+        let others = |owners: &mut Owners| {
+            owners.keys = new.keys;
+            Ok(())
+        };
+        self.change.run(context, others).await
     }
 }
 
 impl Change {
     /// Signs a change of the project's keys. What the new ones are, `edit` says.
-    async fn run(self, context: &Context, edit: impl FnOnce(&mut Owners)) -> anyhow::Result<()> {
+    async fn run(
+        self,
+        context: &Context,
+        edit: impl FnOnce(&mut Owners) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let project = project(&self.name)?;
         let keyring = self.signing.keyring().await?;
         let seen = self.signing.seen(&project, context).await?;
@@ -448,26 +440,15 @@ impl Change {
             return Err(Usage(format!("{project} is not claimed")).into());
         };
         let mut owners = owned.owners.clone();
-        edit(&mut owners);
+        edit(&mut owners)?;
         owners.threshold = self.threshold.unwrap_or(owners.threshold);
         owners.check(&project)?;
         if owners == owned.owners {
             return Err(Usage(format!("the keys of {project} would stay as they are")).into());
         }
         let next = self.signing.next(&project, &seen, &seen.base, &[], context)?;
-        let mut file = ProjectFile {
-            kind: Kind::Keys,
-            project,
-            root: seen.root,
-            base: seen.base.version,
-            owners,
-            before: Some(owned.owners.clone()),
-            without: BTreeSet::new(),
-            proofs: BTreeMap::new(),
-            role: Vec::new(),
-            page: next.page,
-        }
-        .unsigned(&next.role);
+        let mut file = request(Kind::Keys, project, &seen, owners, next);
+        file.before = Some(owned.owners.clone());
         file.sign(&keyring).await?;
         let out = self.out.unwrap_or_else(|| format!("{}.keys.json", file.project).into());
         write_new(&out, &file)?;
@@ -532,13 +513,37 @@ fn write_new(path: &Path, file: &ProjectFile) -> anyhow::Result<()> {
     replace(path, file)
 }
 
-/// Whole or not at all.
 fn replace(path: &Path, file: &ProjectFile) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut staged = tempfile::NamedTempFile::new_in(folder)?;
-    std::io::Write::write_all(&mut staged, file.to_text()?.as_bytes())?;
-    staged.persist(path)?;
-    Ok(())
+    Ok(write_file(path, file.to_text()?.as_bytes())?)
+}
+
+/// What nobody has signed yet.
+fn request(kind: Kind, project: ProjectName, seen: &Seen, owners: Owners, next: Next) -> ProjectFile {
+    ProjectFile {
+        kind,
+        project,
+        root: seen.root,
+        base: seen.base.version,
+        owners,
+        before: None,
+        without: BTreeSet::new(),
+        proofs: BTreeMap::new(),
+        role: Vec::new(),
+        page: next.page,
+    }
+    .unsigned(&next.role)
+}
+
+/// The one key whose id starts so. What fits none, or several, takes no key away.
+fn one_key(owners: &Owners, start: &str) -> anyhow::Result<KeyId> {
+    let mut found = owners.keys.keys().filter(|id| id.as_str().starts_with(start));
+    match (found.next(), found.next()) {
+        (Some(id), None) => Ok(id.clone()),
+        (None, _) => Err(Usage(format!("no key of the project has an id that starts with {start:?}")).into()),
+        (Some(_), Some(_)) => {
+            Err(Usage(format!("several keys have an id that starts with {start:?}")).into())
+        }
+    }
 }
 
 async fn open_all(uris: &[String]) -> anyhow::Result<Keyring> {
@@ -564,4 +569,22 @@ fn project(name: &str) -> anyhow::Result<ProjectName> {
 
 fn filename(name: &str) -> anyhow::Result<DistributionFilename> {
     Ok(DistributionFilename::from_str(name).map_err(|error| Usage(error.to_string()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{PublicKey, Scheme};
+
+    #[test]
+    fn the_start_of_an_id_takes_no_key_away_unless_it_names_exactly_one() {
+        let key = |seed| Key::new(PublicKey::Ed25519([seed; 32]), Scheme::Ed25519).unwrap();
+        let owners = Owners::new(vec![key(1), key(2)], 1);
+        let ids: Vec<&KeyId> = owners.keys.keys().collect();
+        assert_eq!(&one_key(&owners, &ids[0].as_str()[..8]).unwrap(), ids[0]);
+        let several = one_key(&owners, "").unwrap_err().to_string();
+        assert_eq!(several, "several keys have an id that starts with \"\"");
+        let none = one_key(&owners, "xyz").unwrap_err().to_string();
+        assert_eq!(none, "no key of the project has an id that starts with \"xyz\"");
+    }
 }

@@ -60,13 +60,6 @@ pub struct Agreed<'a> {
     pub threshold: usize,
 }
 
-impl Agreed<'_> {
-    /// What the first of them signs.
-    pub fn target(&self) -> Option<&TargetFile> {
-        self.votes.first().map(|vote| &vote.found.target)
-    }
-}
-
 impl Quorum {
     /// One repository that answers for everything.
     pub fn of_one(name: &str, client: Client) -> Self {

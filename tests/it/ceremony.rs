@@ -223,7 +223,7 @@ async fn claimed_projects_stay_claimed_when_every_key_is_replaced() {
     let scene = with_six_promoted().await;
     scene.publish(&[scene.add("idna", "3.0", "x = 1")]).await.unwrap();
     apply(&scene, &claim(&scene, "idna", &[BOB], 1, &[]).await, Vec::new()).await.unwrap();
-    let claimed = async || scene.open().await.claimed(&Unwatched).await.unwrap();
+    let claimed = async || scene.open().await.claimed().await.unwrap();
     let before = claimed().await;
     assert_eq!(
         before.iter().map(|claim| (claim.project.as_str(), claim.by)).collect::<Vec<_>>(),

@@ -2,10 +2,10 @@
 
 use clap::{Args, Subcommand};
 
-use super::ceremony::GateArgs;
+use super::ceremony::{GateArgs, show};
 use crate::cli::exit::{self, SomeFailed};
 use crate::cli::keys::{KeyArgs, open_repository};
-use crate::cli::output::{GOOD, STRONG, styled};
+use crate::cli::output::{GOOD, styled};
 use crate::cli::{Context, RepoArg};
 use crate::repository::Resized;
 
@@ -52,11 +52,7 @@ impl Resize {
                     .out
                     .note("old bins stay for clients that are still reading; `wheelseal gc` removes them");
             }
-            Resized::Proposed { ceremony, .. } => {
-                context.out.line(format_args!("{} {ceremony}", styled(STRONG, "waiting for signatures:")));
-                context.out.note(format_args!("next: wheelseal ceremony sign {ceremony} --key URI"));
-                context.out.note(format_args!("then: wheelseal ceremony finish {ceremony}"));
-            }
+            Resized::Proposed { ceremony, why } => show::waiting(ceremony, why, context),
         })?;
         match resized {
             Resized::Proposed { why, .. } => {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::ceremony::show;
 use crate::cli::exit::Usage;
 use crate::cli::keys::{KeyArgs, open_repository};
-use crate::cli::output::{GOOD, STRONG, styled};
+use crate::cli::output::{GOOD, styled};
 use crate::cli::project::{RELEASE, read_file};
 use crate::cli::{Context, RepoArg};
 use crate::python::ProjectName;
@@ -152,13 +153,7 @@ fn outcome(context: &Context, changed: &Changed, done: &str) -> anyhow::Result<(
             context.out.line(styled(GOOD, done));
             context.out.note(format_args!("snapshot {}", finished.snapshot));
         }
-        Changed::Waiting { event, why } => {
-            let name = event.name();
-            context.out.line(format_args!("{} {name}", styled(STRONG, "waiting for signatures:")));
-            context.out.note(why);
-            context.out.note(format_args!("next: wheelseal ceremony sign {name} --key URI"));
-            context.out.note(format_args!("then: wheelseal ceremony finish {name}"));
-        }
+        Changed::Waiting { event, why } => show::waiting(event.name().as_str(), &why.to_string(), context),
     })
 }
 
@@ -211,7 +206,7 @@ enum Outcome {
 impl List {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let repository = open_repository(&self.repo).await?;
-        let claimed = repository.claimed(&context.out.progress()).await?;
+        let claimed = repository.claimed().await?;
         let waiting = repository.waiting_claims().await?;
         let names: Vec<String> = waiting.iter().map(|file| file.project.to_string()).collect();
         let value = serde_json::json!({ "claimed": claimed, "waiting": names });

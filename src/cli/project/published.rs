@@ -85,10 +85,7 @@ async fn add_targets(
 impl Owned {
     fn of(chain: &[(RoleName, Verified<Targets>)], role: &RoleName) -> Option<Self> {
         let [_, (by, _), (_, bucket), (_, content)] = chain else { return None };
-        let delegations = bucket.delegations.as_ref()?;
-        let (ids, threshold) = delegations.role(role)?;
-        let keys = ids.iter().filter_map(|id| Some((id.clone(), delegations.keys.get(id)?.clone())));
-        let owners = Owners { keys: keys.collect(), threshold };
+        let owners = Owners::listed(bucket, role)?;
         Some(Self { by: by.to_string(), owners, role: content.clone() })
     }
 }

@@ -71,8 +71,7 @@ impl Event {
             let roles = event.proposals.iter().map(|proposal| {
                 let mut role = proposal.role.clone();
                 let common = role.common_mut();
-                (common.version, common.expires) = (0, event.started);
-                common.expires = DateTime::UNIX_EPOCH;
+                (common.version, common.expires) = (0, DateTime::UNIX_EPOCH);
                 role
             });
             roles.collect()

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::build::Subject;
 use super::error::CeremonyError;
-use super::event::{Delegators, Event, PROJECT, Proposal, ProposedRole};
+use super::event::{Delegators, Event, Proposal, ProposedRole};
 use super::rules::{judge, version_before};
 use crate::crypto::sha256;
+use crate::repository::claims::names::PROJECT;
 use crate::repository::settings::Expiry;
 use crate::repository::state::BINS;
 use crate::tuf::key::{Key, KeyId};

@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 
 use super::error::CeremonyError;
 use crate::crypto::{PublicKey, sha256};
+use crate::repository::claims::names::PROJECT;
 use crate::tuf::json::Json;
 use crate::tuf::key::{Key, KeyId};
 use crate::tuf::metadata::{Common, DelegatedRoles, Root, Targets, TopLevel};
@@ -23,9 +24,6 @@ use crate::tuf::signed::{Authority, Draft, Payload, Verified};
 const MAX_NAME: usize = 64;
 /// Characters of a holder's name, at most: it is a line on a screen.
 pub(super) const MAX_HOLDER: usize = 100;
-
-/// What names of claimed projects' roles start with (PEP 480).
-pub(super) const PROJECT: &str = "project-";
 
 /// The name of a ceremony: 1 to 64 lower-case letters, digits and hyphens, no hyphen first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -20,7 +20,8 @@ use crate::tuf::metadata::{Root, Targets, TopLevel};
 use crate::tuf::path::RoleName;
 use crate::tuf::signed::{Authority, Draft, MAX_SIGNATURES, Signed, Verified};
 
-/// Bytes of an event's file, at most: what bins of every number and some hundred buckets take, twice.
+/// Bytes of an event's file, at most: bins of every number, or some ninety full buckets of claimed projects, as they are and as
+/// they are to be.
 pub const MAX_EVENT: u64 = 64 * 1024 * 1024;
 /// Roles in one event, at most: all buckets of the claimed projects.
 const MAX_ROLES: usize = 4_096;

@@ -9,7 +9,7 @@
 //! after; clients in between fail closed and try again. Either way the timestamp is swapped once more after the new
 //! root: a publisher that read the old root loses its own swap from then on.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -19,7 +19,7 @@ use super::error::CeremonyError;
 use super::event::{Event, Proposal, ProposedRole};
 use super::overlay::Overlay;
 use crate::repository::bulk::{Again, Overtaken, Under, require_bins, same_bins};
-use crate::repository::commit::{Listing, NewRole, Transaction, announce};
+use crate::repository::commit::{Transaction, announce};
 use crate::repository::keyring::Keyring;
 use crate::repository::state::{self, BINS, RECENTLY_CLAIMED, State};
 use crate::repository::{
@@ -28,7 +28,7 @@ use crate::repository::{
 use crate::store::{Content, Store, StoreError};
 use crate::tuf::json::parse;
 use crate::tuf::metadata::{MetaFile, Root, Targets, TopLevel, Version};
-use crate::tuf::path::{NameError, RoleName};
+use crate::tuf::path::RoleName;
 use crate::tuf::signed::{Authority, Signed, Verified};
 
 /// Somebody who is asked before a change is published.
@@ -292,25 +292,12 @@ impl Repository {
             self.commit(keys, state, transaction, work.now).await?;
             return self.publish_root(new, &proposal.file()).await;
         }
-        self.ready(work, state, &others).await?;
+        ready(work.keys, state, &others)?;
         still_readable(&state.root, new)?;
         self.publish_root(new, &proposal.file()).await?;
         let state = self.state().await?;
         let transaction = self.transaction(work, &state, &others, None).await?;
         self.commit(keys, &state, transaction, work.now).await
-    }
-
-    /// An error, if keys are missing for what is signed online, before anything is published.
-    async fn ready(
-        &self,
-        work: &Work<'_>,
-        state: &State,
-        others: &[&Proposal],
-    ) -> Result<(), RepositoryError> {
-        if let Some(new) = changed_bins(others, state) {
-            require_bins(work.keys, new)?;
-        }
-        self.recent(work, state, others).await.map(drop)
     }
 
     /// Snapshot and timestamp with everything that they must name from now on. Files are written; nothing refers to them.
@@ -321,7 +308,7 @@ impl Repository {
         others: &[&'a Proposal],
         successor: Option<&'a Root>,
     ) -> Result<Transaction<'a>, RepositoryError> {
-        self.ready(work, state, others).await?;
+        ready(work.keys, state, others)?;
         let mut written = Vec::new();
         for proposal in others {
             written.push(self.write_role(work.event, proposal).await?);
@@ -331,16 +318,12 @@ impl Repository {
         }
         let proposed: Vec<&'a ProposedRole> = others.iter().map(|proposal| &proposal.role).collect();
         let follow_up = self.claims_follow_up(state, &proposed, work.keys, work.now).await?;
-        let mut roles = Vec::new();
-        if !follow_up.written.iter().any(|(role, _)| role == RECENTLY_CLAIMED) {
-            roles.extend(self.recent(work, state, others).await?);
-        }
         written.extend(follow_up.written);
         let same =
             |new: &Root| new.authority(TopLevel::Snapshot).same_as(&state.root.authority(TopLevel::Snapshot));
         let snapshot = !state.vouched(TopLevel::Snapshot) || successor.is_some_and(|new| !same(new));
         let pages = follow_up.pages;
-        Ok(Transaction { roles, written, snapshot, successor, pages, ..Transaction::empty() })
+        Ok(Transaction { written, snapshot, successor, pages, ..Transaction::empty() })
     }
 
     /// The bins as a changed file of `bins` wants them.
@@ -389,34 +372,6 @@ impl Repository {
         Err(CeremonyError::Stale { name, role, found: version, expected }.into())
     }
 
-    /// `recently-claimed`, if it has other keys from now on.
-    async fn recent<'a>(
-        &self,
-        work: &Work<'a>,
-        state: &State,
-        others: &[&'a Proposal],
-    ) -> Result<Option<NewRole<'a>>, RepositoryError> {
-        let new = others.iter().find_map(|proposal| match &proposal.role {
-            ProposedRole::Targets(content) => content.delegations.as_ref(),
-            _ => None,
-        });
-        let Some(new) = new else { return Ok(None) };
-        let (top, role) = (top(), recently_claimed()?);
-        let (authority, old) = match new.authority(top, role) {
-            None => return Ok(None),
-            Some(authority) => (authority, state::authority(top, &state.targets, role)?),
-        };
-        if authority.same_as(&old) {
-            return Ok(None);
-        }
-        work.keys.require(&authority)?;
-        let mut draft = state.delegated(self.store(), role).await?.draft();
-        let common = &mut draft.content.common;
-        common.version = common.version.saturating_add(1);
-        common.expires = days_after(work.now, self.settings.expiry.bin_n);
-        Ok(Some(NewRole { draft, authorities: vec![authority], listing: Listing::Hashed }))
-    }
-
     /// After a root with other online keys: signs what it does not vouch for yet, and swaps the timestamp in any case.
     async fn settle(&self, event: &Event, keys: &Keyring, now: DateTime<Utc>) -> Result<(), RepositoryError> {
         let Some(new) = event.new_root() else { return Ok(()) };
@@ -438,18 +393,24 @@ impl Repository {
     }
 }
 
-/// `targets` as a delegator.
-fn top() -> &'static RoleName {
-    /// Made once.
-    static TOP: LazyLock<RoleName> = LazyLock::new(RoleName::targets);
-    &TOP
+/// An error, if keys are missing for what is signed online, before anything is published.
+fn ready(keys: &Keyring, state: &State, others: &[&Proposal]) -> Result<(), RepositoryError> {
+    if let Some(new) = changed_bins(others, state) {
+        require_bins(keys, new)?;
+    }
+    require_recent(keys, state, others)
 }
 
-fn recently_claimed() -> Result<&'static RoleName, RepositoryError> {
-    /// Made once.
-    static NAME: LazyLock<Result<RoleName, NameError>> =
-        LazyLock::new(|| RoleName::delegated(RECENTLY_CLAIMED));
-    NAME.as_ref().map_err(|error| error.clone().into())
+/// An error, if `recently-claimed` has other keys from now on and these are not at hand.
+fn require_recent(keys: &Keyring, state: &State, others: &[&Proposal]) -> Result<(), RepositoryError> {
+    let new = others.iter().find_map(|proposal| match &proposal.role {
+        ProposedRole::Targets(content) => content.delegations.as_ref(),
+        _ => None,
+    });
+    let (top, role) = (RoleName::targets(), RoleName::delegated(RECENTLY_CLAIMED)?);
+    let Some(new) = new.and_then(|new| new.authority(&top, &role)) else { return Ok(()) };
+    let old = state::authority(&top, &state.targets, &role)?;
+    if new.same_as(&old) { Ok(()) } else { keys.require(&new) }
 }
 
 /// A role's version in snapshot; 0 if it is not there.

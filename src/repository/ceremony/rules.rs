@@ -16,8 +16,9 @@ use std::collections::BTreeSet;
 
 use super::build::Subject;
 use super::error::CeremonyError;
-use super::event::{Event, PROJECT, Proposal, ProposedRole};
+use super::event::{Event, Proposal, ProposedRole};
 use crate::repository::bulk::leaves_out;
+use crate::repository::claims::names::PROJECT;
 use crate::repository::commit::refuse_too_large;
 use crate::repository::days_after;
 use crate::repository::settings::Expiry;

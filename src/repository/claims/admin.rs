@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use super::apply::Names;
 use super::file::{MAX_PROJECT_FILE, ProjectFile};
-use super::names::Family;
-use super::tree::{Changes, Owners, patterns};
+use super::names::{Family, project_of_role};
+use super::owner::Owned;
+use super::tree::{Changes, patterns};
 use crate::python::ProjectName;
 use crate::repository::ceremony::{Changed, Event, EventName, ProposedRole};
 use crate::repository::commit::Transaction;
@@ -67,35 +68,20 @@ impl Repository {
         self.propose(&state, name, vec![ProposedRole::Targets(targets)], now).await.map(Some)
     }
 
-    /// All claimed projects.
-    pub async fn claimed(&self, progress: &dyn Progress) -> Result<Vec<Claimed>, RepositoryError> {
+    /// All claimed projects, by name.
+    pub async fn claimed(&self) -> Result<Vec<Claimed>, RepositoryError> {
         let state = self.state().await?;
-        let mut all = Vec::new();
-        for family in Family::BOTH {
-            let buckets = state.buckets(self.store(), family).await?;
-            let total = u64::try_from(buckets.len()).unwrap_or(u64::MAX);
-            for (done, bucket) in (1..).zip(&buckets) {
-                let mut tree = state.tree(self.store(), family, []).await?;
-                tree.load(bucket, &*state.bucket(self.store(), family, bucket).await?)?;
-                all.extend(tree.projects().map(|(project, owners)| about(&state, family, project, owners)));
-                progress.at("reading buckets", done, total);
-            }
-        }
-        all.sort_by(|a, b| a.project.cmp(&b.project).then(a.by.cmp(b.by)));
-        all.dedup_by(|b, a| a.project == b.project);
+        let mut all: Vec<_> =
+            self.all_owned(&state).await?.iter().map(|owned| about(&state, owned)).collect();
+        all.sort_by(|a, b| a.project.cmp(&b.project));
         Ok(all)
     }
 
     /// Projects that wait for the offline keys.
     pub async fn recently_claimed(&self) -> Result<Vec<ProjectName>, RepositoryError> {
-        let state = self.state().await?;
-        let mut names = Vec::new();
-        for bucket in state.buckets(self.store(), Family::Recent).await? {
-            let mut tree = state.tree(self.store(), Family::Recent, []).await?;
-            tree.load(&bucket, &*state.bucket(self.store(), Family::Recent, &bucket).await?)?;
-            names.extend(tree.projects().map(|(project, _)| project.clone()));
-        }
-        Ok(names)
+        let owned = self.all_owned(&self.state().await?).await?;
+        let waiting = owned.iter().filter(|owned| owned.family == Family::Recent);
+        Ok(waiting.filter_map(|owned| project_of_role(owned.role.as_str())).collect())
     }
 
     /// A ceremony by which the offline keys vouch for these projects, and for the new keys of claimed ones whose
@@ -259,14 +245,13 @@ impl Repository {
     }
 }
 
-fn about(state: &State, family: Family, project: &ProjectName, owners: &Owners) -> Claimed {
-    let role = super::names::project_role(project);
-    let entry = role.ok().and_then(|role| state.snapshot.role(role.as_str()));
+fn about(state: &State, owned: &Owned) -> Claimed {
+    let role = owned.role.as_str();
     Claimed {
-        project: project.to_string(),
-        by: family.name(),
-        keys: owners.keys.keys().map(ToString::to_string).collect(),
-        threshold: owners.threshold,
-        version: entry.map_or(0, |entry| entry.version),
+        project: project_of_role(role).map_or_else(|| role.to_owned(), |project| project.to_string()),
+        by: owned.family.name(),
+        keys: owned.owners.keys.keys().map(ToString::to_string).collect(),
+        threshold: owned.owners.threshold,
+        version: state.snapshot.role(role).map_or(0, |entry| entry.version),
     }
 }

@@ -338,9 +338,8 @@ impl Repository {
         }
         let places = files.iter().map(|distribution| Ok((Files::of(distribution)?, distribution)));
         let places = places.collect::<Result<Vec<_>, RepositoryError>>()?;
-        let text = page.as_ref().map(|_| file.page.clone().unwrap_or_default()).unwrap_or_default();
         let mut contents = objects(&places);
-        if page.is_some() {
+        if let Some(text) = file.page.as_ref().filter(|_| page.is_some()) {
             let at = layout::hashed(&layout::page(&project)?, &sha256(text.as_bytes()))?;
             contents.push((at, Content::Bytes(text.as_bytes())));
         }

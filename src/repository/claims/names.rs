@@ -7,7 +7,7 @@ use crate::tuf::metadata::Snapshot;
 use crate::tuf::path::RoleName;
 
 /// What the role of a project is called, before the project's name.
-const PROJECT: &str = "project-";
+pub(crate) const PROJECT: &str = "project-";
 
 /// Hexadecimal digits of a bucket's number: 65,536 names, of which a split uses two.
 const DIGITS: usize = 4;

@@ -112,7 +112,7 @@ impl State {
             let delegator = self.family(store, family).await?;
             for bucket in matching(&delegator, &page)? {
                 let delegator = self.bucket(store, family, &bucket).await?;
-                if let Some(owners) = owners_of(&delegator, &role) {
+                if let Some(owners) = Owners::listed(&delegator, &role) {
                     return Ok(Some(Owned { family, bucket, delegator, role, owners }));
                 }
             }
@@ -237,11 +237,4 @@ pub(crate) fn project_of_target(target: &TargetPath) -> Option<ProjectName> {
 fn matching(delegator: &Targets, target: &TargetPath) -> Result<Vec<RoleName>, RepositoryError> {
     let Some(delegations) = &delegator.delegations else { return Ok(Vec::new()) };
     Ok(delegations.matching(target)?.into_iter().map(|matched| matched.role).collect())
-}
-
-pub(super) fn owners_of(bucket: &Targets, role: &RoleName) -> Option<Owners> {
-    let delegations = bucket.delegations.as_ref()?;
-    let (ids, threshold) = delegations.role(role)?;
-    let keys = ids.iter().filter_map(|id| Some((id.clone(), delegations.keys.get(id)?.clone()))).collect();
-    Some(Owners { keys, threshold })
 }

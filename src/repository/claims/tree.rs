@@ -149,6 +149,7 @@ impl Tree {
     }
 
     /// The projects of all buckets at hand.
+    #[cfg(test)]
     pub(crate) fn projects(&self) -> impl Iterator<Item = (&ProjectName, &Owners)> {
         self.buckets.values().flat_map(|bucket| &bucket.projects)
     }
@@ -347,6 +348,14 @@ impl Owners {
     /// Of these keys, by their own ids.
     pub fn new(keys: impl IntoIterator<Item = Key>, threshold: u64) -> Self {
         Self { keys: keys.into_iter().map(|key| (key.id(), key)).collect(), threshold }
+    }
+
+    /// Those that a bucket lists for the role of a project.
+    pub fn listed(bucket: &Targets, role: &RoleName) -> Option<Self> {
+        let delegations = bucket.delegations.as_ref()?;
+        let (ids, threshold) = delegations.role(role)?;
+        let keys = ids.iter().filter_map(|id| Some((id.clone(), delegations.keys.get(id)?.clone())));
+        Some(Self { keys: keys.collect(), threshold })
     }
 
     /// Those that a delegator names.

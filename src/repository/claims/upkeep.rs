@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::names::{Family, project_of_role};
-use super::owner::{Owned, owners_of};
+use super::owner::Owned;
+use super::tree::Owners;
 use crate::repository::bins::in_order;
 use crate::repository::state::State;
 use crate::repository::{Progress, Repository, RepositoryError};
@@ -52,7 +53,7 @@ impl Repository {
             let names: Vec<RoleName> =
                 delegator.delegations.iter().flat_map(Delegations::names).collect::<Result<_, _>>()?;
             for role in names {
-                let Some(owners) = owners_of(&delegator, &role) else { continue };
+                let Some(owners) = Owners::listed(&delegator, &role) else { continue };
                 if known.insert(role.clone()) {
                     let (bucket, delegator) = (bucket.clone(), delegator.clone());
                     all.push(Owned { family, bucket, delegator, role, owners });
@@ -88,7 +89,7 @@ impl Repository {
         .await
     }
 
-    /// What a role that lists targets says in `state`, if somebody delegates to it: a bin, or a claimed project.
+    /// Who owns the project of a role, if it is a claimed project's and somebody delegates to it.
     pub(crate) async fn owned_role(
         &self,
         state: &State,

@@ -56,6 +56,15 @@ fn counted(role: &RoleReview, count: &Count) -> String {
     format!("{} signed by {found} of its keys {by}{who}", role.role)
 }
 
+/// What was left of a change whose keys are not all at hand.
+pub(in crate::cli) fn waiting(name: &str, why: &str, context: &Context) {
+    let out = &context.out;
+    out.line(format_args!("{} {name}", styled(STRONG, "waiting for signatures:")));
+    out.note(why);
+    out.note(format_args!("next: wheelseal ceremony sign {name} --key URI"));
+    out.note(format_args!("then: wheelseal ceremony finish {name}"));
+}
+
 /// What to do next.
 pub(in crate::cli) fn next(review: &Review, event: &str, context: &Context) {
     let out = &context.out;

@@ -6,9 +6,10 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::place::{EventArg, agreed, read_file};
+use super::place::{EventArg, agreed};
 use super::{reviewed, show};
 use crate::cli::Context;
+use crate::cli::files::read_file;
 use crate::cli::output::{GOOD, styled};
 use crate::keys::{self, Ask, KeyUri};
 use crate::repository::{Event, MAX_METADATA, RepositoryError};
