@@ -115,28 +115,28 @@ async fn targets_meant(
         Some(VersionOrUrl::Url(_)) => return Err(usage("a URL is not looked up".to_owned()).into()),
     };
     let project = ProjectName::from_str(requirement.name.as_ref()).map_err(|e| usage(e.to_string()))?;
-    let page = agreed_page(sitting, &project, context).await?;
+    let Some(page) = project_page(sitting, &project, context).await? else {
+        return Err(Usage(format!("the repository has no project {project}")).into());
+    };
     let files = files_of(&page, &specifiers)?;
     let files = if all { files } else { vec![universal(&page, &files)?] };
     files.iter().map(|file| Ok(TargetPath::new(format!("{project}/{}", file.filename))?)).collect()
 }
 
-/// The page of a project, with those files alone that enough repositories list. Says what it leaves out: a newer file
+/// The page of a project, if it has one, with those files alone that enough repositories list. Says what it leaves out: a newer file
 /// that one repository has not got yet, or that only one of them has ever heard of.
-async fn agreed_page(
+pub(super) async fn project_page(
     sitting: &mut Sitting<'_>,
     project: &ProjectName,
     context: &Context,
-) -> anyhow::Result<ProjectPage> {
+) -> anyhow::Result<Option<ProjectPage>> {
     let (votes, threshold) = sitting.each(&TargetPath::new(format!("simple/{project}/index.json"))?).await?;
     let mut pages = Vec::new();
     for Vote { repository, found } in votes {
         let bytes = sitting.session(repository).await?.read(&found, MAX_PAGE).await?;
         pages.push(ProjectPage::from_json(&bytes)?);
     }
-    let Some(first) = pages.first() else {
-        return Err(Usage(format!("the repository has no project {project}")).into());
-    };
+    let Some(first) = pages.first() else { return Ok(None) };
     let mut agreed = first.clone();
     for file in first.files() {
         agreed.remove(file.filename.as_str());
@@ -156,7 +156,7 @@ async fn agreed_page(
             ));
         }
     }
-    Ok(agreed)
+    Ok(Some(agreed))
 }
 
 /// A target path or the file name of a distribution; neither: a requirement, perhaps.
@@ -179,8 +179,15 @@ pub(crate) struct Verify {
     /// The files are a mirror: the path below this folder is the target's. Without FILE: every file in it
     #[arg(long, value_name = "DIR")]
     below: Option<PathBuf>,
+    /// Each hash in this lock file: uv.lock, pylock.toml, poetry.lock, pdm.lock, Pipfile.lock, or requirements in a .txt;
+    /// may be repeated
+    #[arg(long = "lock", value_name = "FILE", conflicts_with_all = ["target", "below", "files"])]
+    locks: Vec<PathBuf>,
+    /// Leave this project of a lock file out, such as one from another index; may be repeated
+    #[arg(long, value_name = "NAME", requires = "locks")]
+    except: Vec<String>,
     /// Wheels and sdists
-    #[arg(required_unless_present = "below", value_name = "FILE")]
+    #[arg(required_unless_present_any = ["below", "locks"], value_name = "FILE")]
     files: Vec<PathBuf>,
 }
 
@@ -213,6 +220,9 @@ impl Verdict {
 
 impl Verify {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        if !self.locks.is_empty() {
+            return super::lock::verify(&self.trust, &self.locks, &self.except, context).await;
+        }
         if self.target.is_some() && self.files.len() > 1 {
             return Err(Usage("--as goes with one file".to_owned()).into());
         }

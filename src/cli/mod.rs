@@ -5,7 +5,7 @@
 //! | `admin`, `keys` | repository admins: `init key add import remove yank bump status check fsck gc backup restore diff bins role ceremony claims serve compress` |
 //! | `project` | maintainers: `project` |
 //! | `gate` | who is asked before a ceremony is published |
-//! | `client`, `trust` | clients: `trust download verify explain` |
+//! | `client`, `lock`, `trust` | clients: `trust download verify lock explain` |
 //! | `look` | everyone: `inspect tree completion man help` |
 //! | `conformance` | the TUF conformance suite |
 //! | `demo`, `samples` | whoever tries it for the first time |
@@ -21,6 +21,7 @@ mod exit;
 mod files;
 mod gate;
 mod keys;
+mod lock;
 mod look;
 mod output;
 mod place;
@@ -124,6 +125,9 @@ enum Command {
     Download(client::Download),
     /// Are these local files exactly what the repository signed?
     Verify(client::Verify),
+    /// Lock files of pip, uv, Poetry, PDM and Pipenv against what is signed
+    #[command(subcommand)]
+    Lock(lock::LockCommand),
     /// Why a file is trusted: roles, keys, thresholds, versions, expiry
     Explain(client::Explain),
     // Everyone.
@@ -211,6 +215,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Trust(command) => command.run(context),
         Command::Download(command) => command.run(context).await,
         Command::Verify(command) => command.run(context).await,
+        Command::Lock(command) => command.run(context).await,
         Command::Explain(command) => command.run(context).await,
         Command::Inspect(command) => command.run(context).await,
         Command::Tree(command) => command.run(context).await,

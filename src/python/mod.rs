@@ -10,6 +10,7 @@
 //! | `values` | [`Sha256Hex`], [`FileUrl`], [`UploadTime`], [`FreeText`] | PEP 503, 592, 691, 700 |
 //! | `metadata` | [`CoreMetadata`] | core metadata; PEP 440 specifiers |
 //! | `archive` | [`inspect`]: from a wheel or an sdist to its metadata | PEP 658 names the file served |
+//! | [`lock`] | lock files of pip, uv, Poetry, PDM and Pipenv, against pages | PEP 751, and what the tools write |
 //! | `simple` | [`ProjectPage`] and the project list, as JSON and HTML | PEP 503, 592, 658, 691, 700, 714, 792 |
 //!
 //! Rules:
@@ -21,6 +22,7 @@
 
 mod archive;
 mod filename;
+pub mod lock;
 mod metadata;
 mod name;
 mod select;
