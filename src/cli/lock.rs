@@ -148,18 +148,12 @@ impl Checked<'_> {
                 context.out.line(format_args!("{} {what}", styled(FAINT, "left out")));
             }
         }
-        let (signed, packages) = (count(&Verdict::Signed), self.packages);
-        let local = match count(&Verdict::Local) {
-            0 => String::new(),
-            local => format!(", {local} of them local"),
-        };
-        let text = format!("{name}: {packages} packages{local}; {signed} hashes are what was signed");
-        let bad = self.bad().count();
-        if bad == 0 {
-            context.out.line(format_args!("{} {text}", styled(GOOD, "ok")));
-        } else {
-            context.out.line(format_args!("{} {text}, {bad} are not", styled(BAD, "BAD")));
-        }
+        let (signed, local) = (count(&Verdict::Signed), count(&Verdict::Local));
+        let total = self.files.len() - local;
+        let local = if local == 0 { String::new() } else { format!(", local: {local}") };
+        let text = format!("{signed} of {total} are as signed; packages: {}{local}", self.packages);
+        let verdict = if self.bad().next().is_none() { styled(GOOD, "ok") } else { styled(BAD, "BAD") };
+        context.out.line(format_args!("{verdict} {name}: {text}"));
     }
 }
 
@@ -275,11 +269,15 @@ fn between(old: &Lock, new: &Lock, context: &Context) -> anyhow::Result<()> {
     })?;
     match all.iter().filter(|difference| matches!(difference.change, Change::Hash { .. })).count() {
         0 => Ok(()),
-        changed => {
-            let text = format!("the hash of {changed} files is another one, though their names are the same");
-            Err(SomeFailed { text, code: exit::INTEGRITY }.into())
+        1 => Err(changed("the hash of 1 file is another one, though its name is the same".to_owned())),
+        count => {
+            Err(changed(format!("the hashes of {count} files are others, though their names are the same")))
         }
     }
+}
+
+fn changed(text: String) -> anyhow::Error {
+    SomeFailed { text, code: exit::INTEGRITY }.into()
 }
 
 fn shown(change: &Change) -> Vec<String> {

@@ -12,7 +12,7 @@ use crate::scene::example;
 use crate::shell::{Home, Ran, shown};
 
 /// Every command, with the words of those that have commands of their own.
-const COMMANDS: [&[&str]; 75] = [
+const COMMANDS: &[&[&str]] = &[
     &["init"],
     &["key"],
     &["key", "gen"],
@@ -82,6 +82,9 @@ const COMMANDS: [&[&str]; 75] = [
     &["trust", "remove"],
     &["download"],
     &["verify"],
+    &["lock"],
+    &["lock", "export"],
+    &["lock", "diff"],
     &["explain"],
     &["inspect"],
     &["tree"],

@@ -25,6 +25,7 @@ mod import_kill;
 mod import_pages;
 mod keys;
 mod kill;
+mod lock;
 mod memory;
 mod model;
 mod operating;
