@@ -2,7 +2,7 @@
 //!
 //! | file | who |
 //! |---|---|
-//! | `admin`, `keys` | repository admins: `init key add import remove yank bump status check fsck gc backup restore diff bins role ceremony claims serve compress` |
+//! | `admin`, `keys` | repository admins: `init key add import remove yank bump status check fsck gc backup restore diff bins role ceremony claims serve token compress` |
 //! | `project` | maintainers: `project` |
 //! | `gate` | who is asked before a ceremony is published |
 //! | `client`, `lock`, `trust` | clients: `trust download verify lock explain` |
@@ -101,6 +101,9 @@ enum Command {
     Compress(admin::Compress),
     /// Serve the repository over HTTP
     Serve(admin::Serve),
+    /// Tokens for uploads to `serve`
+    #[command(subcommand)]
+    Token(admin::Token),
     /// Change how many hashed bins there are
     #[command(subcommand)]
     Bins(admin::Bins),
@@ -207,6 +210,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Diff(command) => command.run(context).await,
         Command::Compress(command) => command.run(context).await,
         Command::Serve(command) => command.run(context).await,
+        Command::Token(command) => command.run(context),
         Command::Bins(command) => command.run(context).await,
         Command::Role(command) => command.run(context).await,
         Command::Claims(command) => command.run(context).await,

@@ -70,12 +70,30 @@ pub fn read_distribution(file: &Path, folder: &Path) -> Result<Distribution, Rep
     let mut copy = NamedTempFile::new_in(folder).map_err(failed("copying aside"))?;
     let (sha256, size) = copy_hashed(File::open(file).map_err(failed("opening"))?, copy.as_file_mut())
         .map_err(failed("copying aside"))?;
-    copy.as_file_mut().rewind().map_err(failed("reading"))?;
-    let inspected = inspect(&filename, BufReader::new(copy.as_file()), &ArchiveLimits::default())
-        .map_err(|error| RepositoryError::Archive { file: shown, error })?;
-    let requires_python = inspected.metadata.requires_python.map(|requires| requires.text().clone());
-    let metadata = matches!(filename.kind(), Kind::Wheel { .. }).then_some(inspected.metadata_bytes);
-    Ok(Distribution { filename, sha256, size, requires_python, metadata, copy })
+    Distribution::spooled(filename, copy, (sha256, size), &shown)
+}
+
+impl Distribution {
+    /// What was hashed on its way to `copy` (SHA-256 and bytes): checks that its content is what its name says.
+    /// Errors call it `shown`.
+    pub fn spooled(
+        filename: DistributionFilename,
+        mut copy: NamedTempFile,
+        (sha256, size): ([u8; 32], u64),
+        shown: &str,
+    ) -> Result<Self, RepositoryError> {
+        let file = shown.to_owned();
+        copy.as_file_mut().rewind().map_err(|error| RepositoryError::File {
+            what: "reading",
+            file: file.clone(),
+            reason: error.to_string(),
+        })?;
+        let inspected = inspect(&filename, BufReader::new(copy.as_file()), &ArchiveLimits::default())
+            .map_err(|error| RepositoryError::Archive { file, error })?;
+        let requires_python = inspected.metadata.requires_python.map(|requires| requires.text().clone());
+        let metadata = matches!(filename.kind(), Kind::Wheel { .. }).then_some(inspected.metadata_bytes);
+        Ok(Self { filename, sha256, size, requires_python, metadata, copy })
+    }
 }
 
 fn copy_hashed(mut from: File, to: &mut File) -> std::io::Result<([u8; 32], u64)> {

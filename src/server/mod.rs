@@ -25,6 +25,7 @@ mod range;
 mod resource;
 mod routes;
 mod shared;
+mod upload;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 
 use self::shared::Shared;
+pub use self::upload::{Grant, TokenError, Tokens, UploadLimits, Uploads};
 use crate::store::{Store, StoreError};
 
 /// What a server bears.
@@ -82,6 +84,7 @@ impl Default for Limits {
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
+    uploads: Option<Arc<Uploads>>,
 }
 
 impl Server {
@@ -91,12 +94,21 @@ impl Server {
         limits: Limits,
         report: impl Fn(&StoreError) + Send + Sync + 'static,
     ) -> Self {
-        Self { shared: Arc::new(Shared::new(store, limits, Box::new(report))) }
+        Self { shared: Arc::new(Shared::new(store, limits, Box::new(report))), uploads: None }
+    }
+
+    /// Takes uploads as well.
+    pub fn accepting(self, uploads: Uploads) -> Self {
+        Self { uploads: Some(Arc::new(uploads)), ..self }
     }
 
     /// All routes, for a caller who has others to add.
     pub fn router(&self) -> Router {
-        routes::router(Arc::clone(&self.shared))
+        let router = routes::router(Arc::clone(&self.shared));
+        match &self.uploads {
+            Some(uploads) => router.merge(Arc::clone(uploads).router()),
+            None => router,
+        }
     }
 
     /// Serves until `stop` comes; then takes no new requests and lets the running ones end.

@@ -12,6 +12,7 @@ mod serve;
 mod storage;
 mod store;
 mod stream;
+mod token;
 mod upkeep;
 
 pub(super) use bins::Bins;
@@ -24,4 +25,5 @@ pub(super) use roles::Init;
 pub(super) use serve::Serve;
 pub(super) use storage::{Backup, Fsck, Restore};
 pub(super) use store::CheckStore;
+pub(super) use token::Token;
 pub(super) use upkeep::{Bump, Check, Compress, Diff, Gc, Status};

@@ -1,19 +1,21 @@
 //! `serve`: the repository over HTTP.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::keys::open_repository;
+use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::{Context, RepoArg};
-use crate::server::{Limits, Server};
+use crate::repository::{Keyring, Publisher, Repository};
+use crate::server::{Limits, Server, Tokens, UploadLimits, Uploads};
 
-/// Serve the repository over HTTP, for reading: metadata, files and pages. No key is needed.
+/// Serve the repository over HTTP: metadata, files and pages, and with `--tokens` uploads.
 ///
-/// Metadata goes out compressed, and to a client that holds an older version as what changed since. Ends on SIGINT or
+/// For reading no key is needed. With `--tokens`, twine and uv publish to URL/legacy/, signed with the online keys. Metadata goes out compressed, and to a client that holds an older version as what changed since. Ends on SIGINT or
 /// SIGTERM, once the running answers are out. Nothing is written down about clients.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
@@ -28,6 +30,20 @@ pub(crate) struct Serve {
     /// Memory for compressed files, in MiB
     #[arg(long, value_name = "MIB", default_value = "64")]
     cache: u16,
+    /// Take uploads from who has one of these tokens: see `wheelseal token`
+    #[arg(long, value_name = "FILE", env = "WHEELSEAL_TOKENS")]
+    tokens: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// Largest file that may be uploaded, in MiB
+    #[arg(long, value_name = "MIB", default_value = "100", requires = "tokens", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    max_file: u64,
+    /// Uploads with one token in a minute
+    #[arg(long, value_name = "N", default_value = "600", requires = "tokens")]
+    upload_rate: u32,
+    /// Where uploads lie until they are published, if not in the system's folder for temporary files
+    #[arg(long, value_name = "DIR", requires = "tokens")]
+    spool: Option<PathBuf>,
 }
 
 impl Serve {
@@ -52,9 +68,38 @@ impl Serve {
         let out = context.out.clone();
         let report =
             move |error: &crate::store::StoreError| out.note(format_args!("the store failed: {error}"));
-        let server = Server::new(repository.shared_store(), limits, report);
+        let mut server = Server::new(repository.shared_store(), limits, report);
+        // Goes with all that lies in it when the server ends.
+        let spool;
+        if let Some(tokens) = &self.tokens {
+            let keyring = self.keys.open(&repository, &context.out).await?;
+            spool = match &self.spool {
+                Some(folder) => tempfile::tempdir_in(folder),
+                None => tempfile::tempdir(),
+            }?;
+            server = server.accepting(self.uploads(tokens, repository, keyring, spool.path(), context));
+        }
         context.out.result(&serde_json::json!({"url": url}), || context.out.line(&url))?;
         server.run(listener, stop).await;
         Ok(())
+    }
+
+    fn uploads(
+        &self,
+        tokens: &Path,
+        repository: Repository,
+        keyring: Keyring,
+        spool: &Path,
+        context: &Context,
+    ) -> Uploads {
+        let limits = UploadLimits {
+            file: self.max_file.saturating_mul(1_024 * 1_024),
+            per_minute: self.upload_rate,
+            ..UploadLimits::default()
+        };
+        let out = context.out.clone();
+        let report = move |fault: &str| out.note(format_args!("an upload was not published: {fault}"));
+        let publisher = Publisher::start(repository, keyring);
+        Uploads::new(publisher, Tokens::at(tokens), spool.to_owned(), limits, context.clock, report)
     }
 }

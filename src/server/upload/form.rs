@@ -1,0 +1,181 @@
+//! The form of the legacy upload API, read as a stream: the file goes to the disk and is hashed on the way.
+
+use std::io::Write;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::body::Body;
+use futures_util::StreamExt;
+use multer::{Field, Multipart};
+use tempfile::NamedTempFile;
+use tokio::time::timeout;
+
+use super::DRAIN;
+use super::refusal::Refused;
+use crate::crypto::Hasher;
+use crate::python::DistributionFilename;
+
+/// Bytes of one text field, at most: descriptions are the longest, PyPI's own have some 200,000.
+const MAX_FIELD: usize = 4 * 1024 * 1024;
+/// Bytes of all text fields together, at most.
+const MAX_FIELDS: usize = 8 * 1024 * 1024;
+/// Fields, at most: classifiers and requirements come one by one.
+const MAX_COUNT: usize = 10_000;
+
+/// A form whose file was hashed and lies on the disk.
+pub(super) struct Form {
+    /// The text fields that mean something here.
+    pub(super) fields: Fields,
+    pub(super) file: Spooled,
+}
+
+/// Text fields, as twine and uv call them.
+#[derive(Default)]
+pub(super) struct Fields {
+    pub(super) action: String,
+    pub(super) protocol_version: String,
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) filetype: String,
+    pub(super) sha256_digest: String,
+    pub(super) attestations: Option<String>,
+}
+
+/// A file as it came.
+pub(super) struct Spooled {
+    pub(super) filename: DistributionFilename,
+    pub(super) copy: NamedTempFile,
+    pub(super) sha256: [u8; 32],
+    pub(super) size: u64,
+}
+
+/// What a form may cost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Bytes of the file.
+    pub(super) file: u64,
+    /// Time in which some bytes must come.
+    pub(super) stall: Duration,
+}
+
+impl Form {
+    /// Reads one. `admit` is asked about the file's name before its bytes are kept.
+    pub(super) async fn read(
+        body: Body,
+        boundary: &str,
+        spool: &Path,
+        bounds: Bounds,
+        admit: impl Fn(&DistributionFilename) -> Result<(), Refused>,
+    ) -> Result<Self, Refused> {
+        let stream = body.into_data_stream().map(|chunk| chunk.map_err(std::io::Error::other));
+        let mut parts = Multipart::new(stream, boundary);
+        let form = Self::parts(&mut parts, spool, bounds, admit).await;
+        if form.is_err() {
+            // So that the uploader reads the answer instead of a broken pipe.
+            drop(timeout(DRAIN, drain(&mut parts)).await);
+        }
+        form
+    }
+
+    async fn parts(
+        parts: &mut Multipart<'_>,
+        spool: &Path,
+        bounds: Bounds,
+        admit: impl Fn(&DistributionFilename) -> Result<(), Refused>,
+    ) -> Result<Self, Refused> {
+        let (mut fields, mut file, mut text_bytes) = (Fields::default(), None, 0_usize);
+        for _ in 0..MAX_COUNT {
+            let next = timeout(bounds.stall, parts.next_field()).await.map_err(|_| Refused::Stalled)?;
+            let Some(mut part) = next? else {
+                return Ok(Self { fields, file: file.ok_or(Refused::Missing("content"))? });
+            };
+            match part.name().unwrap_or_default() {
+                "content" => {
+                    let filename = part.file_name().unwrap_or_default();
+                    let filename = DistributionFilename::from_str(filename)
+                        .map_err(|error| Refused::Form(error.to_string()))?;
+                    admit(&filename)?;
+                    let spooled = Spooled::read(&mut part, filename, spool, bounds).await?;
+                    if file.replace(spooled).is_some() {
+                        return Err(Refused::Form("there are two files in the form".to_owned()));
+                    }
+                }
+                name => {
+                    let name = name.to_owned();
+                    let text = text(&mut part, bounds).await?;
+                    text_bytes = text_bytes.saturating_add(text.len());
+                    if text_bytes > MAX_FIELDS {
+                        return Err(Refused::Form(format!("the fields have more than {MAX_FIELDS} bytes")));
+                    }
+                    fields.take(&name, text)?;
+                }
+            }
+        }
+        Err(Refused::Form(format!("the form has more than {MAX_COUNT} fields")))
+    }
+}
+
+/// Reads on, and keeps nothing.
+async fn drain(parts: &mut Multipart<'_>) {
+    while let Ok(Some(mut part)) = parts.next_field().await {
+        while let Ok(Some(_)) = part.chunk().await {}
+    }
+}
+
+impl Fields {
+    fn take(&mut self, name: &str, text: String) -> Result<(), Refused> {
+        let place = match name {
+            ":action" => &mut self.action,
+            "protocol_version" => &mut self.protocol_version,
+            "name" => &mut self.name,
+            "version" => &mut self.version,
+            "filetype" => &mut self.filetype,
+            "sha256_digest" => &mut self.sha256_digest,
+            "attestations" => self.attestations.get_or_insert_default(),
+            _ => return Ok(()),
+        };
+        if !place.is_empty() {
+            return Err(Refused::Form(format!("the field {name} is there twice")));
+        }
+        *place = text;
+        Ok(())
+    }
+}
+
+async fn chunk(part: &mut Field<'_>, bounds: Bounds) -> Result<Option<axum::body::Bytes>, Refused> {
+    Ok(timeout(bounds.stall, part.chunk()).await.map_err(|_| Refused::Stalled)??)
+}
+
+async fn text(part: &mut Field<'_>, bounds: Bounds) -> Result<String, Refused> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = chunk(part, bounds).await? {
+        if bytes.len().saturating_add(chunk.len()) > MAX_FIELD {
+            return Err(Refused::Form(format!("a field has more than {MAX_FIELD} bytes")));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    String::from_utf8(bytes).map_err(|_| Refused::Form("a field is not UTF-8".to_owned()))
+}
+
+impl Spooled {
+    async fn read(
+        part: &mut Field<'_>,
+        filename: DistributionFilename,
+        spool: &Path,
+        bounds: Bounds,
+    ) -> Result<Self, Refused> {
+        let mut copy = NamedTempFile::new_in(spool).map_err(|error| Refused::Disk(error.to_string()))?;
+        let (mut hasher, mut size) = (Hasher::new(false), 0_u64);
+        while let Some(chunk) = chunk(part, bounds).await? {
+            size = size.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+            if size > bounds.file {
+                return Err(Refused::TooLarge(bounds.file));
+            }
+            // The page cache takes it; a thread of its own for each 64 kB would cost more than it saves.
+            copy.write_all(&chunk).map_err(|error| Refused::Disk(error.to_string()))?;
+            hasher.update(&chunk);
+        }
+        Ok(Self { filename, copy, sha256: hasher.finish().sha256, size })
+    }
+}

@@ -1,0 +1,233 @@
+//! Uploads: the legacy API that twine and uv speak. A form with one file becomes one publication.
+//!
+//! | file | what |
+//! |---|---|
+//! | `token` | who may publish what |
+//! | `form` | the form, read as a stream |
+//! | `refusal` | why it is refused |
+//!
+//! Order: token; how many are under way, and how many in this minute; then the form, whose file is hashed on its way to the
+//! disk; then, on a thread of its own, whether the archive is what its name says; then the publisher, which groups those
+//! who wait. The answer is sent when the new snapshot is durable and visible. Nothing is kept of what is refused.
+
+mod form;
+mod refusal;
+mod token;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use self::form::{Bounds, Form};
+use self::refusal::Refused;
+pub use self::token::{Grant, TokenError, Tokens};
+use crate::python::{DistributionFilename, Kind, ProjectName};
+use crate::repository::{Distribution, Edit, Published, Publisher};
+
+/// Bytes around the file that a form may have.
+const OVERHEAD: u64 = 8 * 1024 * 1024;
+
+/// How long a refused form is read to its end, so that the uploader reads the answer instead of a broken pipe.
+const DRAIN: Duration = Duration::from_mins(1);
+
+/// Tokens whose uploads are counted at once, at most.
+const MAX_COUNTED: usize = 100_000;
+
+/// What uploads may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadLimits {
+    /// Bytes of a file.
+    pub file: u64,
+    /// Forms read at once; with `file` it bounds what lies in the spool folder.
+    pub at_once: usize,
+    /// Uploads with one token in a minute.
+    pub per_minute: u32,
+    /// Time in which some bytes of a form must come.
+    pub stall: Duration,
+}
+
+impl Default for UploadLimits {
+    fn default() -> Self {
+        Self { file: 100 * 1024 * 1024, at_once: 128, per_minute: 600, stall: Duration::from_secs(30) }
+    }
+}
+
+/// Takes uploads.
+pub struct Uploads {
+    publisher: Publisher,
+    tokens: Tokens,
+    spool: PathBuf,
+    limits: UploadLimits,
+    clock: fn() -> DateTime<Utc>,
+    places: Semaphore,
+    /// For each token: when its minute began, and the uploads in it.
+    counts: Mutex<BTreeMap<String, (Instant, u32)>>,
+    report: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Uploads {
+    /// Publishes with `publisher` what comes with one of `tokens`. Files lie in `spool` until they are published. `report`
+    /// is told what is wrong with this server.
+    pub fn new(
+        publisher: Publisher,
+        tokens: Tokens,
+        spool: PathBuf,
+        limits: UploadLimits,
+        clock: fn() -> DateTime<Utc>,
+        report: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Self {
+        let places = Semaphore::new(limits.at_once);
+        let (counts, report) = (Mutex::default(), Box::new(report));
+        Self { publisher, tokens, spool, limits, clock, places, counts, report }
+    }
+
+    /// Its routes.
+    pub(super) fn router(self: Arc<Self>) -> Router {
+        Router::new().route("/legacy/", post(upload)).with_state(self)
+    }
+
+    /// The token of a request, if it is worth anything (RFC 7617; the user name is `__token__`).
+    fn grant(&self, headers: &HeaderMap) -> Result<Grant, Refused> {
+        let field = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let (scheme, rest) = field.and_then(|field| field.split_once(' ')).ok_or(Refused::NoToken)?;
+        let decoded = STANDARD.decode(rest.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let token = match (scheme.to_ascii_lowercase().as_str(), &decoded) {
+            ("basic", Some(pair)) => pair.split_once(':').map_or("", |(_, password)| password),
+            ("bearer", _) => rest.trim(),
+            _ => "",
+        };
+        let grant = self.tokens.grant(token, (self.clock)());
+        let grant = grant.map_err(|error| Refused::Repository(error.to_string()))?;
+        grant.ok_or(Refused::NoToken)
+    }
+
+    /// Counts an upload. The rate is that of each token, so that one cannot use up the patience for others.
+    fn count(&self, grant: &Grant) -> Result<(), Refused> {
+        let now = Instant::now();
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() >= MAX_COUNTED {
+            counts.retain(|_, (began, _)| now.duration_since(*began) < Duration::from_mins(1));
+        }
+        let (began, count) = counts.entry(grant.id.clone()).or_insert((now, 0));
+        if now.duration_since(*began) >= Duration::from_mins(1) {
+            (*began, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        if *count > self.limits.per_minute { Err(Refused::Busy) } else { Ok(()) }
+    }
+
+    async fn take(&self, headers: &HeaderMap, body: &mut Option<Body>) -> Result<Published, Refused> {
+        let grant = self.grant(headers)?;
+        self.count(&grant)?;
+        let _place = self.places.try_acquire().map_err(|_| Refused::Busy)?;
+        let max = self.limits.file.saturating_add(OVERHEAD);
+        let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > max) {
+            return Err(Refused::TooLarge(self.limits.file));
+        }
+        let boundary = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let boundary = boundary.and_then(|value| multer::parse_boundary(value).ok());
+        let boundary = boundary.ok_or_else(|| Refused::Form("it is no multipart form".to_owned()))?;
+        let bounds = Bounds { file: self.limits.file, stall: self.limits.stall };
+        let admit = |name: &DistributionFilename| permitted(&grant, name.project());
+        let body = body.take().unwrap_or_default();
+        let form = Form::read(body, &boundary, &self.spool, bounds, admit).await?;
+        let distribution = tokio::task::spawn_blocking(move || judged(form)).await;
+        let distribution = distribution.map_err(|error| Refused::Repository(error.to_string()))??;
+        let edits = vec![Edit::Add(Box::new(distribution))];
+        let published = self.publisher.publish(edits, (self.clock)()).await;
+        published.map_err(|error| Refused::of(&error))
+    }
+}
+
+fn permitted(grant: &Grant, project: &ProjectName) -> Result<(), Refused> {
+    if grant.allows(project) { Ok(()) } else { Err(Refused::NotYours(project.to_string())) }
+}
+
+/// The file of a form, if form, name and content agree.
+fn judged(form: Form) -> Result<Distribution, Refused> {
+    let Form { fields, file } = form;
+    let wrong = |what: &str, said: &str, is: &str| {
+        Refused::Form(format!("the form says {what} {said:?}, the file {is:?}"))
+    };
+    if fields.action != "file_upload" {
+        return Err(Refused::Form(format!("the action is {:?}, expected file_upload", fields.action)));
+    }
+    if fields.protocol_version != "1" {
+        return Err(Refused::Form(format!("the protocol is {:?}, expected 1", fields.protocol_version)));
+    }
+    let (name, filename) = (ProjectName::from_str(&fields.name), &file.filename);
+    if name.as_ref() != Ok(filename.project()) {
+        return Err(wrong("name", &fields.name, filename.project().as_str()));
+    }
+    if pep440_rs::Version::from_str(&fields.version).ok().as_ref() != Some(filename.version()) {
+        return Err(wrong("version", &fields.version, &filename.version().to_string()));
+    }
+    let kind = if matches!(filename.kind(), Kind::Wheel { .. }) { "bdist_wheel" } else { "sdist" };
+    if fields.filetype != kind {
+        return Err(wrong("filetype", &fields.filetype, kind));
+    }
+    let digest = hex::encode(file.sha256);
+    if !fields.sha256_digest.is_empty() && fields.sha256_digest.to_ascii_lowercase() != digest {
+        return Err(wrong("sha256_digest", &fields.sha256_digest, &digest));
+    }
+    let shown = file.filename.to_string();
+    Distribution::spooled(file.filename, file.copy, (file.sha256, file.size), &shown)
+        .map_err(|error| Refused::of(&error))
+}
+
+async fn upload(State(uploads): State<Arc<Uploads>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let mut body = Some(body);
+    match uploads.take(&head.headers, &mut body).await {
+        Ok(published) => (StatusCode::OK, said(&published)).into_response(),
+        Err(refused) => {
+            if let Some(fault) = refused.fault() {
+                (uploads.report)(fault);
+            }
+            if let Some(body) = body {
+                drain(body, uploads.limits.file.saturating_add(OVERHEAD)).await;
+            }
+            refused.into_response()
+        }
+    }
+}
+
+fn said(published: &Published) -> String {
+    let (snapshot, names) = (published.snapshot, published.changed.join(", "));
+    if names.is_empty() {
+        return format!("{} was published already\n", published.unchanged.join(", "));
+    }
+    format!("published {names} in snapshot {snapshot}\n")
+}
+
+/// Reads on, and keeps nothing.
+async fn drain(body: Body, max: u64) {
+    let mut stream = body.into_data_stream();
+    let mut left = max;
+    let read = async {
+        while let Some(Ok(chunk)) = stream.next().await {
+            left = left.saturating_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    drop(timeout(DRAIN, read).await);
+}

@@ -1,0 +1,141 @@
+//! Why an upload is refused, as the uploader reads it: in the status phrase, which twine prints, and in the body, which uv
+//! prints.
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use hyper::ext::ReasonPhrase;
+
+use crate::repository::RepositoryError;
+
+/// Characters of a reason in the status phrase, at most.
+const MAX_PHRASE: usize = 200;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// No token, or none that is known.
+    NoToken,
+    /// A token that is for other projects.
+    NotYours(String),
+    /// A project whose maintainers sign it themselves.
+    Claimed(String),
+    /// Not a form of the legacy upload API, or not one of a file that fits it.
+    Form(String),
+    /// A field that must be there.
+    Missing(&'static str),
+    /// A file of more than so many bytes.
+    TooLarge(u64),
+    /// A file name that stands for other content.
+    Conflict(String),
+    /// Too many at once, or in a minute.
+    Busy,
+    /// Nothing came for a while.
+    Stalled,
+    /// The connection ended within the form.
+    CutShort,
+    /// This machine's disk.
+    Disk(String),
+    /// The repository cannot be published to.
+    Repository(String),
+}
+
+impl Refused {
+    pub(super) fn of(error: &RepositoryError) -> Self {
+        match error {
+            RepositoryError::Archive { .. } | RepositoryError::Filename { .. } => {
+                Self::Form(error.to_string())
+            }
+            RepositoryError::Claimed(project) => Self::Claimed(project.clone()),
+            RepositoryError::Conflict { .. } => Self::Conflict(error.to_string()),
+            RepositoryError::Busy(_) => Self::Busy,
+            _ => Self::Repository(error.to_string()),
+        }
+    }
+
+    /// For the operator alone: what is wrong with the server.
+    pub(super) fn fault(&self) -> Option<&str> {
+        match self {
+            Self::Disk(reason) | Self::Repository(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::NoToken => StatusCode::UNAUTHORIZED,
+            Self::NotYours(_) | Self::Claimed(_) => StatusCode::FORBIDDEN,
+            Self::Form(_) | Self::Missing(_) | Self::CutShort => StatusCode::BAD_REQUEST,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::Stalled => StatusCode::REQUEST_TIMEOUT,
+            Self::Disk(_) | Self::Repository(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::NoToken => "an upload needs a token: user name __token__, the token as password".to_owned(),
+            Self::NotYours(project) => format!("this token is not for {project}"),
+            Self::Claimed(project) => format!(
+                "{project} is claimed: its maintainers sign each release with `wheelseal project release`"
+            ),
+            Self::Form(reason) | Self::Conflict(reason) => reason.clone(),
+            Self::Missing(field) => format!("the form has no field {field}"),
+            Self::TooLarge(max) => format!("a file may have {max} bytes"),
+            Self::Busy => "too many uploads: try again in a minute".to_owned(),
+            Self::Stalled => "nothing came for too long".to_owned(),
+            Self::CutShort => "the form ends before its end".to_owned(),
+            Self::Disk(_) | Self::Repository(_) => "the index cannot publish at the moment".to_owned(),
+        }
+    }
+}
+
+impl From<multer::Error> for Refused {
+    fn from(error: multer::Error) -> Self {
+        match error {
+            multer::Error::StreamReadFailed(_)
+            | multer::Error::IncompleteStream
+            | multer::Error::IncompleteFieldData { .. }
+            | multer::Error::IncompleteHeaders => Self::CutShort,
+            error => Self::Form(error.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let text = self.text();
+        let mut response = Response::new(Body::from(format!("{text}\n")));
+        *response.status_mut() = self.status();
+        let fields = response.headers_mut();
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // The rest of the form may still be on its way.
+        fields.insert(CONNECTION, HeaderValue::from_static("close"));
+        match self {
+            Self::NoToken => {
+                fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"upload\""));
+            }
+            Self::Busy | Self::Disk(_) | Self::Repository(_) => {
+                fields.insert(RETRY_AFTER, HeaderValue::from_static("60"));
+            }
+            _ => {}
+        }
+        if let Ok(phrase) = ReasonPhrase::try_from(phrase(&text)) {
+            response.extensions_mut().insert(phrase);
+        }
+        response
+    }
+}
+
+/// Printable ASCII on one line.
+fn phrase(text: &str) -> Vec<u8> {
+    text.chars()
+        .take(MAX_PHRASE)
+        .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
+        .map(|c| u8::try_from(c).unwrap_or(b'?'))
+        .collect()
+}
