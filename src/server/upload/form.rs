@@ -11,8 +11,8 @@ use multer::{Field, Multipart};
 use tempfile::NamedTempFile;
 use tokio::time::timeout;
 
-use super::DRAIN;
 use super::refusal::Refused;
+use super::{DRAIN, DRAIN_PAUSE};
 use crate::crypto::Hasher;
 use crate::python::DistributionFilename;
 
@@ -118,8 +118,8 @@ impl Form {
 
 /// Reads on, and keeps nothing.
 async fn drain(parts: &mut Multipart<'_>) {
-    while let Ok(Some(mut part)) = parts.next_field().await {
-        while let Ok(Some(_)) = part.chunk().await {}
+    while let Ok(Ok(Some(mut part))) = timeout(DRAIN_PAUSE, parts.next_field()).await {
+        while let Ok(Ok(Some(_))) = timeout(DRAIN_PAUSE, part.chunk()).await {}
     }
 }
 

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -29,7 +29,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::StreamExt;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -45,6 +45,9 @@ const OVERHEAD: u64 = 8 * 1024 * 1024;
 
 /// How long a refused form is read to its end, so that the uploader reads the answer instead of a broken pipe.
 const DRAIN: Duration = Duration::from_mins(1);
+
+/// Nothing for so long while it is read: the uploader waits for the answer, or is gone.
+const DRAIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Tokens whose uploads are counted at once, at most.
 const MAX_COUNTED: usize = 100_000;
@@ -77,7 +80,7 @@ pub struct Uploads {
     clock: fn() -> DateTime<Utc>,
     places: Semaphore,
     /// For each token: when its minute began, and the uploads in it.
-    counts: Mutex<BTreeMap<String, (Instant, u32)>>,
+    counts: Mutex<BTreeMap<String, (DateTime<Utc>, u32)>>,
     report: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -119,13 +122,16 @@ impl Uploads {
 
     /// Counts an upload. The rate is that of each token, so that one cannot use up the patience for others.
     fn count(&self, grant: &Grant) -> Result<(), Refused> {
-        let now = Instant::now();
+        let now = (self.clock)();
+        // A clock that was set back ends a minute too.
+        let over =
+            |began: DateTime<Utc>| !(TimeDelta::zero()..TimeDelta::minutes(1)).contains(&(now - began));
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= MAX_COUNTED {
-            counts.retain(|_, (began, _)| now.duration_since(*began) < Duration::from_mins(1));
+            counts.retain(|_, (began, _)| !over(*began));
         }
         let (began, count) = counts.entry(grant.id.clone()).or_insert((now, 0));
-        if now.duration_since(*began) >= Duration::from_mins(1) {
+        if over(*began) {
             (*began, *count) = (now, 0);
         }
         *count = count.saturating_add(1);
@@ -222,7 +228,7 @@ async fn drain(body: Body, max: u64) {
     let mut stream = body.into_data_stream();
     let mut left = max;
     let read = async {
-        while let Some(Ok(chunk)) = stream.next().await {
+        while let Ok(Some(Ok(chunk))) = timeout(DRAIN_PAUSE, stream.next()).await {
             left = left.saturating_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
             if left == 0 {
                 break;

@@ -6,6 +6,7 @@ mod answers;
 mod coded;
 mod hostile;
 mod lifetime;
+mod upload;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -60,6 +61,15 @@ impl Served {
     }
 
     pub(super) fn with(store: Arc<dyn Store>, limits: Limits) -> Self {
+        Self::made(store, limits, |server, _| server)
+    }
+
+    /// With a server that `make` completes, on the runtime that it will run on. It may tell the operator something.
+    pub(super) fn made(
+        store: Arc<dyn Store>,
+        limits: Limits,
+        make: impl FnOnce(Server, Arc<Mutex<Vec<String>>>) -> Server + Send + 'static,
+    ) -> Self {
         let told = Arc::new(Mutex::new(Vec::new()));
         let (sender, receiver) = oneshot::channel();
         let (ports, port) = std::sync::mpsc::channel();
@@ -69,9 +79,10 @@ impl Served {
             runtime.unwrap().block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 ports.send(listener.local_addr().unwrap().port()).unwrap();
+                let told = Arc::clone(&report);
                 let server =
                     Server::new(store, limits, move |error| report.lock().unwrap().push(error.to_string()));
-                server.run(listener, async { drop(receiver.await) }).await;
+                make(server, told).run(listener, async { drop(receiver.await) }).await;
             });
         });
         Self { port: port.recv().unwrap(), told, stop: Some(sender), thread: Some(thread) }

@@ -1,0 +1,94 @@
+"""twine and uv publish to `wheelseal serve`, unmodified."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from helpers.sealed import Sealed
+from helpers.wheels import wheel
+from helpers.wheelseal import Wheelseal, clean_environment, key
+
+TOOLS = Path(sys.executable).parent
+
+
+@dataclass
+class Index:
+    """A server that takes uploads of `seal`."""
+
+    url: str
+    token: str
+    sealed: Sealed
+
+
+@pytest.fixture
+def index(binary: Path, wheelseal: Wheelseal, tmp_path: Path) -> Iterator[Index]:
+    """See `Index`."""
+    sealed = Sealed(wheelseal, tmp_path / "repo")
+    sealed.init(bins=4)
+    tokens = tmp_path / "tokens.json"
+    token = wheelseal("token", "create", "--tokens", tokens, "--project", "seal").strip()
+    command = [binary, "serve", "--repo", sealed.folder, "--listen", "127.0.0.1:0", "--tokens", tokens]
+    command += ["--key", key("online")]
+    env = {**clean_environment(), "XDG_STATE_HOME": str(tmp_path / "state")}
+    server = subprocess.Popen(
+        list(map(str, command)), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    yield Index(server.stdout.readline().strip() + "legacy/", token, sealed)
+    server.send_signal(signal.SIGTERM)
+    out, err = server.communicate(timeout=30)
+    assert (server.returncode, out) == (0, ""), err
+
+
+def twine(index: Index, *files: Path, token: str | None = None) -> subprocess.CompletedProcess[str]:
+    """`twine upload`."""
+    env = {**clean_environment(), "TWINE_USERNAME": "__token__", "TWINE_PASSWORD": token or index.token}
+    command = [sys.executable, "-m", "twine", "upload", "--non-interactive", "--disable-progress-bar"]
+    command += ["--repository-url", index.url, *map(str, files)]
+    env["COLUMNS"] = "400"
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
+
+def uv(index: Index, *files: Path) -> subprocess.CompletedProcess[str]:
+    """`uv publish`."""
+    env = {name: value for name, value in clean_environment().items() if not name.startswith("UV_")}
+    command = [str(TOOLS / "uv"), "publish", "--publish-url", index.url, "--token", index.token]
+    return subprocess.run([*command, *map(str, files)], env=env, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("tool", [twine, uv])
+def test_a_wheel_is_published_and_verifies(index: Index, wheelseal: Wheelseal, tmp_path: Path, tool) -> None:
+    dist = wheel(tmp_path / "dists", "seal", "1.0")
+    done = tool(index, dist)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wheelseal("trust", "add", "index", index.sealed.folder, "--root", index.sealed.first_root)
+    assert "is what was signed" in wheelseal("verify", dist)
+    # Once more is no error: an answer may have been lost.
+    assert tool(index, dist).returncode == 0
+
+
+@pytest.mark.parametrize("tool", [twine, uv])
+def test_the_reason_of_a_refusal_is_on_the_screen(index: Index, tmp_path: Path, tool) -> None:
+    refused = tool(index, wheel(tmp_path / "dists", "wax", "1.0"))
+    assert refused.returncode != 0
+    assert "this token is not for wax" in refused.stdout + refused.stderr
+
+
+def test_other_content_under_a_published_name_is_refused(index: Index, tmp_path: Path) -> None:
+    assert twine(index, wheel(tmp_path / "dists", "seal", "1.0")).returncode == 0
+    other = wheel(tmp_path / "other", "seal", "1.0", text="evil")
+    refused = twine(index, other)
+    assert refused.returncode != 0
+    assert "is published already with SHA-256" in refused.stdout + refused.stderr
+
+
+def test_twine_is_told_that_a_token_is_worth_nothing(index: Index, tmp_path: Path) -> None:
+    refused = twine(index, wheel(tmp_path / "dists", "seal", "1.0"), token="wheelseal-1-2")
+    assert refused.returncode != 0
+    assert "an upload needs a token" in refused.stdout + refused.stderr
