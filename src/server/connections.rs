@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::Limits;
+use super::metrics::Metrics;
 
 /// Pause after a connection could not be accepted: there may be no file descriptor left until another one ends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -26,6 +27,7 @@ pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    metrics: Arc<Metrics>,
     stop: impl Future<Output = ()> + Send,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections));
@@ -50,9 +52,13 @@ pub(super) async fn serve(
         drop(stream.set_nodelay(true));
         let stream = TokioIo::new(Patient { stream, patience: limits.stall, stalled: None });
         let connection = graceful.watch(protocol.serve_connection(stream, service.clone()));
+        metrics.connections.add(1);
+        metrics.open.add(1);
+        let metrics = Arc::clone(&metrics);
         tokio::spawn(async move {
             // Errors are those of the client's connection: nobody is left to be told.
             drop(connection.await);
+            metrics.open.less();
             drop(slot);
         });
     }

@@ -1,4 +1,5 @@
-//! `serve`: the repository over HTTP/1.1, for reading. Any store will do; nothing is written, no key is needed.
+//! `serve`: the repository over HTTP/1.1. Any store will do. For reading nothing is written and no key is needed; with
+//! [`Uploads`] it publishes as well.
 //!
 //! | file | what |
 //! |---|---|
@@ -8,6 +9,8 @@
 //! | `range.rs` | parts of a file |
 //! | `cache.rs` | what was read, compressed or made a delta of, within a number of bytes |
 //! | `shared.rs` | what all requests share: store, cache, how much is done at once |
+//! | `upload/` | what twine and uv send |
+//! | `metrics.rs` | counts for Prometheus |
 //! | `connections.rs` | TCP: how many, how slow, how they end |
 //!
 //! The server is **not trusted** by clients, and has nothing worth stealing. What it must not do is fail under hostile
@@ -20,6 +23,7 @@
 
 mod cache;
 mod connections;
+mod metrics;
 mod negotiate;
 mod range;
 mod resource;
@@ -31,6 +35,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::map_response;
+use axum::response::Response;
 use tokio::net::TcpListener;
 
 use self::shared::Shared;
@@ -105,14 +111,20 @@ impl Server {
     /// All routes, for a caller who has others to add.
     pub fn router(&self) -> Router {
         let router = routes::router(Arc::clone(&self.shared));
-        match &self.uploads {
-            Some(uploads) => router.merge(Arc::clone(uploads).router()),
+        let router = match &self.uploads {
+            Some(uploads) => router.merge(Arc::clone(uploads).router(Arc::clone(&self.shared.metrics))),
             None => router,
-        }
+        };
+        let metrics = Arc::clone(&self.shared.metrics);
+        router.layer(map_response(move |response: Response| {
+            metrics.answered(response.status());
+            std::future::ready(response)
+        }))
     }
 
     /// Serves until `stop` comes; then takes no new requests and lets the running ones end.
     pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
-        connections::serve(listener, self.router(), self.shared.limits, stop).await;
+        let (limits, metrics) = (self.shared.limits, Arc::clone(&self.shared.metrics));
+        connections::serve(listener, self.router(), limits, metrics, stop).await;
     }
 }

@@ -7,6 +7,7 @@
 //! | `/targets/…` | a file, or part of it, as it is; for good where the name begins with a hash |
 //! | `/simple/`, `/simple/PROJECT/` | a page as HTML or JSON, as the client likes |
 //! | `/healthz` | whether the store gives out the timestamp |
+//! | `/metrics` | counts, for Prometheus |
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ const HASH_DIGITS: [usize; 2] = [64, 128];
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
         .route("/metadata/{name}", get(metadata))
         .route("/targets/{*path}", get(target))
         .route("/simple", get(page))
@@ -55,6 +57,11 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 async fn health(State(shared): State<Arc<Shared>>) -> Result<Response, Refusal> {
     shared.current(&at(METADATA, "timestamp.json")?).await.map_err(|_| Refusal::Unavailable)?;
     finished(response("text/plain").header(CACHE_CONTROL, "no-store"), "ok\n".into())
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Refusal> {
+    let response = response("text/plain; version=0.0.4").header(CACHE_CONTROL, "no-store");
+    finished(response, shared.metrics.text().into())
 }
 
 async fn metadata(

@@ -6,6 +6,7 @@ use tokio::sync::Semaphore;
 
 use super::Limits;
 use super::cache::{Cache, Kept, Key};
+use super::metrics::Metrics;
 use super::resource::Role;
 use crate::coding::{self, Coding, Effort, delta};
 use crate::repository::MAX_METADATA;
@@ -27,6 +28,7 @@ pub(super) enum Missing {
 pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) limits: Limits,
+    pub(super) metrics: Arc<Metrics>,
     cache: Cache,
     reads: Semaphore,
     compressions: Semaphore,
@@ -42,6 +44,7 @@ impl Shared {
         Self {
             store,
             limits,
+            metrics: Arc::default(),
             cache: Cache::new(limits.cache_bytes),
             reads: Semaphore::new(limits.reads.max(1)),
             compressions: Semaphore::new(limits.compressions.max(1)),

@@ -37,6 +37,7 @@ use tokio::time::timeout;
 use self::form::{Bounds, Form};
 use self::refusal::Refused;
 pub use self::token::{Grant, TokenError, Tokens};
+use super::metrics::Metrics;
 use crate::python::{DistributionFilename, Kind, ProjectName};
 use crate::repository::{Distribution, Edit, Published, Publisher};
 
@@ -101,8 +102,8 @@ impl Uploads {
     }
 
     /// Its routes.
-    pub(super) fn router(self: Arc<Self>) -> Router {
-        Router::new().route("/legacy/", post(upload)).with_state(self)
+    pub(super) fn router(self: Arc<Self>, metrics: Arc<Metrics>) -> Router {
+        Router::new().route("/legacy/", post(upload)).with_state((self, metrics))
     }
 
     /// The token of a request, if it is worth anything (RFC 7617; the user name is `__token__`).
@@ -138,7 +139,8 @@ impl Uploads {
         if *count > self.limits.per_minute { Err(Refused::Busy) } else { Ok(()) }
     }
 
-    async fn take(&self, headers: &HeaderMap, body: &mut Option<Body>) -> Result<Published, Refused> {
+    /// What was published, and the bytes of its file.
+    async fn take(&self, headers: &HeaderMap, body: &mut Option<Body>) -> Result<(Published, u64), Refused> {
         let grant = self.grant(headers)?;
         self.count(&grant)?;
         let _place = self.places.try_acquire().map_err(|_| Refused::Busy)?;
@@ -156,9 +158,10 @@ impl Uploads {
         let form = Form::read(body, &boundary, &self.spool, bounds, admit).await?;
         let distribution = tokio::task::spawn_blocking(move || judged(form)).await;
         let distribution = distribution.map_err(|error| Refused::Repository(error.to_string()))??;
+        let size = distribution.size();
         let edits = vec![Edit::Add(Box::new(distribution))];
         let published = self.publisher.publish(edits, (self.clock)()).await;
-        published.map_err(|error| Refused::of(&error))
+        published.map(|published| (published, size)).map_err(|error| Refused::of(&error))
     }
 }
 
@@ -198,14 +201,29 @@ fn judged(form: Form) -> Result<Distribution, Refused> {
         .map_err(|error| Refused::of(&error))
 }
 
-async fn upload(State(uploads): State<Arc<Uploads>>, request: Request) -> Response {
+async fn upload(
+    State((uploads, metrics)): State<(Arc<Uploads>, Arc<Metrics>)>,
+    request: Request,
+) -> Response {
     let (head, body) = request.into_parts();
     let mut body = Some(body);
     match uploads.take(&head.headers, &mut body).await {
-        Ok(published) => (StatusCode::OK, said(&published)).into_response(),
+        Ok((published, size)) => {
+            if published.changed.is_empty() {
+                metrics.unchanged.add(1);
+            } else {
+                metrics.published.add(1);
+                metrics.bytes.add(size);
+            }
+            (StatusCode::OK, said(&published)).into_response()
+        }
         Err(refused) => {
-            if let Some(fault) = refused.fault() {
-                (uploads.report)(fault);
+            match refused.fault() {
+                Some(fault) => {
+                    metrics.failed.add(1);
+                    (uploads.report)(fault);
+                }
+                None => metrics.refused.add(1),
             }
             if let Some(body) = body {
                 drain(body, uploads.limits.file.saturating_add(OVERHEAD)).await;

@@ -157,6 +157,29 @@ async fn an_upload_is_published_before_it_is_answered() {
 }
 
 #[tokio::test]
+async fn what_was_done_is_counted_and_nothing_of_who_asked() {
+    let index = Index::new().await;
+    index.send(&Form::of("beta", "1.0"));
+    index.send(&Form::of("beta", "1.0"));
+    index.send(&Form::of("gamma", "1.0"));
+    let metrics = index.served.get("/metrics", &["User-Agent: somebody"]);
+    assert_eq!(metrics.field("content-type"), "text/plain; version=0.0.4");
+    let text = metrics.text();
+    for line in [
+        "wheelseal_uploads_total{outcome=\"published\"} 1",
+        "wheelseal_uploads_total{outcome=\"unchanged\"} 1",
+        "wheelseal_uploads_total{outcome=\"refused\"} 1",
+        "wheelseal_uploads_total{outcome=\"failed\"} 0",
+        "wheelseal_answers_total{status=\"2xx\"} 2",
+        "wheelseal_answers_total{status=\"4xx\"} 1",
+        "wheelseal_connections_total 4",
+    ] {
+        assert!(text.lines().any(|said| said == line), "no {line} in\n{text}");
+    }
+    assert!(!text.contains("somebody") && !text.contains("beta"), "{text}");
+}
+
+#[tokio::test]
 async fn who_has_no_token_for_a_project_publishes_nothing() {
     let mut index = Index::new().await;
     index.refuses(&Form::of("gamma", "1.0"), 403, "this token is not for gamma");
