@@ -13,6 +13,7 @@ mod claims;
 mod cli;
 mod client;
 mod clock;
+mod compromise;
 mod concurrency;
 mod crawl;
 mod end_to_end;

@@ -9,11 +9,12 @@ mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use wheelseal::crypto::sha256;
 use wheelseal::python::{ProjectName, ProjectPage};
 use wheelseal::repository::{
-    Applied, Base, Changed, Distribution, Edit, EventName, Family, Kind, LookAlike, Owners, ProjectFile,
-    RepositoryError, Unwatched,
+    Applied, Base, Changed, Distribution, Edit, EventName, Family, Keyring, Kind, LookAlike, Owners,
+    ProjectFile, RepositoryError, Unwatched,
 };
 
 use crate::scene::{ONLINE, Scene, keyring, now, role};
@@ -109,10 +110,25 @@ pub(crate) async fn request(
     without: &[&str],
     keys: &[&str],
 ) -> ProjectFile {
+    request_by(scene, project, kind, team, edits, without, &keyring(keys).await, now()).await
+}
+
+/// The same by any keys, at any time.
+#[expect(clippy::too_many_arguments, reason = "each of them is what some test is about")]
+pub(crate) async fn request_by(
+    scene: &Scene,
+    project: &str,
+    kind: Kind,
+    team: Option<Owners>,
+    edits: &[Edit],
+    without: &[&str],
+    keys: &Keyring,
+    at: DateTime<Utc>,
+) -> ProjectFile {
     let (known, project) = (known(scene, project).await, name(project));
     let without: BTreeSet<String> = without.iter().map(|file| (*file).to_owned()).collect();
     let base = known.base.clone().without(&without).unwrap();
-    let next = base.next(&project, edits, known.snapshot + 1, 365, now()).unwrap();
+    let next = base.next(&project, edits, known.snapshot + 1, 365, at).unwrap();
     let owners = team.or_else(|| known.owners.clone()).unwrap();
     let before = known.owners.filter(|_| kind == Kind::Keys);
     let mut file = ProjectFile {
@@ -128,8 +144,8 @@ pub(crate) async fn request(
         page: next.page,
     }
     .unsigned(&next.role);
-    if !keys.is_empty() {
-        file.sign(&keyring(keys).await).await.unwrap();
+    if keys.signers().next().is_some() {
+        file.sign(keys).await.unwrap();
     }
     ProjectFile::read(file.to_text().unwrap().as_bytes()).unwrap()
 }

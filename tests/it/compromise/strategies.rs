@@ -1,0 +1,173 @@
+//! What a thief tries, whatever keys he has. Each attempt is judged for every harm and every project.
+
+use std::collections::BTreeSet;
+
+use super::thief::{Attack, BINS, Carrier, Goods, belongs};
+use super::world::{PROJECTS, Stolen, World};
+
+/// Names and explanations, in the order of docs/trust.md.
+pub(super) const STRATEGIES: [(&str, &str); 12] = [
+    ("other bytes", "his files under the names of honest ones"),
+    ("old timestamp", "any timestamp of the past, with all it names"),
+    ("old snapshot", "his timestamp names any snapshot of the past"),
+    ("old roles", "his timestamp and snapshot name any state of the past"),
+    ("old project", "one project's role or bins from the past among new ones, and the reverse"),
+    ("before the claims", "what was signed before a project was claimed or promoted, and all he can sign"),
+    ("forged in place", "his file of a role under the version that the honest snapshot names"),
+    ("forged snapshot", "his snapshot under the honest timestamp"),
+    ("forged role", "his file of a role in his snapshot: it lists files of his own, or older pages"),
+    ("forged delegation", "his file of a role delegates everything to him"),
+    ("all he can sign", "his files of every role that he has keys for, together"),
+    ("new root", "his root, that trusts him for everything"),
+];
+
+/// Roles whose files he writes, with the stolen keys that sign them.
+fn forgeable() -> Vec<(&'static str, Vec<String>)> {
+    let named = |roles: &[&str]| roles.iter().map(|role| (*role).to_owned()).collect();
+    vec![
+        ("targets", named(&["targets"])),
+        ("bins", named(&["bins"])),
+        ("bin-n", named(&BINS)),
+        ("claimed", named(&["claimed"])),
+        ("claimed", named(&["claimed-0000"])),
+        ("recently-claimed", named(&["recently-claimed"])),
+        ("recently-claimed", named(&["recently-claimed-0000"])),
+        ("project-held", named(&["project-held"])),
+        ("project-fresh", named(&["project-fresh"])),
+    ]
+}
+
+/// What a forged file may list: for each harm something.
+fn goods(world: &World) -> Vec<Goods> {
+    let (old, new) = (world.seen, world.last());
+    let mut all = vec![Goods::Evil, Goods::AsOf(old)];
+    for project in PROJECTS {
+        all.extend([Goods::But(new, project, old), Goods::But(old, project, new)]);
+    }
+    all
+}
+
+/// Every attempt. What needs keys that he has not is tried once for each strategy, signed with those that he has.
+pub(super) fn attacks(world: &World, stolen: &Stolen) -> Vec<Attack> {
+    let mut all = vec![Attack { swaps: true, ..Attack::new("other bytes", Carrier::Honest) }];
+    for at in 0..world.moments.len() {
+        all.push(Attack::new("old timestamp", Carrier::OldTimestamp(at)));
+        all.push(Attack::new("old snapshot", Carrier::OwnTimestamp(at)));
+        all.push(Attack::new("old roles", Carrier::Own(at)));
+    }
+    all.extend(old_projects(world));
+    for goods in goods(world) {
+        all.extend(forged(world, stolen, goods));
+        all.extend(together(world, stolen, goods));
+    }
+    let mut tried = BTreeSet::new();
+    all.retain(|attack| able(attack.carrier, stolen) || tried.insert(attack.name));
+    assert!(all.iter().all(|attack| STRATEGIES.iter().any(|(name, _)| *name == attack.name)));
+    all
+}
+
+/// Whether he has the keys for what carries his files.
+fn able(carrier: Carrier, stolen: &Stolen) -> bool {
+    let has = |role| stolen.roles().contains(&role);
+    match carrier {
+        Carrier::Honest | Carrier::OldTimestamp(_) => true,
+        Carrier::OwnTimestamp(_) => has("timestamp"),
+        Carrier::OwnSnapshot => has("snapshot"),
+        Carrier::Own(_) => has("timestamp") && has("snapshot"),
+        Carrier::OwnRoot(_) => has("root-1"),
+    }
+}
+
+/// One project as it was at a moment, and the rest as at another.
+fn old_projects(world: &World) -> Vec<Attack> {
+    let (new, mut all) = (world.last(), Vec::new());
+    for project in PROJECTS {
+        let mut tried = BTreeSet::new();
+        // With an older rest, a client with memory would refuse, and one without be fooled no longer.
+        let newer = (world.seen..new).map(|rest| (rest, new));
+        for (rest, at) in (0..new).map(|at| (new, at)).chain(newer) {
+            let mut attack = Attack::new("old project", Carrier::Own(rest));
+            let there = &world.moments[at].snapshot;
+            let roles = roles_of(world, project, at);
+            attack.replays = roles
+                .into_iter()
+                .filter_map(|role| Some((role.clone(), there.role(&role)?.version)))
+                .collect();
+            if tried.insert((rest, attack.replays.clone())) {
+                all.push(attack);
+            }
+        }
+    }
+    all
+}
+
+/// One role forged. Without its keys, only in the hope to have something of his own installed.
+fn forged(world: &World, stolen: &Stolen, goods: Goods) -> Vec<Attack> {
+    let (new, mut all) = (world.last(), Vec::new());
+    for (key, roles) in forgeable() {
+        let lists: Vec<_> = roles.iter().map(|role| (role.clone(), goods)).collect();
+        if !stolen.roles().contains(&key) {
+            if matches!(goods, Goods::Evil) {
+                all.push(Attack { lists: lists.clone(), ..Attack::new("forged in place", Carrier::Honest) });
+                all.push(Attack { lists, ..Attack::new("forged role", Carrier::Own(new)) });
+            }
+            continue;
+        }
+        for (name, carrier) in [
+            ("forged in place", Carrier::Honest),
+            ("forged in place", Carrier::OldTimestamp(new)),
+            ("forged in place", Carrier::OwnTimestamp(new)),
+            ("forged snapshot", Carrier::OwnSnapshot),
+            ("forged role", Carrier::Own(new)),
+        ] {
+            all.push(Attack { lists: lists.clone(), ..Attack::new(name, carrier) });
+        }
+        for role in roles.into_iter().filter(|_| matches!(goods, Goods::Evil | Goods::AsOf(_))) {
+            let delegates = Some((role, goods));
+            all.push(Attack {
+                delegates: delegates.clone(),
+                ..Attack::new("forged delegation", Carrier::Honest)
+            });
+            all.push(Attack { delegates, ..Attack::new("forged delegation", Carrier::Own(new)) });
+        }
+    }
+    let lists = vec![("targets".to_owned(), goods)];
+    all.push(Attack { lists, ..Attack::new("new root", Carrier::OwnRoot(new)) });
+    all
+}
+
+/// All he can sign, with what `claimed` and `recently-claimed` said at each moment, and what they say now.
+fn together(world: &World, stolen: &Stolen, goods: Goods) -> Vec<Attack> {
+    let (new, mut all) = (world.last(), Vec::new());
+    let able = forgeable().into_iter().filter(|(key, _)| stolen.roles().contains(key));
+    let lists: Vec<_> = able.flat_map(|(_, roles)| roles).map(|role| (role, goods)).collect();
+    all.push(Attack { lists: lists.clone(), ..Attack::new("all he can sign", Carrier::Own(new)) });
+    let mut tried = BTreeSet::new();
+    let plain = matches!(goods, Goods::Evil | Goods::AsOf(_));
+    for at in (0..new).filter(|_| plain) {
+        let there = &world.moments[at].snapshot;
+        for families in [&["claimed"][..], &["recently-claimed"], &["claimed", "recently-claimed"]] {
+            let roles = families.iter().flat_map(|role| [(*role).to_owned(), format!("{role}-0000")]);
+            let roles = roles.filter(|role| lists.iter().all(|(forged, _)| forged != role));
+            let replays: Vec<_> =
+                roles.filter_map(|role| Some((role.clone(), there.role(&role)?.version))).collect();
+            if !replays.is_empty() && tried.insert(replays.clone()) {
+                let base = Attack::new("before the claims", Carrier::Own(new));
+                all.push(Attack { lists: lists.clone(), replays, ..base });
+            }
+        }
+    }
+    all
+}
+
+/// The bins that list something of a project at a moment, and its own role.
+fn roles_of(world: &World, project: &str, at: usize) -> Vec<String> {
+    let there = &world.moments[at].snapshot;
+    let lists = |bin: &&str| {
+        let version = there.role(bin).map_or(0, |entry| entry.version);
+        let content = world.contents.get(&((**bin).to_owned(), version));
+        content.is_some_and(|content| content.targets.keys().any(|path| belongs(path, project)))
+    };
+    let bins = BINS.into_iter().filter(lists).map(str::to_owned);
+    bins.chain([format!("project-{project}")]).collect()
+}
