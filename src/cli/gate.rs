@@ -4,20 +4,29 @@
 //! - One that is up to date with the present repository goes on to the staged one: nothing may go back, and what it
 //!   found before must be found still, with the same hashes.
 //! - tough reads the metadata, if this build has it and the bins are listed one by one.
+//! - python-tuf reads what the client read, where Python has it, and must find the same. Unless `--gate python-tuf` asks
+//!   for it, it is no obstacle if it is not there, or does not read the present repository either.
 //! - Each program of `--gate` is given a folder with `metadata/`, and refuses by its exit code.
 
-use std::fs::File;
+mod program;
+mod python_tuf;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use self::python_tuf::Verdict;
+use super::output::Out;
 use crate::client::{Client, ClientError, FetchError, Fetched, MetadataDir, Sink, Source};
 use crate::repository::{CeremonyError, Gate, METADATA, Repository, RepositoryError, State, TARGETS};
 use crate::store::{Store, StoreError, StorePath};
+use crate::tuf::metadata::TargetFile;
 use crate::tuf::path::TargetPath;
 use crate::tuf::trusted::{Limits, TrustError};
 
@@ -29,18 +38,16 @@ const SAMPLED_FILES: usize = 2;
 const MAX_FILE: u64 = 64 * 1024 * 1024;
 /// How long a program may take.
 const PATIENCE: Duration = Duration::from_mins(10);
-/// How often to look whether it is done.
-const INTERVAL: Duration = Duration::from_millis(20);
-/// Bytes of what a refusing program said that are repeated, at most.
-const MAX_REASON: usize = 2_000;
 
 /// The gate of the command line.
-#[derive(Debug)]
 pub(super) struct Clients {
     /// The repository as it is now.
     pub(super) present: Repository,
-    /// Other verifiers.
+    /// Other verifiers; [`python_tuf::NAME`] is one that must not be missing.
     pub(super) programs: Vec<PathBuf>,
+    /// The Python that may have python-tuf; nothing, if that is not to be asked.
+    pub(super) python: OsString,
+    pub(super) out: Out,
     pub(super) now: DateTime<Utc>,
 }
 
@@ -49,12 +56,26 @@ pub(super) struct Clients {
 struct StoreSource {
     store: Arc<dyn Store>,
     folder: &'static str,
+    asked: Asked,
+}
+
+/// What was asked for, without the folder.
+#[derive(Debug, Clone, Default)]
+struct Asked(Arc<Mutex<BTreeSet<String>>>);
+
+/// What a client found in a repository.
+struct Seen {
+    store: Arc<dyn Store>,
+    /// The metadata that it asked for.
+    asked: Asked,
+    found: Result<Vec<(TargetPath, Option<TargetFile>)>, ClientError>,
 }
 
 #[async_trait]
 impl Source for StoreSource {
     async fn fetch(&self, path: &str, max_len: u64, sink: &mut dyn Sink) -> Result<Fetched, FetchError> {
         let url = format!("{}/{path}", self.folder);
+        self.asked.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
         let failed = |reason: &dyn std::fmt::Display| FetchError::Local {
             what: "reading",
             path: url.clone(),
@@ -75,10 +96,11 @@ impl Source for StoreSource {
 #[async_trait]
 impl Gate for Clients {
     async fn admit(&self, staged: Arc<dyn Store>) -> Result<(), CeremonyError> {
-        self.clients(&staged).await?;
+        let (present, new) = self.clients(&staged).await?;
         #[cfg(feature = "tough-keys")]
         self.second(&staged).await?;
-        for program in &self.programs {
+        self.python_tuf(&present, &new).await?;
+        for program in self.programs.iter().filter(|program| program.as_os_str() != python_tuf::NAME) {
             self.program(program, &staged).await?;
         }
         Ok(())
@@ -86,35 +108,47 @@ impl Gate for Clients {
 }
 
 impl Clients {
-    async fn clients(&self, staged: &Arc<dyn Store>) -> Result<(), CeremonyError> {
+    /// What a client finds in the present repository and in the staged one, each for the first time.
+    async fn clients(&self, staged: &Arc<dyn Store>) -> Result<(Seen, Seen), CeremonyError> {
         let present = self.present.shared_store();
         let first = StorePath::new(format!("{METADATA}/1.root.json")).map_err(refused)?;
         let root = present.get(&first, MAX_FILE).await.map_err(refused)?;
         let root = root.ok_or_else(|| refused(format!("{first} is missing")))?.bytes;
         let (fresh, old) = (folder()?, folder()?);
-        let client = |store: &Arc<dyn Store>, home: &Path| -> Result<Client, CeremonyError> {
-            let cache = MetadataDir::new(home);
-            cache.start(&root).map_err(refused)?;
-            let source = |folder| Box::new(StoreSource { store: Arc::clone(store), folder });
-            Ok(Client::new(source(METADATA), source(TARGETS), cache, Limits::default()))
-        };
         let files = sample(&self.present).await.map_err(refused)?;
-        let before = look(&client(&present, old.path())?, &files, self.now).await;
-        let new = look(&client(staged, fresh.path())?, &files, self.now).await;
-        let going_on = look(&client(staged, old.path())?, &files, self.now).await;
-        for after in [new, going_on] {
-            match (&before, after) {
+        let before = self.visit(&present, &root, old.path(), &files).await?;
+        let new = self.visit(staged, &root, fresh.path(), &files).await?;
+        let going_on = self.visit(staged, &root, old.path(), &files).await?;
+        for after in [&new, &going_on] {
+            match (&before.found, &after.found) {
                 // What has expired already is not what this change breaks.
                 (Err(before), Err(after))
-                    if expired(before).is_some() && expired(before) == expired(&after) => {}
+                    if expired(before).is_some() && expired(before) == expired(after) => {}
                 (_, Err(after)) => return Err(refused(after)),
-                (Ok(before), Ok(after)) if *before != after => {
+                (Ok(before), Ok(after)) if before != after => {
                     return Err(refused("files that clients find now would be gone, or others"));
                 }
                 _ => {}
             }
         }
-        Ok(())
+        Ok((before, new))
+    }
+
+    /// A client whose home is `home`, and which starts from `root` if that is empty.
+    async fn visit(
+        &self,
+        store: &Arc<dyn Store>,
+        root: &[u8],
+        home: &Path,
+        files: &[TargetPath],
+    ) -> Result<Seen, CeremonyError> {
+        let (cache, asked) = (MetadataDir::new(home), Asked::default());
+        cache.start(root).map_err(refused)?;
+        let source = |folder, asked| Box::new(StoreSource { store: Arc::clone(store), folder, asked });
+        let (metadata, targets) = (source(METADATA, asked.clone()), source(TARGETS, Asked::default()));
+        let client = Client::new(metadata, targets, cache, Limits::default());
+        let found = look(&client, files, self.now).await;
+        Ok(Seen { store: Arc::clone(store), asked, found })
     }
 
     /// tough, where it reads the present repository.
@@ -131,39 +165,51 @@ impl Clients {
         repository.read_with_tough().await.map_err(gate)
     }
 
+    /// python-tuf on the staged repository; and on the present one, if it is not asked for and refuses.
+    async fn python_tuf(&self, present: &Seen, staged: &Seen) -> Result<(), CeremonyError> {
+        let demanded = self.programs.iter().any(|program| program.as_os_str() == python_tuf::NAME);
+        let gate = |reason| Err(CeremonyError::Gate { verifier: python_tuf::NAME.to_owned(), reason });
+        if self.python.is_empty() {
+            return if demanded { gate("no Python is named that could run it".to_owned()) } else { Ok(()) };
+        }
+        let said = |text: &str| {
+            self.out.note(format_args!("{} was not asked: {text}", python_tuf::NAME));
+            Ok(())
+        };
+        match self.read_with_python_tuf(staged).await? {
+            Verdict::Same => Ok(()),
+            Verdict::Refuses(reason) | Verdict::Unasked(reason) if demanded => gate(reason),
+            Verdict::Unasked(reason) => said(&reason),
+            Verdict::Refuses(reason) => match self.read_with_python_tuf(present).await? {
+                Verdict::Same => gate(reason),
+                Verdict::Refuses(_) | Verdict::Unasked(_) => {
+                    said(&format!("it does not read the present repository either: {reason}"))
+                }
+            },
+        }
+    }
+
+    async fn read_with_python_tuf(&self, seen: &Seen) -> Result<Verdict, CeremonyError> {
+        let folder = folder()?;
+        let names = seen.asked.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        write_out(&seen.store, names.into_iter().chain(["1.root.json".to_owned()]), folder.path())
+            .await
+            .map_err(refused)?;
+        let found = seen.found.as_deref().unwrap_or_default();
+        Ok(python_tuf::ask(&self.python, folder.path(), found, self.now).await)
+    }
+
     async fn program(&self, program: &Path, staged: &Arc<dyn Store>) -> Result<(), CeremonyError> {
         let verifier = program.display().to_string();
         let gate = |reason: String| CeremonyError::Gate { verifier: verifier.clone(), reason };
-        let (folder, said) = (folder()?, tempfile::NamedTempFile::new().map_err(refused)?);
-        write_out(staged, folder.path()).await.map_err(|error| gate(error.to_string()))?;
-        let output = said.reopen().and_then(|file| Ok((file.try_clone()?, file)));
-        let (stdout, stderr): (File, File) = output.map_err(|error| gate(error.to_string()))?;
-        let mut command = Command::new(program);
-        command.arg(folder.path()).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-        let mut child = command.spawn().map_err(|error| gate(error.to_string()))?;
-        let mut waited = Duration::ZERO;
-        let status = loop {
-            match child.try_wait().map_err(|error| gate(error.to_string()))? {
-                Some(status) => break status,
-                None if waited < PATIENCE => {
-                    tokio::time::sleep(INTERVAL).await;
-                    waited += INTERVAL;
-                }
-                None => {
-                    drop(child.kill());
-                    drop(child.wait());
-                    return Err(gate(format!("no answer within {} s", PATIENCE.as_secs())));
-                }
-            }
-        };
-        if status.success() {
+        let folder = folder()?;
+        let names = everything(staged).await.map_err(|error| gate(error.to_string()))?;
+        write_out(staged, names, folder.path()).await.map_err(|error| gate(error.to_string()))?;
+        let ended = program::run(Command::new(program).arg(folder.path()), PATIENCE).await.map_err(gate)?;
+        if ended.status.success() {
             return Ok(());
         }
-        let text = std::fs::read(said.path()).unwrap_or_default();
-        let text =
-            String::from_utf8_lossy(text.get(text.len().saturating_sub(MAX_REASON)..).unwrap_or_default());
-        let text: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Err(gate(format!("{status}: {text}")))
+        Err(gate(format!("{}: {}", ended.status, ended.said)))
     }
 }
 
@@ -180,15 +226,16 @@ async fn look(
     client: &Client,
     files: &[TargetPath],
     now: DateTime<Utc>,
-) -> Result<Vec<Option<crate::tuf::metadata::TargetFile>>, ClientError> {
+) -> Result<Vec<(TargetPath, Option<TargetFile>)>, ClientError> {
     let mut session = client.refresh(now).await?;
     let mut found = Vec::with_capacity(files.len());
     for file in files {
-        found.push(match session.find(file).await {
+        let target = match session.find(file).await {
             Ok(file) => Some(file.target),
             Err(ClientError::NotSigned { .. }) => None,
             Err(error) => return Err(error),
-        });
+        };
+        found.push((file.clone(), target));
     }
     Ok(found)
 }
@@ -216,8 +263,8 @@ async fn sample(repository: &Repository) -> Result<Vec<TargetPath>, RepositoryEr
     Ok(files)
 }
 
-/// The metadata that clients would be given, as files.
-async fn write_out(staged: &Arc<dyn Store>, folder: &Path) -> anyhow::Result<()> {
+/// The names of all metadata that clients would be given.
+async fn everything(staged: &Arc<dyn Store>) -> anyhow::Result<Vec<String>> {
     let State { root, snapshot, .. } = Repository::open(Arc::clone(staged)).await?.state().await?;
     let mut names: Vec<String> =
         (1..=root.common.version).map(|version| format!("{version}.root.json")).collect();
@@ -227,11 +274,19 @@ async fn write_out(staged: &Arc<dyn Store>, folder: &Path) -> anyhow::Result<()>
         let stem = name.strip_suffix(".json").unwrap_or(name);
         names.push(format!("{}.{}.json", file.version, crate::tuf::path::percent_quote(stem, b"")));
     }
+    Ok(names)
+}
+
+/// Writes metadata into a folder; what is not there is left out, such as bins that nobody delegates to any more.
+async fn write_out(
+    store: &Arc<dyn Store>,
+    names: impl IntoIterator<Item = String>,
+    folder: &Path,
+) -> anyhow::Result<()> {
     let metadata = folder.join(METADATA);
     std::fs::create_dir(&metadata)?;
     for name in names {
-        // Bins that nobody delegates to any more may be gone.
-        if let Some(object) = staged.get(&StorePath::new(format!("{METADATA}/{name}"))?, MAX_FILE).await? {
+        if let Some(object) = store.get(&StorePath::new(format!("{METADATA}/{name}"))?, MAX_FILE).await? {
             std::fs::write(metadata.join(name), object.bytes)?;
         }
     }

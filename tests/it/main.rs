@@ -19,6 +19,7 @@ mod crawl;
 mod end_to_end;
 mod faults;
 mod fsck;
+mod gate;
 mod golden;
 mod group;
 mod import_folder;

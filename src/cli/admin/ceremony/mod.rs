@@ -5,6 +5,7 @@ mod place;
 pub(super) mod show;
 mod signing;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -265,15 +266,24 @@ pub(crate) struct Finish {
 /// Who else is asked before something is published.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct GateArgs {
-    /// A program that is given the staged repository, a folder with `metadata/`, and refuses by its exit code; may be
-    /// repeated
+    /// A program that is given the staged repository, a folder with `metadata/`, and refuses by its exit code; or
+    /// python-tuf, which then must be there; may be repeated
     #[arg(long = "gate", value_name = "PROGRAM")]
     programs: Vec<PathBuf>,
+    /// The Python that has python-tuf, which is asked too; nothing, to leave it out
+    #[arg(long, env = "WHEELSEAL_PYTHON", value_name = "PROGRAM", default_value = "python3")]
+    python: OsString,
 }
 
 impl GateArgs {
     pub(in crate::cli) fn clients(&self, repository: &Repository, context: &Context) -> Clients {
-        Clients { present: repository.clone(), programs: self.programs.clone(), now: context.now }
+        Clients {
+            present: repository.clone(),
+            programs: self.programs.clone(),
+            python: self.python.clone(),
+            out: context.out.clone(),
+            now: context.now,
+        }
     }
 }
 
