@@ -23,7 +23,7 @@ use chrono::{DateTime, Utc};
 
 use self::python_tuf::Verdict;
 use super::output::Out;
-use crate::client::{Client, ClientError, FetchError, Fetched, MetadataDir, Sink, Source};
+use crate::client::{CacheError, Client, ClientError, FetchError, Fetched, MetadataDir, Sink, Source};
 use crate::repository::{CeremonyError, Gate, METADATA, Repository, RepositoryError, State, TARGETS};
 use crate::store::{Store, StoreError, StorePath};
 use crate::tuf::metadata::TargetFile;
@@ -111,9 +111,7 @@ impl Clients {
     /// What a client finds in the present repository and in the staged one, each for the first time.
     async fn clients(&self, staged: &Arc<dyn Store>) -> Result<(Seen, Seen), CeremonyError> {
         let present = self.present.shared_store();
-        let first = StorePath::new(format!("{METADATA}/1.root.json")).map_err(refused)?;
-        let root = present.get(&first, MAX_FILE).await.map_err(refused)?;
-        let root = root.ok_or_else(|| refused(format!("{first} is missing")))?.bytes;
+        let root = self.present.first_root().await.map_err(refused)?;
         let (fresh, old) = (folder()?, folder()?);
         let files = sample(&self.present).await.map_err(refused)?;
         let before = self.visit(&present, &root, old.path(), &files).await?;
@@ -142,11 +140,8 @@ impl Clients {
         home: &Path,
         files: &[TargetPath],
     ) -> Result<Seen, CeremonyError> {
-        let (cache, asked) = (MetadataDir::new(home), Asked::default());
-        cache.start(root).map_err(refused)?;
-        let source = |folder, asked| Box::new(StoreSource { store: Arc::clone(store), folder, asked });
-        let (metadata, targets) = (source(METADATA, asked.clone()), source(TARGETS, Asked::default()));
-        let client = Client::new(metadata, targets, cache, Limits::default());
+        let asked = Asked::default();
+        let client = noting(store, home, root, &asked).map_err(refused)?;
         let found = look(&client, files, self.now).await;
         Ok(Seen { store: Arc::clone(store), asked, found })
     }
@@ -211,6 +206,20 @@ impl Clients {
         }
         Err(gate(format!("{}: {}", ended.status, ended.said)))
     }
+}
+
+/// A client that reads a store. It remembers in `home`, and starts from `root` if it knows none yet.
+pub(super) fn reading(store: &Arc<dyn Store>, home: &Path, root: &[u8]) -> Result<Client, CacheError> {
+    noting(store, home, root, &Asked::default())
+}
+
+/// The same, that notes which metadata it asks for.
+fn noting(store: &Arc<dyn Store>, home: &Path, root: &[u8], asked: &Asked) -> Result<Client, CacheError> {
+    let cache = MetadataDir::new(home);
+    cache.start(root)?;
+    let source = |folder, asked| Box::new(StoreSource { store: Arc::clone(store), folder, asked });
+    let (metadata, targets) = (source(METADATA, asked.clone()), source(TARGETS, Asked::default()));
+    Ok(Client::new(metadata, targets, cache, Limits::default()))
 }
 
 fn refused(reason: impl std::fmt::Display) -> CeremonyError {

@@ -2,7 +2,7 @@
 //!
 //! | file | who |
 //! |---|---|
-//! | `admin`, `keys` | repository admins: `init key add import remove yank bump status check fsck gc backup restore diff bins role ceremony claims serve token compress` |
+//! | `admin`, `keys` | repository admins: `init key add import remove yank bump status check fsck gc backup restore recover diff bins role ceremony claims serve token compress` |
 //! | `project` | maintainers: `project` |
 //! | `gate` | who is asked before a ceremony is published |
 //! | `client`, `lock`, `trust` | clients: `trust download verify lock explain` |
@@ -95,6 +95,9 @@ enum Command {
     Backup(admin::Backup),
     /// Make a repository again from a backup
     Restore(admin::Restore),
+    /// After a theft or a loss: what differs from the last known good state, and back to it
+    #[command(subcommand)]
+    Recover(admin::Recover),
     /// What changed between two snapshots
     Diff(admin::Diff),
     /// Store metadata compressed as well
@@ -207,6 +210,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Gc(command) => command.run(context).await,
         Command::Backup(command) => command.run(context).await,
         Command::Restore(command) => command.run(context).await,
+        Command::Recover(command) => command.run(context).await,
         Command::Diff(command) => command.run(context).await,
         Command::Compress(command) => command.run(context).await,
         Command::Serve(command) => command.run(context).await,

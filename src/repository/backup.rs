@@ -7,7 +7,7 @@
 //! The form is tar in zstd, in this order, so that each entry can be verified when it comes, with one bin in memory:
 //!
 //! ```text
-//! wheelseal.toml · metadata/1.root.json … N.root.json · timestamp.json · V.snapshot.json · V.targets.json
+//! wheelseal.toml · metadata/the chain of roots, most often 1.root.json … N.root.json · timestamp.json · V.snapshot.json · V.targets.json
 //!   · what targets delegates to · each bin, followed by the signed pages it lists (targets/simple/…)
 //!   · buckets of claimed projects · each claimed project, followed by its page
 //! ```
@@ -31,6 +31,7 @@ use super::claims::names::is_bucket_name;
 use super::claims::{Bucket, Owned};
 use super::init::bin_names;
 use super::plain::project_of;
+use super::root::first_root;
 use super::settings::SETTINGS;
 use super::state::{BINS, State};
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout, path};
@@ -101,7 +102,7 @@ impl Repository {
     /// Everything above the bins, in the order of the archive.
     async fn top_files(&self, state: &State) -> Result<Packed, RepositoryError> {
         let mut files = vec![self.stored(&path(SETTINGS)?).await?];
-        for version in 1..=state.root.common.version {
+        for version in first_root(&state.root)..=state.root.common.version {
             files.push(self.stored(&layout::versioned("root", version)?).await?);
         }
         files.push((layout::timestamp()?, state.timestamp.bytes().to_vec()));

@@ -100,7 +100,13 @@ impl Repository {
         round.bumped.projects = self.projects_due(state, now, progress).await?;
         let again = Again { all, due: half_life(now, expiry.bin_n), expires: days_after(now, expiry.bin_n) };
         let bins = self
-            .sign_bins_again(keys, state, again, Under { bins: None, overtaken: overtaken.take() }, progress)
+            .sign_bins_again(
+                keys,
+                state,
+                again,
+                Under { overtaken: overtaken.take(), ..Under::default() },
+                progress,
+            )
             .await?;
         *overtaken = Some(Overtaken { state: state.clone(), signed: bins.clone() });
         round.bumped.bins = u64::try_from(bins.written.len()).unwrap_or(u64::MAX);

@@ -27,6 +27,7 @@ pub use self::sample::{Sample, Share, Unseen};
 use super::bins::in_order;
 use super::kept::may_retire;
 use super::plain::{Repair, project_of};
+use super::root::first_root;
 use super::state::BINS;
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout, path};
 use crate::store::StoreError;
@@ -199,8 +200,9 @@ impl Repository {
 
     /// The client workflow over the store.
     async fn top_level(&self, now: DateTime<Utc>, checked: &mut Checked) -> Result<Trusted, RepositoryError> {
-        let first =
-            self.must_fetch(&Request { path: "1.root.json".to_owned(), max_len: MAX_METADATA }).await?;
+        let version = self.state().await.map_or(1, |state| first_root(&state.root));
+        let first = Request { path: format!("{version}.root.json"), max_len: MAX_METADATA };
+        let first = self.must_fetch(&first).await?;
         let limits = Limits { root_rotations: u32::MAX, ..Limits::default() };
         let mut chain = RootChain::start(first, now, limits)?;
         while let Some(bytes) = self.fetch(&chain.request()?).await? {

@@ -33,6 +33,7 @@ use self::want::{Board, Told};
 use super::check::names::{file_name, plain_name};
 use super::check::split_name;
 use super::plain::Repair;
+use super::root::first_root;
 use super::state::State;
 use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout};
 use crate::tuf::metadata::{Root, TopLevel, Version};
@@ -172,7 +173,7 @@ impl Repository {
         board.metadata(&layout::timestamp()?)?;
         board.metadata(&layout::newest_root()?)?;
         let mut before: Option<Verified<Root>> = None;
-        for version in 1..=state.root.common.version {
+        for version in first_root(&state.root)..=state.root.common.version {
             let at = layout::versioned("root", version)?;
             board.metadata(&at)?;
             let Some(object) = self.store.get(&at, MAX_METADATA).await? else {

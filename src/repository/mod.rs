@@ -21,6 +21,7 @@
 //! | `claims` | projects that belong to their maintainers |
 //! | `status`, `check`, `fsck`, `gc`, `diff` | looking after it |
 //! | `backup`, `restore` | all that is signed in one file, and back |
+//! | `recover` | what differs from the last known good state, and back to it |
 //!
 //! The signed repository is the state; there is no database. Every change reads it, plans new files, writes them
 //! under names that were free, and swaps `timestamp.json`. Until that swap nothing has happened; after it, all has.
@@ -51,6 +52,7 @@ mod pages;
 mod plain;
 mod plan;
 mod publish;
+mod recover;
 mod restore;
 mod root;
 mod settings;
@@ -92,6 +94,10 @@ pub use keyring::Keyring;
 pub use layout::{METADATA, SIMPLE, TARGETS};
 pub use plain::Repair;
 pub use publish::Published;
+pub use recover::{
+    Compared, Counts, Differing, FirstRoot, Good, Item, Keep, Listed, PutBack, Restoration, Said, Sandbox,
+    Tell as TellDifference,
+};
 pub use restore::{Missing, Restored, Source};
 pub use settings::{Expiry, Profile, Settings};
 pub use siblings::{Compressed, MetadataSettings};

@@ -7,9 +7,28 @@ use super::keyring::Keyring;
 use super::state::{self, BINS, State};
 use super::{MAX_ATTEMPTS, Repository, RepositoryError, days_after, layout};
 use crate::store::{Content, StoreError};
-use crate::tuf::metadata::{Delegations, Root, Targets, TopLevel};
+use crate::tuf::json::Json;
+use crate::tuf::metadata::{Delegations, Root, Targets, TopLevel, Version};
 use crate::tuf::path::RoleName;
 use crate::tuf::signed::Draft;
+
+/// The field of root that tells with which version its chain begins, where that is not 1: all later roots of the chain
+/// have it too, and it is signed.
+const FIRST_ROOT: &str = "x-wheelseal-first-root";
+
+/// The version with which a root's chain begins: 1, unless a new first root was made since.
+pub(super) fn first_root(root: &Root) -> Version {
+    let told = root.common.extra.iter().find(|(name, _)| name == FIRST_ROOT);
+    let told = told.and_then(|(_, version)| version.as_u64());
+    told.filter(|version| (1..=root.common.version).contains(version)).unwrap_or(1)
+}
+
+/// From now on the chain begins with this root.
+pub(super) fn begin_chain(root: &mut Root) {
+    root.common.extra.retain(|(name, _)| name != FIRST_ROOT);
+    root.common.extra.push((FIRST_ROOT.into(), Json::int(root.common.version)));
+    root.common.extra.sort_by(|a, b| a.0.cmp(&b.0));
+}
 
 impl Repository {
     /// Replaces the list of online keys in the settings.
@@ -52,6 +71,13 @@ impl Repository {
             }
             other => delegated(&RoleName::targets(), &state.targets, &RoleName::delegated(other.name())?),
         }
+    }
+
+    /// The file of the first root of the chain that leads to the newest one.
+    pub async fn first_root(&self) -> Result<Vec<u8>, RepositoryError> {
+        let at = layout::versioned("root", first_root(&self.state().await?.root))?;
+        let file = self.store.get(&at, super::MAX_METADATA).await?;
+        Ok(file.ok_or_else(|| RepositoryError::Missing(at.to_string()))?.bytes)
     }
 
     /// The next root, with nothing changed yet.

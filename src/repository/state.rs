@@ -20,6 +20,9 @@ pub(super) const CLAIMED: &str = "claimed";
 /// Online role of recently claimed projects (PEP 480).
 pub(super) const RECENTLY_CLAIMED: &str = "recently-claimed";
 
+/// Roots that an older snapshot may be under, at most: more than an index has in a century of rotations.
+const MAX_OLD_ROOTS: usize = 1_000;
+
 /// Bins read before the first of them is verified: some megabytes.
 const BINS_TOGETHER: usize = 64;
 
@@ -105,6 +108,48 @@ impl State {
             unvouched,
             claims,
         })
+    }
+
+    /// What an older snapshot names, which still lies in the store: signed as the newest root demands that vouches for it.
+    /// Its timestamp is gone, so that of the present state stands in its place.
+    pub(super) async fn of_snapshot(
+        &self,
+        store: &dyn Store,
+        version: Version,
+    ) -> Result<Self, RepositoryError> {
+        let object = store.get(&layout::versioned("snapshot", version)?, MAX_METADATA).await?;
+        let bytes: Arc<[u8]> = object.ok_or(RepositoryError::NoSnapshot(version))?.bytes.into();
+        let roots = self.roots(store, MAX_OLD_ROOTS).await?;
+        let authorities: Vec<_> = roots.iter().map(|root| root.authority(TopLevel::Snapshot)).collect();
+        let (snapshot, by) = by_any::<Snapshot>(bytes, &authorities)?;
+        exact("snapshot", snapshot.common.version, version)?;
+        let authorities: Vec<_> = roots.iter().map(|root| root.authority(TopLevel::Targets)).collect();
+        let targets = read(store, &authorities, hashed_entry(&snapshot, "targets")?).await?;
+        let (top, role) = (RoleName::targets(), RoleName::delegated(BINS)?);
+        hashed_entry(&snapshot, BINS)?;
+        let bins = delegated(store, &snapshot, &top, &targets, &role).await?;
+        let root = roots.into_iter().nth(by).unwrap_or_else(|| self.root.clone());
+        let (snapshot, unvouched, claims) = (snapshot.into(), Vec::new(), Remembered::default());
+        Ok(Self { root, snapshot, targets, bins, unvouched, claims, ..self.clone() })
+    }
+
+    /// The newest root and those before it, each accepted by the one before, newest first, at most `most`.
+    pub(super) async fn roots(
+        &self,
+        store: &dyn Store,
+        most: usize,
+    ) -> Result<Vec<Verified<Root>>, RepositoryError> {
+        let (mut roots, mut oldest) = (Vec::new(), Some(self.root.clone()));
+        while let Some(root) = oldest.filter(|_| roots.len() < most) {
+            let before = root_at(store, root.common.version.saturating_sub(1)).await?;
+            let before = before.and_then(|before| before.verify_initial().ok());
+            oldest = before.filter(|before| {
+                before.common.version.saturating_add(1) == root.common.version
+                    && Signed::<Root>::new(root.bytes()).verify_successor(before).is_ok()
+            });
+            roots.push(root);
+        }
+        Ok(roots)
     }
 
     /// The state after a commit that left `targets` and `bins` as they are and was signed as the newest root demands.
@@ -255,11 +300,15 @@ fn accepted<T: Role>(
         hashes.check_bytes(&bytes).map_err(wrong)?;
     }
     let (metadata, by) = by_any::<T>(bytes, authorities)?;
-    let (found, expected) = (metadata.common().version, entry.version);
-    if found != expected {
-        return Err(TrustError::WrongVersion { role: role(), found, expected }.into());
-    }
+    exact(&role(), metadata.common().version, entry.version)?;
     Ok((metadata, by))
+}
+
+fn exact(role: &str, found: Version, expected: Version) -> Result<(), RepositoryError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(TrustError::WrongVersion { role: role.to_owned(), found, expected }.into())
 }
 
 /// What any of `authorities` vouches for, and the number of the first that does; if none does, what the first says.

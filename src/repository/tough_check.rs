@@ -58,7 +58,7 @@ impl Repository {
             let reason = "tough cannot read succinct_roles (TAP 15); it can read: init --bin-style prefixes";
             return Err(RepositoryError::Plan(reason.to_owned()));
         }
-        let at = layout::versioned("root", 1)?;
+        let at = layout::versioned("root", super::root::first_root(&self.state().await?.root))?;
         let root = self.store.get(&at, MAX_METADATA).await?;
         let root = root.ok_or_else(|| RepositoryError::Missing(at.to_string()))?.bytes;
         let url = |folder| Url::parse(&format!("{BASE}{folder}/")).map_err(failed);

@@ -34,6 +34,7 @@ mod operating;
 mod program;
 mod quorum;
 mod readme;
+mod recover;
 mod retired;
 mod scene;
 mod serve;

@@ -1,4 +1,4 @@
-//! The ceremonies of docs/operating.md, run as several people would run them: each block on the machine that is named
+//! The ceremonies and recoveries of docs/operating.md, run as several people would run them: each block on the machine that is named
 //! after its fence, which is a folder with a home of its own; `stick` in each of them is the same folder.
 //!
 //! What a person would be asked before signing is answered with `--yes`, for there is no terminal here. Nothing is
@@ -18,7 +18,7 @@ const OPERATING: &str = include_str!("../../docs/operating.md");
 const MACHINES: [&str; 5] = ["anna", "ben", "chloe", "dora", "server"];
 
 #[test]
-fn several_people_with_several_machines_follow_the_ceremonies_by_copy_and_paste() {
+fn several_people_with_several_machines_follow_the_ceremonies_and_recoveries_by_copy_and_paste() {
     let place = tempfile::tempdir().unwrap();
     fs::create_dir(place.path().join("stick")).unwrap();
     for machine in MACHINES {
@@ -26,12 +26,7 @@ fn several_people_with_several_machines_follow_the_ceremonies_by_copy_and_paste(
         symlink("../stick", place.path().join(machine).join("stick")).unwrap();
     }
     let blocks = fenced(OPERATING, "<!-- ceremony -->", "<!-- /ceremony -->");
-    let mut seen = String::new();
-    for (line, fence, text) in &blocks {
-        let machine = fence.strip_prefix("sh ").unwrap_or_else(|| panic!("line {line}: whose machine?"));
-        assert!(MACHINES.contains(&machine), "line {line}: nobody is called {machine}");
-        seen.push_str(&run(&place.path().join(machine), &answered(text), *line));
-    }
+    let seen = run_all(place.path(), &blocks);
     for machine in MACHINES {
         assert!(blocks.iter().any(|(_, fence, _)| fence.ends_with(machine)), "{machine} does nothing");
     }
@@ -46,7 +41,25 @@ fn several_people_with_several_machines_follow_the_ceremonies_by_copy_and_paste(
     for name in ["Anna", "Ben", "Chloe"] {
         assert!(transcript.contains(name), "{transcript}");
     }
+    let recovered = run_all(place.path(), &fenced(OPERATING, "<!-- recovery -->", "<!-- /recovery -->"));
+    for text in
+        ["ok what the old keys sign", "0 targets restored, 0 withdrawn", "published root: root version 10"]
+    {
+        assert!(recovered.contains(text), "no {text:?} in {recovered}");
+    }
+    assert_eq!(recovered.matches("all steps are done").count(), 3, "{recovered}");
     nobody_but_the_server_has_the_online_key(place.path());
+}
+
+/// Runs blocks in order; what they printed.
+fn run_all(place: &Path, blocks: &[(usize, String, String)]) -> String {
+    let mut seen = String::new();
+    for (line, fence, text) in blocks {
+        let machine = fence.strip_prefix("sh ").unwrap_or_else(|| panic!("line {line}: whose machine?"));
+        assert!(MACHINES.contains(&machine), "line {line}: nobody is called {machine}");
+        seen.push_str(&run(&place.join(machine), &answered(text), *line));
+    }
+    seen
 }
 
 /// The private keys of people never went to the stick or the server.

@@ -164,7 +164,11 @@ impl Init {
 }
 
 /// Opens the keys of a role; private ones join the keyring.
-async fn role_plan(uris: &[String], threshold: u64, keyring: &mut Keyring) -> anyhow::Result<RolePlan> {
+pub(super) async fn role_plan(
+    uris: &[String],
+    threshold: u64,
+    keyring: &mut Keyring,
+) -> anyhow::Result<RolePlan> {
     let mut keys = Vec::new();
     for uri in uris {
         let uri = KeyUri::from_str(uri)?;

@@ -176,7 +176,8 @@ impl<'a> Judge<'a> {
             Some(before) => signed.verify_successor(before)?,
             None => signed.verify_initial()?,
         };
-        let expected = self.roots.last().map_or(1, |before| before.common.version.saturating_add(1));
+        // After a new first root the chain does not begin at 1.
+        let expected = self.roots.last().map_or(version, |before| before.common.version.saturating_add(1));
         if self.timestamp.is_some() || version != expected {
             return Err(self.refuse(&format!("root version {version}"), "is out of order"));
         }
@@ -186,7 +187,7 @@ impl<'a> Judge<'a> {
     }
 
     fn newest_root(&self) -> Result<&Verified<Root>, RepositoryError> {
-        self.roots.last().ok_or_else(|| self.refuse("1.root.json", "is missing"))
+        self.roots.last().ok_or_else(|| self.refuse("the first root", "is missing"))
     }
 
     fn timestamp(&mut self, bytes: &[u8]) -> Result<Kind, RepositoryError> {

@@ -1,20 +1,21 @@
-//! Bins signed anew with another expiry date, in parallel.
+//! Bins signed anew with another expiry date, and some with corrections, in parallel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
 use super::bins::BinMap;
-use super::forge::{Bench, Content, Forge};
+use super::forge::{Bench, Content, Forge, require_bins};
 use super::import::changed;
 use super::merge::READ_TOGETHER;
 use super::reader::Reader;
 use crate::repository::bump::Due;
 use crate::repository::state::State;
 use crate::repository::{Keyring, Progress, Repository, RepositoryError};
-use crate::tuf::metadata::{Common, MetaFile, Targets};
+use crate::tuf::metadata::{Common, MetaFile, TargetFile, Targets};
 use crate::tuf::path::RoleName;
+use crate::tuf::signed::Draft;
 
 /// Which bins are signed anew, and until when they are good then.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,16 @@ pub(in crate::repository) struct Under<'a> {
     pub(in crate::repository) bins: Option<&'a Targets>,
     /// An attempt that was overtaken.
     pub(in crate::repository) overtaken: Option<Overtaken>,
+    /// What some bins list otherwise from now on; these are signed anew whether they are due or not.
+    pub(in crate::repository) corrections: &'a [Correction],
+}
+
+/// What a bin says of a target from now on; `None`: nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::repository) struct Correction {
+    pub(in crate::repository) role: RoleName,
+    pub(in crate::repository) path: String,
+    pub(in crate::repository) file: Option<TargetFile>,
 }
 
 /// What was done about them.
@@ -54,16 +65,23 @@ pub(in crate::repository) struct Overtaken {
     pub(in crate::repository) signed: Signed,
 }
 
-/// The content of bins does not change.
+/// The content of bins does not change, but for corrections.
 struct Unchanged {
     bins: Arc<BinMap>,
     reader: Reader,
     again: Again,
     signed: Arc<Mutex<Signed>>,
+    /// By bin.
+    corrections: HashMap<usize, Vec<Correction>>,
 }
 
 impl Content for Unchanged {
     fn group(&self, _: usize, wanted: &[usize], bench: &mut Bench) -> Result<(), RepositoryError> {
+        let (corrected, wanted): (Vec<usize>, Vec<usize>) =
+            wanted.iter().partition(|bin| self.corrections.contains_key(*bin));
+        for bin in corrected {
+            self.correct(bin, bench)?;
+        }
         for some in wanted.chunks(READ_TOGETHER) {
             for (bin, present) in some.iter().zip(self.reader.read_to_renew(some, bench.handle())?) {
                 let expires = present.common().expires;
@@ -100,6 +118,23 @@ impl Signed {
 }
 
 impl Unchanged {
+    fn correct(&self, bin: usize, bench: &mut Bench) -> Result<(), RepositoryError> {
+        for present in self.reader.read(&[bin], bench.handle())? {
+            let mut content = (*present).clone();
+            for Correction { path, file, .. } in self.corrections.get(&bin).into_iter().flatten() {
+                match file {
+                    Some(file) => drop(content.targets.insert(path, file.clone())),
+                    None => drop(content.targets.remove(path)),
+                }
+            }
+            content.common = bench.common(bin, Some(&present.common));
+            let (version, expires) = (content.common.version, content.common.expires);
+            self.note(expires);
+            bench.put(bin, version, Draft::new(content).payload())?;
+        }
+        Ok(())
+    }
+
     fn note(&self, expires: DateTime<Utc>) {
         let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
         signed.earliest = Some(signed.earliest.map_or(expires, |earliest| earliest.min(expires)));
@@ -126,9 +161,14 @@ impl Repository {
         earlier.forget(&bins, &todo)?;
         let signed = Arc::new(Mutex::new(Signed { written: Vec::new(), ..earlier.clone() }));
         let reader = Reader::new(Arc::clone(&self.store), state.clone(), Arc::clone(&bins))?;
-        let content = Unchanged { bins: Arc::clone(&bins), reader, again, signed: Arc::clone(&signed) };
-        let store = Arc::clone(&self.store);
+        let corrections = by_bin(&bins, under.corrections)?;
         let delegations = under.bins.unwrap_or(&state.bins);
+        if !corrections.is_empty() {
+            require_bins(keys, delegations)?;
+        }
+        let content =
+            Unchanged { bins: Arc::clone(&bins), reader, again, signed: Arc::clone(&signed), corrections };
+        let store = Arc::clone(&self.store);
         let forge =
             Forge::new(store, keys, Arc::clone(&bins), delegations, Arc::new(content), again.expires)?;
         let written = forge.run(todo, progress).await?;
@@ -139,4 +179,25 @@ impl Repository {
         signed.written.append(&mut earlier.written);
         Ok(signed)
     }
+}
+
+/// Corrections by the bins that they are for.
+fn by_bin(
+    bins: &BinMap,
+    corrections: &[Correction],
+) -> Result<HashMap<usize, Vec<Correction>>, RepositoryError> {
+    let mut by_bin: HashMap<usize, Vec<Correction>> = HashMap::new();
+    if corrections.is_empty() {
+        return Ok(by_bin);
+    }
+    let mut positions = HashMap::new();
+    for bin in 0..bins.len() {
+        positions.insert(bins.name(bin)?, bin);
+    }
+    for correction in corrections {
+        let bin = positions.get(&correction.role);
+        let bin = bin.ok_or_else(|| RepositoryError::Missing(correction.role.to_string()))?;
+        by_bin.entry(*bin).or_default().push(correction.clone());
+    }
+    Ok(by_bin)
 }

@@ -44,7 +44,7 @@ mod record;
 mod resize;
 mod show;
 
-pub(super) use again::{Again, Overtaken, Under};
+pub(super) use again::{Again, Correction, Overtaken, Under};
 pub use folder::{Files, Folder, Hashed, MAX_NAMED, Unfit};
 pub(super) use forge::require_bins;
 pub use import::{ImportError, Imported, Layout, List, Run};

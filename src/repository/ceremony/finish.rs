@@ -21,6 +21,7 @@ use super::overlay::Overlay;
 use crate::repository::bulk::{Again, Overtaken, Under, require_bins, same_bins};
 use crate::repository::commit::{Transaction, announce};
 use crate::repository::keyring::Keyring;
+use crate::repository::recover::Restoration;
 use crate::repository::state::{self, BINS, RECENTLY_CLAIMED, State};
 use crate::repository::{
     MAX_ATTEMPTS, MAX_METADATA, PATIENCE, Progress, Repository, RepositoryError, days_after, layout,
@@ -68,6 +69,8 @@ struct Work<'a> {
     progress: &'a dyn Progress,
     /// Bins signed for an attempt that another publisher overtook.
     overtaken: Option<Overtaken>,
+    /// What the bins list otherwise from now on.
+    restoration: Option<&'a Restoration>,
     bins: u64,
     sorted: Option<u64>,
 }
@@ -82,8 +85,21 @@ impl Repository {
         now: DateTime<Utc>,
         progress: &dyn Progress,
     ) -> Result<Finished, RepositoryError> {
+        self.finish_with(event, None, keys, gate, now, progress).await
+    }
+
+    /// The same, while the bins go back to what a good state says.
+    pub(in crate::repository) async fn finish_with(
+        &self,
+        event: &Event,
+        restoration: Option<&Restoration>,
+        keys: &Keyring,
+        gate: Option<&dyn Gate>,
+        now: DateTime<Utc>,
+        progress: &dyn Progress,
+    ) -> Result<Finished, RepositoryError> {
         let (overtaken, mut turn) = (None, None);
-        let mut work = Work { event, keys, now, progress, overtaken, bins: 0, sorted: None };
+        let mut work = Work { event, keys, now, progress, overtaken, restoration, bins: 0, sorted: None };
         for attempt in 0..MAX_ATTEMPTS {
             drop(turn.take());
             if attempt > 0 {
@@ -315,6 +331,10 @@ impl Repository {
         }
         if let Some(new) = changed_bins(others, state) {
             written.extend(self.bins_under(work, state, new).await?);
+        } else if let Some(restoration) = work.restoration {
+            restoration.fits(state)?;
+            let under = Under { corrections: &restoration.corrections, ..Under::default() };
+            written.extend(self.corrected(work, state, under).await?);
         }
         let proposed: Vec<&'a ProposedRole> = others.iter().map(|proposal| &proposal.role).collect();
         let follow_up = self.claims_follow_up(state, &proposed, work.keys, work.now).await?;
@@ -322,7 +342,9 @@ impl Repository {
         let same =
             |new: &Root| new.authority(TopLevel::Snapshot).same_as(&state.root.authority(TopLevel::Snapshot));
         let snapshot = !state.vouched(TopLevel::Snapshot) || successor.is_some_and(|new| !same(new));
-        let pages = follow_up.pages;
+        let mut pages = follow_up.pages;
+        let restored = work.restoration.iter().flat_map(|restoration| &restoration.projects);
+        pages.extend(restored.map(ToString::to_string));
         Ok(Transaction { written, snapshot, successor, pages, ..Transaction::empty() })
     }
 
@@ -333,7 +355,14 @@ impl Repository {
         state: &State,
         new: &Targets,
     ) -> Result<Vec<(String, MetaFile)>, RepositoryError> {
+        if let Some(restoration) = work.restoration {
+            restoration.fits(state)?;
+        }
         if !same_bins(new, &state.bins)? {
+            if work.restoration.is_some() {
+                let reason = "bins are not divided and restored in one step: finish this ceremony by itself";
+                return Err(RepositoryError::Plan(reason.to_owned()));
+            }
             let (written, targets) = self.divide_bins(work.keys, state, new, work.now, work.progress).await?;
             work.bins = u64::try_from(written.len()).unwrap_or(u64::MAX);
             work.sorted = Some(targets);
@@ -341,11 +370,24 @@ impl Repository {
         }
         let again =
             Again { all: true, due: work.now, expires: days_after(work.now, self.settings.expiry.bin_n) };
-        let under = Under { bins: Some(new), overtaken: work.overtaken.take() };
+        let corrections = work.restoration.map_or(&[][..], |restoration| &restoration.corrections);
+        let under = Under { bins: Some(new), overtaken: work.overtaken.take(), corrections };
         let signed = self.sign_bins_again(work.keys, state, again, under, work.progress).await?;
         work.bins = u64::try_from(signed.written.len()).unwrap_or(u64::MAX);
         work.overtaken = Some(Overtaken { state: state.clone(), signed: signed.clone() });
         Ok(signed.written)
+    }
+
+    /// The bins that a restoration corrects, under the keys they have.
+    async fn corrected(
+        &self,
+        work: &Work<'_>,
+        state: &State,
+        under: Under<'_>,
+    ) -> Result<Vec<(String, MetaFile)>, RepositoryError> {
+        let expires = days_after(work.now, self.settings.expiry.bin_n);
+        let again = Again { all: false, due: DateTime::<Utc>::MIN_UTC, expires };
+        Ok(self.sign_bins_again(work.keys, state, again, under, work.progress).await?.written)
     }
 
     /// Writes a role's file; an earlier try may have done so.

@@ -14,7 +14,7 @@ const ONLINE: &str = "online";
 
 /// What is to change. A ROLE is root, timestamp, snapshot, targets, bins, claimed, recently-claimed, bin-n (each of the
 /// bins), or online for all that sign without a person.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(in crate::cli) struct Changes {
     /// One key more for a role, by its URI, most often `pub:FILE`; may be repeated
     #[arg(long, value_name = "ROLE=URI")]
@@ -40,6 +40,34 @@ pub(in crate::cli) struct Changes {
 }
 
 impl Changes {
+    /// These keys in place of all that the roles have.
+    pub(in crate::cli) fn new_keys(roles: &[&str], uris: &[String]) -> Self {
+        let to = roles.iter().flat_map(|role| uris.iter().map(move |uri| format!("{role}={uri}")));
+        Self { to: to.collect(), ..Self::default() }
+    }
+
+    /// One key less in each of the roles, and `new` in its place.
+    pub(in crate::cli) fn replaced_key(roles: &[&str], key: &str, new: &[String]) -> Self {
+        let each = |uri: &str| roles.iter().map(|role| format!("{role}={uri}")).collect::<Vec<_>>();
+        let add_key = new.iter().flat_map(|uri| each(uri)).collect();
+        Self { add_key, remove_key: each(key), ..Self::default() }
+    }
+
+    /// Both together.
+    pub(in crate::cli) fn and(mut self, other: Self) -> Self {
+        self.to.extend(other.to);
+        self
+    }
+
+    /// As they are typed.
+    pub(in crate::cli) fn typed(&self) -> Vec<String> {
+        let flags = [("--to", &self.to), ("--add-key", &self.add_key), ("--remove-key", &self.remove_key)];
+        let each = |(flag, values): (&str, &Vec<String>)| {
+            values.iter().flat_map(|value| [flag.to_owned(), value.clone()]).collect::<Vec<_>>()
+        };
+        flags.into_iter().flat_map(each).collect()
+    }
+
     /// The same, checked. Keys are opened for their public halves.
     pub(in crate::cli) async fn edits(&self) -> anyhow::Result<Edits> {
         let mut roles = Vec::new();

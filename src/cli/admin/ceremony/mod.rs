@@ -10,8 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use self::changes::Changes;
-pub(super) use self::changes::{removal, subjects};
+pub(super) use self::changes::{Changes, removal, subjects};
 pub(super) use self::place::agreed;
 use self::place::{EventArg, Found, read_event};
 use crate::cli::exit::Usage;
