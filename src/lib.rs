@@ -17,7 +17,9 @@
 //! | [`client`] | drives `tuf` over a server and a folder | `coding crypto store tuf` |
 //! | [`repository`] | plan → sign → commit | `coding crypto keys python store tuf` |
 //! | [`crawl`] | another index, read into a list | `client python` |
-//! | [`server`] | the repository over HTTP, for reading | `coding crypto python repository store` |
+//! | [`server`] | the repository over HTTP, for reading | `coding crypto python repository store web` |
+//! | [`proxy`] | verification between a tool and its index | `client crypto python tuf web` |
+//! | `web` | what everything that answers HTTP needs | `coding` |
 //! | [`cli`] | what was typed → a call | all |
 //!
 //! # How data flows
@@ -41,8 +43,10 @@ pub mod coding;
 pub mod crawl;
 pub mod crypto;
 pub mod keys;
+pub mod proxy;
 pub mod python;
 pub mod repository;
 pub mod server;
 pub mod store;
 pub mod tuf;
+mod web;

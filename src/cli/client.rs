@@ -323,7 +323,7 @@ pub(crate) struct Explain {
 }
 
 #[derive(Serialize)]
-struct Explained {
+pub(super) struct Explained {
     target: String,
     length: u64,
     sha256: Option<String>,
@@ -397,7 +397,7 @@ fn hashes_from(target: &TargetFile) -> Option<String> {
     (!from.contains(char::is_control)).then(|| from.to_owned())
 }
 
-fn explained(trusted: &Trusted, found: &Found) -> anyhow::Result<Explained> {
+pub(super) fn explained(trusted: &Trusted, found: &Found) -> anyhow::Result<Explained> {
     let root = trusted.root();
     let mut roles = vec![
         link(root, &root.authority(TopLevel::Root)),

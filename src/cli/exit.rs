@@ -4,8 +4,9 @@ use crate::client::trust::{OpenError, TrustStoreError};
 use crate::client::{CacheError, ClientError, FetchError, FileError};
 use crate::crawl::CrawlError;
 use crate::keys::KeyError;
+use crate::proxy::{Fault, ProxyError};
 use crate::repository::{CeremonyError, RepositoryError};
-use crate::store::{Fault, StoreError};
+use crate::store::{Fault as StoreFault, StoreError};
 use crate::tuf::signed::VerifyError;
 use crate::tuf::trusted::TrustError;
 
@@ -19,9 +20,11 @@ pub(super) const THRESHOLD: u8 = 6;
 const NETWORK: u8 = 7;
 const BUSY: u8 = 8;
 pub(super) const POLICY: u8 = 9;
+const NOT_STARTED: u8 = 126;
+const NO_COMMAND: u8 = 127;
 
 /// For `help exit-codes`.
-pub(super) const TABLE: [(u8, &str); 10] = [
+pub(super) const TABLE: [(u8, &str); 12] = [
     (OK, "done"),
     (OTHER, "anything not below"),
     (USAGE, "wrong usage: nothing was done"),
@@ -38,6 +41,8 @@ pub(super) const TABLE: [(u8, &str); 10] = [
     ),
     (BUSY, "another process was faster or holds a lock: try again"),
     (POLICY, "a limit or policy forbids it"),
+    (NOT_STARTED, "the command of `exec` could not be started; otherwise `exec` ends as its command does"),
+    (NO_COMMAND, "there is no such command"),
 ];
 
 /// A command that did all it was asked, and found something wrong; it has said what.
@@ -47,6 +52,11 @@ pub(super) struct SomeFailed {
     pub(super) text: String,
     pub(super) code: u8,
 }
+
+/// A command that ran another one, which ended so and said why itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the command ended with {0}")]
+pub(super) struct Ended(pub(super) u8);
 
 /// Wrong usage that clap cannot see.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +90,13 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = error.downcast_ref::<SomeFailed>() {
         return error.code;
+    }
+    match error.downcast_ref::<ProxyError>() {
+        Some(ProxyError::Address { .. } | ProxyError::Twice { .. }) => return USAGE,
+        Some(ProxyError::Command { absent: true, .. }) => return NO_COMMAND,
+        Some(ProxyError::Command { .. }) => return NOT_STARTED,
+        Some(_) => return OTHER,
+        None => {}
     }
     if error.is::<KeyError>() || !error.is::<Usage>() { OTHER } else { USAGE }
 }
@@ -140,6 +157,16 @@ fn client_hint(error: &ClientError) -> Option<String> {
     Some(text.to_owned())
 }
 
+/// The exit code for what a proxy refused.
+pub(super) fn fault_code(fault: &Fault) -> u8 {
+    match fault {
+        Fault::Client(error) => client(error),
+        Fault::Page(_) | Fault::Elsewhere { .. } => INTEGRITY,
+        Fault::Stranger => POLICY,
+        Fault::Local { .. } => OTHER,
+    }
+}
+
 /// The exit code for a client's refusal.
 pub(super) fn client(error: &ClientError) -> u8 {
     match error {
@@ -196,7 +223,7 @@ fn store(error: &TrustStoreError) -> u8 {
 fn object(error: &StoreError) -> u8 {
     match error {
         StoreError::Conflict { .. } => BUSY,
-        StoreError::Server { fault: Fault::Unsafe, .. } => POLICY,
+        StoreError::Server { fault: StoreFault::Unsafe, .. } => POLICY,
         StoreError::Server { .. } => NETWORK,
         _ => OTHER,
     }

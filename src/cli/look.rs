@@ -266,7 +266,11 @@ Supported are Ed25519, ECDSA P-256 and P-384, and RSA from 2,048 bits (RSASSA-PS
 pub(super) const ENVIRONMENT: &str = "\
 WHEELSEAL_REPO         folder or bucket of the repository (--repo)
 WHEELSEAL_MAP          map file of repositories that must agree (--map)
-WHEELSEAL_TRUST        name of the trust (--trust)
+WHEELSEAL_TRUST        name of the trust (--trust); for exec and proxy, several with commas between them
+WHEELSEAL_CACHE        folder of verified files (exec, proxy: --cache)
+WHEELSEAL_CACHE_SIZE   MiB of them, at most (--cache-size)
+WHEELSEAL_MODE         enforce or warn (exec --mode)
+WHEELSEAL_PORT         port of `proxy` (--port)
 WHEELSEAL_KEYS         URIs of the online keys, instead of those in wheelseal.toml; separated by spaces
 WHEELSEAL_PASSPHRASE   passphrase of encrypted keys
 WHEELSEAL_PIN          PIN of tokens (pkcs11: keys)
@@ -278,10 +282,12 @@ WHEELSEAL_NO_PROGRESS  no progress bars (--no-progress)
 SSH_AUTH_SOCK          socket of the ssh agent (ssh-agent: keys)
 XDG_CONFIG_HOME        trusts are kept in wheelseal/ below it
 XDG_STATE_HOME         trusted metadata is kept in wheelseal/ below it
+XDG_CACHE_HOME         verified files are kept in wheelseal/ below it
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL   s3:// and awskms:, with AWS_ENDPOINT_URL_S3 and AWS_ENDPOINT_URL_KMS for one of them
 GOOGLE_APPLICATION_CREDENTIALS   gs://
 AZURE_STORAGE_ACCOUNT, AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, AZURE_STORAGE_CONNECTION_STRING   az://
-HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY   as other tools use them";
+HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY   as other tools use them; exec sets them anew for its command, and these for
+                       certificates: SSL_CERT_FILE, REQUESTS_CA_BUNDLE, PIP_CERT, CURL_CA_BUNDLE, NODE_EXTRA_CA_CERTS";
 
 impl Help {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@
 //! | `admin`, `keys` | repository admins: `init key add import remove yank bump status check fsck gc backup restore recover diff bins role ceremony claims serve token compress` |
 //! | `project` | maintainers: `project` |
 //! | `gate` | who is asked before a ceremony is published |
-//! | `client`, `lock`, `trust` | clients: `trust download verify lock explain` |
+//! | `client`, `lock`, `trust`, `exec`, `proxy` | clients: `trust download verify lock explain exec proxy` |
 //! | `look` | everyone: `inspect tree completion man help` |
 //! | `conformance` | the TUF conformance suite |
 //! | `demo`, `samples` | whoever tries it for the first time |
@@ -17,6 +17,7 @@ mod admin;
 mod client;
 mod conformance;
 mod demo;
+mod exec;
 mod exit;
 mod files;
 mod gate;
@@ -26,6 +27,7 @@ mod look;
 mod output;
 mod place;
 mod project;
+mod proxy;
 mod samples;
 mod trust;
 
@@ -136,6 +138,10 @@ enum Command {
     Lock(lock::LockCommand),
     /// Why a file is trusted: roles, keys, thresholds, versions, expiry
     Explain(client::Explain),
+    /// Run a command whose tools get verified files
+    Exec(exec::Exec),
+    /// Verified indexes on a port of this machine
+    Proxy(proxy::Proxy),
     // Everyone.
     /// Show a metadata file (nothing is verified)
     Inspect(look::Inspect),
@@ -176,7 +182,9 @@ pub fn main(clock: fn() -> DateTime<Utc>) -> ExitCode {
     let conformance = matches!(cli.command, Command::Conformance(_));
     let context = Context { out, now: clock(), clock };
     let mut runtime = match &cli.command {
-        Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Serve(_) | Command::Exec(_) | Command::Proxy(_) => {
+            tokio::runtime::Builder::new_multi_thread()
+        }
         Command::Add(add) if add.stays() => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
@@ -190,7 +198,10 @@ pub fn main(clock: fn() -> DateTime<Utc>) -> ExitCode {
             context.out.failure(&error);
             ExitCode::from(exit::OTHER)
         }
-        Err(error) => context.out.failure(&error),
+        Err(error) => match error.downcast_ref::<exit::Ended>() {
+            Some(exit::Ended(code)) => ExitCode::from(*code),
+            None => context.out.failure(&error),
+        },
     }
 }
 
@@ -225,6 +236,8 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Verify(command) => command.run(context).await,
         Command::Lock(command) => command.run(context).await,
         Command::Explain(command) => command.run(context).await,
+        Command::Exec(command) => command.run(context).await,
+        Command::Proxy(command) => command.run(context).await,
         Command::Inspect(command) => command.run(context).await,
         Command::Tree(command) => command.run(context).await,
         Command::Demo(command) => command.run(context).await,

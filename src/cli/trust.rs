@@ -74,17 +74,7 @@ impl TrustArg {
     }
 
     fn name(&self, store: &TrustStore) -> anyhow::Result<String> {
-        let names = store.names()?;
-        match (&self.trust, names.as_slice()) {
-            (Some(name), _) => Ok(name.clone()),
-            (None, [only]) => Ok(only.clone()),
-            (None, []) => {
-                let text =
-                    "no repository is trusted yet; add one: wheelseal trust add NAME URL --root root.json";
-                Err(Usage(text.to_owned()).into())
-            }
-            (None, several) => Err(Usage(format!("say which with --trust: {}", several.join(", "))).into()),
-        }
+        one_name(self.trust.as_ref(), store)
     }
 
     pub(super) async fn session<'a>(
@@ -100,6 +90,20 @@ impl TrustArg {
     }
 }
 
+/// The trust that is named, or the only one.
+pub(super) fn one_name(trust: Option<&String>, store: &TrustStore) -> anyhow::Result<String> {
+    let names = store.names()?;
+    match (trust, names.as_slice()) {
+        (Some(name), _) => Ok(name.clone()),
+        (None, [only]) => Ok(only.clone()),
+        (None, []) => {
+            let text = "no repository is trusted yet; add one: wheelseal trust add NAME URL --root root.json";
+            Err(Usage(text.to_owned()).into())
+        }
+        (None, several) => Err(Usage(format!("say which with --trust: {}", several.join(", "))).into()),
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Trust {
     /// Trust a repository, starting from a root that you got over a channel you trust
@@ -107,7 +111,11 @@ pub(crate) enum Trust {
         /// A name for it
         name: String,
         /// Where it is: a URL, or a folder
-        url: String,
+        #[arg(required_unless_present = "index")]
+        url: Option<String>,
+        /// The address of its index, as pip and uv are given it; URL is then not needed
+        #[arg(long, value_name = "URL")]
+        index: Option<String>,
         /// Its root.json
         #[arg(long, value_name = "FILE")]
         root: PathBuf,
@@ -140,9 +148,9 @@ impl Trust {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
         let store = TrustStore::of_user()?;
         match self {
-            Self::Add { name, url, root, metadata_url, targets_url } => {
+            Self::Add { name, url, index, root, metadata_url, targets_url } => {
                 let bytes = std::fs::read(&root).with_context(|| root.display().to_string())?;
-                let mut location = Location::below(&full(&url)?);
+                let mut location = located(url.as_deref(), index.as_deref())?;
                 location.metadata =
                     metadata_url.map(|url| full(&url)).transpose()?.unwrap_or(location.metadata);
                 location.targets = targets_url.map(|url| full(&url)).transpose()?.unwrap_or(location.targets);
@@ -212,6 +220,24 @@ fn added(context: &Context, name: &str, location: &Location, root: &Verified<Roo
             context.out.line(format_args!("  {key}"));
         }
     })
+}
+
+/// Where a repository is, by its own address, by that of its index, or by both.
+fn located(url: Option<&str>, index: Option<&str>) -> anyhow::Result<Location> {
+    let of_index = index.map(|index| {
+        let usage =
+            || Usage(format!("{index} is no address of an index: it begins with https:// or http://"));
+        let web = ["https://", "http://"].iter().any(|scheme| index.starts_with(scheme));
+        web.then(|| Location::of_index(index)).ok_or_else(usage)
+    });
+    match (url, of_index.transpose()?) {
+        (Some(url), None) => Ok(Location::below(&full(url)?)),
+        (Some(url), Some(of_index)) => {
+            Ok(Location { index: Some(of_index.index()), ..Location::below(&full(url)?) })
+        }
+        (None, Some(of_index)) => Ok(of_index),
+        (None, None) => Err(Usage("say where it is: URL or --index URL".to_owned()).into()),
+    }
 }
 
 /// Folders are made absolute, so that they work from anywhere.

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::fs::{File, Permissions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -117,6 +117,26 @@ impl VerifiedFile {
     }
 }
 
+/// An open file whose length and hashes are what was signed. There is no other way to make one than to check it, and
+/// what is read from it later is the file that was checked, whatever stands under its name by then.
+#[derive(Debug)]
+pub struct OpenFile {
+    file: File,
+    target: TargetFile,
+}
+
+impl OpenFile {
+    /// Length and hashes.
+    pub fn target(&self) -> &TargetFile {
+        &self.target
+    }
+
+    /// The file, at its first byte.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+}
+
 /// Where the repository keeps the target: any one listed hash names it (section 5.7.3).
 pub(super) fn location(found: &Found, consistent: bool) -> Result<String, FileError> {
     let Some(hash) = found.target.hashes.name() else {
@@ -172,16 +192,37 @@ fn verify_with(buffer: &mut [u8], found: &Found, path: &Path) -> Result<Verified
     }
     let mut file = File::open(path).map_err(|error| FileError::io("opening", path, &error))?;
     right_length(found, about.len())?;
+    let digests = digests(buffer, found, &mut file);
+    right_hashes(found, &digests.map_err(|error| FileError::io("reading", path, &error))?)?;
+    Ok(VerifiedFile { path: path.to_owned(), target: found.target.clone(), fetched: false })
+}
+
+/// Checks an open file, from its first byte to its last.
+pub(super) fn check_open(found: &Found, mut file: File) -> Result<OpenFile, FileError> {
+    let failed = |error: std::io::Error| FileError::io("reading", Path::new(found.path.as_str()), &error);
+    right_length(found, file.metadata().map_err(failed)?.len())?;
+    file.rewind().map_err(failed)?;
+    let digests = digests(&mut vec![0; CHUNK], found, &mut file).map_err(failed)?;
+    right_hashes(found, &digests)?;
+    file.rewind().map_err(failed)?;
+    Ok(OpenFile { file, target: found.target.clone() })
+}
+
+fn digests(buffer: &mut [u8], found: &Found, file: &mut File) -> std::io::Result<Digests> {
     let mut hasher = found.target.hashes.hasher();
     loop {
-        let count = file.read(buffer).map_err(|error| FileError::io("reading", path, &error))?;
+        let count = file.read(buffer)?;
         if count == 0 {
-            break;
+            return Ok(hasher.finish());
         }
         hasher.update(buffer.get(..count).unwrap_or_default());
     }
-    right_hashes(found, &hasher.finish())?;
-    Ok(VerifiedFile { path: path.to_owned(), target: found.target.clone(), fetched: false })
+}
+
+/// Refuses what is signed to be longer than the caller takes.
+pub(super) fn within(found: &Found, max: u64) -> Result<(), FileError> {
+    let (path, length) = (found.path.to_string(), found.target.length);
+    if length > max { Err(FileError::TooLarge { path, length, max }) } else { Ok(()) }
 }
 
 /// Checks bytes in memory and hands them back.
@@ -205,6 +246,21 @@ fn right_hashes(found: &Found, digests: &Digests) -> Result<(), FileError> {
     found.target.hashes.check(digests).map_err(|mismatch| FileError::WrongHash { path, mismatch })
 }
 
+/// What a finished download waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flush {
+    /// The disk: the file stays what it is, even if the machine stops.
+    Disk,
+    /// Nothing.
+    Never,
+}
+
+impl Flush {
+    fn flush(self, file: &File) -> std::io::Result<()> {
+        if self == Self::Disk { file.sync_data() } else { Ok(()) }
+    }
+}
+
 /// A download under way: out of the user's sight until it is whole and checked.
 pub(super) struct Spool<'a> {
     found: &'a Found,
@@ -222,23 +278,23 @@ impl<'a> Spool<'a> {
     }
 
     /// Checks what came and moves it to `to`, replacing what is there.
-    pub(super) fn finish(self, to: &Path) -> Result<VerifiedFile, FileError> {
+    pub(super) fn finish(self, to: &Path, flush: Flush) -> Result<VerifiedFile, FileError> {
         right_length(self.found, self.length)?;
         right_hashes(self.found, &self.hasher.finish())?;
-        place(self.file, to).map_err(|error| FileError::io("writing", to, &error))?;
+        place(self.file, to, flush).map_err(|error| FileError::io("writing", to, &error))?;
         Ok(VerifiedFile { path: to.to_owned(), target: self.found.target.clone(), fetched: true })
     }
 }
 
 /// Moves the spooled file; across file systems, copies it beside the goal first. It is checked by now.
-fn place(spooled: NamedTempFile, to: &Path) -> std::io::Result<()> {
+fn place(spooled: NamedTempFile, to: &Path, flush: Flush) -> std::io::Result<()> {
     let folder = match to.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
     std::fs::create_dir_all(folder)?;
     spooled.as_file().set_permissions(Permissions::from_mode(0o644))?;
-    spooled.as_file().sync_data()?;
+    flush.flush(spooled.as_file())?;
     let spooled = match spooled.persist(to) {
         Ok(_) => return Ok(()),
         Err(refused) if refused.error.kind() == ErrorKind::CrossesDevices => refused.file,
@@ -247,14 +303,14 @@ fn place(spooled: NamedTempFile, to: &Path) -> std::io::Result<()> {
     let mut copy = tempfile::Builder::new().prefix(".wheelseal-").tempfile_in(folder)?;
     std::io::copy(&mut spooled.reopen()?, &mut copy)?;
     copy.as_file().set_permissions(Permissions::from_mode(0o644))?;
-    copy.as_file().sync_data()?;
+    flush.flush(copy.as_file())?;
     copy.persist(to).map(drop).map_err(|refused| refused.error)
 }
 
 impl Sink for Spool<'_> {
     fn restart(&mut self) -> std::io::Result<()> {
         self.file.as_file_mut().set_len(0)?;
-        std::io::Seek::rewind(self.file.as_file_mut())?;
+        self.file.as_file_mut().rewind()?;
         self.hasher = self.found.target.hashes.hasher();
         self.count.fetch_sub(self.length, Ordering::Relaxed);
         self.length = 0;

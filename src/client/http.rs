@@ -3,16 +3,19 @@
 //! Retried, with growing pauses: connection faults and answers of 500 and more. Not retried: everything else, above
 //! all what looks like an attack (too much, too slow). Redirects are followed, but never from https to http.
 
+mod credentials;
 mod index;
+mod unverified;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, LOCATION};
-use reqwest::{Response, StatusCode, Url, redirect};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderValue, LOCATION};
+use reqwest::{RequestBuilder, Response, StatusCode, Url, redirect};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+pub use self::credentials::Credentials;
 pub use self::index::Answer;
 use super::source::{FetchError, Fetched, Sink, Source};
 use crate::coding::delta::{self, Held};
@@ -65,6 +68,7 @@ pub struct Http {
     /// Made at the first https URL: reading the system's roots costs milliseconds in each update.
     secure: Arc<OnceLock<reqwest::Client>>,
     timing: Timing,
+    credentials: Credentials,
 }
 
 /// What a base URL serves.
@@ -89,7 +93,22 @@ impl Http {
         drop(rustls::crypto::ring::default_provider().install_default());
         let plain = if secure_proxy() { builder(timing) } else { builder(timing).tls_certs_only([]) };
         let plain = plain.build().map_err(|error| unbuilt(&error))?;
-        Ok(Self { plain, secure: Arc::default(), timing })
+        Ok(Self { plain, secure: Arc::default(), timing, credentials: Credentials::default() })
+    }
+
+    /// The same, with what the user's tool sends to the server.
+    #[must_use]
+    pub fn with(self, credentials: Credentials) -> Self {
+        Self { credentials, ..self }
+    }
+
+    /// A request for a URL.
+    fn request(&self, url: &str) -> Result<RequestBuilder, FetchError> {
+        let request = self.client(url)?.get(url);
+        Ok(match self.credentials.for_url(url) {
+            Some(value) => request.header(AUTHORIZATION, value),
+            None => request,
+        })
     }
 
     /// The connections for a URL.
@@ -277,8 +296,8 @@ impl HttpSource {
             (Kind::Metadata, Some(_)) => ACCEPTED_NEWER,
             (Kind::Targets, _) => "identity",
         };
-        let client = self.http.client(url).map_err(Failed::ForGood)?;
-        let mut request = client.get(url).header(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
+        let request = self.http.request(url).map_err(Failed::ForGood)?;
+        let mut request = request.header(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
         if let Some(held) = held {
             request = request.header(delta::AVAILABLE, delta::digest_field(held.digest()));
             if let Some(version) = delta::version_hint(held.bytes()) {

@@ -4,6 +4,8 @@
 //! Client::refresh ──▶ Session ──find──▶ Found ──download / verify──▶ VerifiedFile
 //! ```
 //!
+//! [`Shared`] is a session for many tasks at once.
+//!
 //! Where a map file names several repositories, each has its own client, and [`Quorum`] asks them (TAP 4).
 //!
 //! A [`Session`] exists only after a full update of the top-level metadata, so nothing can be looked up before it.
@@ -19,6 +21,7 @@ mod file;
 mod http;
 mod parallel;
 mod quorum;
+mod shared;
 mod source;
 pub mod trust;
 
@@ -30,10 +33,12 @@ use chrono::{DateTime, Utc};
 use thiserror::Error;
 
 pub use cache::{CacheError, MetadataDir};
-pub use file::{FileError, VerifiedFile};
-pub use http::{Answer, Http, HttpSource, Timing};
+use file::Flush;
+pub use file::{FileError, OpenFile, VerifiedFile};
+pub use http::{Answer, Credentials, Http, HttpSource, Timing};
 pub use parallel::Wanted;
 pub use quorum::{Agreed, Quorum, Sitting, Vote};
+pub use shared::Shared;
 pub use source::{DirSource, FetchError, Fetched, Sink, Source};
 
 use crate::tuf::lookup::{Edge, Found, Search, Step};
@@ -91,10 +96,10 @@ pub enum ClientError {
 }
 
 /// A repository as one client sees it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Client {
-    metadata: Box<dyn Source>,
-    targets: Box<dyn Source>,
+    metadata: Arc<dyn Source>,
+    targets: Arc<dyn Source>,
     cache: MetadataDir,
     limits: Limits,
 }
@@ -115,7 +120,7 @@ impl Client {
         cache: MetadataDir,
         limits: Limits,
     ) -> Self {
-        Self { metadata, targets, cache, limits }
+        Self { metadata: metadata.into(), targets: targets.into(), cache, limits }
     }
 
     /// Updates the top-level metadata (specification 5.1 to 5.6). One process at a time per folder: others wait.
@@ -218,6 +223,55 @@ impl Client {
         let fetched = self.fetch(request, held).await?;
         fetched.ok_or_else(|| ClientError::Absent { path: request.path.clone() })
     }
+
+    /// Takes a delegated role from what is on this machine. If that is not the current one: what to fetch.
+    fn at_hand(&self, trusted: &mut Trusted, edge: &Edge) -> Result<Option<Needed>, ClientError> {
+        if let Some(kept) = trusted.kept(edge.role()).map(<[u8]>::to_vec)
+            && trusted.accept(edge, kept).is_ok()
+        {
+            return Ok(None);
+        }
+        let request = trusted.request(edge)?;
+        let held = self.cache.read(&edge.role().file_stem())?;
+        if let Some(local) = &held
+            && trusted.accept(edge, Arc::clone(local)).is_ok()
+        {
+            return Ok(None);
+        }
+        Ok(Some(Needed { request, held }))
+    }
+
+    /// Fetches a target to `to`, unless it is there, adding to `count` each byte that came.
+    async fn download(
+        &self,
+        found: &Found,
+        consistent: bool,
+        to: &Path,
+        flush: Flush,
+        count: &AtomicU64,
+    ) -> Result<VerifiedFile, ClientError> {
+        let location = file::location(found, consistent)?;
+        let mut spool = file::Spool::new(found, &self.cache.spool()?, count)?;
+        match self.targets.fetch(&location, found.target.length, &mut spool).await? {
+            Fetched::Absent => Err(FileError::Absent { path: found.path.to_string(), location }.into()),
+            Fetched::Whole => Ok(spool.finish(to, flush)?),
+        }
+    }
+
+    async fn read(&self, found: &Found, consistent: bool) -> Result<Vec<u8>, ClientError> {
+        let location = file::location(found, consistent)?;
+        let mut bytes = Vec::new();
+        match self.targets.fetch(&location, found.target.length, &mut bytes).await? {
+            Fetched::Absent => Err(FileError::Absent { path: found.path.to_string(), location }.into()),
+            Fetched::Whole => Ok(file::check(found, bytes)?),
+        }
+    }
+}
+
+/// A role that is not on this machine, or not the current one.
+struct Needed {
+    request: Request,
+    held: Option<Arc<[u8]>>,
 }
 
 fn offer_snapshot(phase: AwaitSnapshot, held: Option<&Arc<[u8]>>) -> Local<AwaitTargets, AwaitSnapshot> {
@@ -299,13 +353,7 @@ impl Session<'_> {
             return Ok(file);
         }
         self.online()?;
-        let consistent = self.trusted.root().consistent_snapshot;
-        let location = file::location(found, consistent)?;
-        let mut spool = file::Spool::new(found, &self.client.cache.spool()?, count)?;
-        match self.client.targets.fetch(&location, found.target.length, &mut spool).await? {
-            Fetched::Absent => Err(FileError::Absent { path: found.path.to_string(), location }.into()),
-            Fetched::Whole => Ok(spool.finish(to)?),
-        }
+        self.client.download(found, self.trusted.root().consistent_snapshot, to, Flush::Disk, count).await
     }
 
     /// Checks a local file against what was signed.
@@ -320,17 +368,15 @@ impl Session<'_> {
 
     /// Bytes of a target that is small, such as an index page; never written to disk.
     pub async fn read(&self, found: &Found, max_len: u64) -> Result<Vec<u8>, ClientError> {
-        let (path, length) = (found.path.to_string(), found.target.length);
-        if length > max_len {
-            return Err(FileError::TooLarge { path, length, max: max_len }.into());
-        }
+        file::within(found, max_len)?;
         self.online()?;
-        let location = file::location(found, self.trusted.root().consistent_snapshot)?;
-        let mut bytes = Vec::new();
-        match self.client.targets.fetch(&location, length, &mut bytes).await? {
-            Fetched::Absent => Err(FileError::Absent { path, location }.into()),
-            Fetched::Whole => Ok(file::check(found, bytes)?),
-        }
+        self.client.read(found, self.trusted.root().consistent_snapshot).await
+    }
+
+    /// The same session for many tasks at once. Must not be offline.
+    pub fn share(self) -> Result<Shared, ClientError> {
+        self.online()?;
+        Ok(Shared::new(self.client.clone(), self.trusted))
     }
 
     /// An offline session has no target files but those that are in place.
@@ -339,24 +385,14 @@ impl Session<'_> {
     }
 
     async fn load(&mut self, edge: &Edge) -> Result<(), ClientError> {
-        let stem = edge.role().file_stem();
-        if let Some(kept) = self.trusted.kept(edge.role()).map(<[u8]>::to_vec)
-            && self.trusted.accept(edge, kept).is_ok()
-        {
+        let Some(Needed { request, held }) = self.client.at_hand(&mut self.trusted, edge)? else {
             return Ok(());
-        }
-        let request = self.trusted.request(edge)?;
-        let held = self.client.cache.read(&stem)?;
-        if let Some(local) = &held
-            && self.trusted.accept(edge, Arc::clone(local)).is_ok()
-        {
-            return Ok(());
-        }
+        };
         if self.offline {
             return Err(TrustError::NoLocal { role: edge.role().to_string() }.into());
         }
         let bytes: Arc<[u8]> = self.client.must_fetch(&request, held.as_deref()).await?.into();
         self.trusted.accept(edge, Arc::clone(&bytes))?;
-        Ok(self.client.cache.keep(&stem, &bytes)?)
+        Ok(self.client.cache.keep(&edge.role().file_stem(), &bytes)?)
     }
 }

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::cache::{CacheError, MetadataDir};
-use super::http::{Http, Timing};
+use super::http::{Credentials, Http, Timing};
 use super::source::{DirSource, FetchError, Source};
 use super::{Client, ClientError};
+use crate::crypto::sha256;
 use crate::tuf::map::{MAX_MAP, MapFile};
 use crate::tuf::metadata::Root;
 use crate::tuf::signed::{Signed, Verified, VerifyError};
@@ -101,7 +102,13 @@ pub struct Location {
     pub metadata: String,
     /// Base of the target files.
     pub targets: String,
+    /// Where tools find the pages, if not in `simple/` below `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
 }
+
+/// The folder of pages in a repository as wheelseal lays it out.
+const SIMPLE: &str = "simple/";
 
 impl Location {
     /// A repository laid out as wheelseal lays it out: `metadata/` and `targets/` below `url`.
@@ -111,12 +118,39 @@ impl Location {
             url: url.to_owned(),
             metadata: format!("{base}/metadata/"),
             targets: format!("{base}/targets/"),
+            index: None,
         }
+    }
+
+    /// The repository that an index belongs to, whose pages are at `index`.
+    pub fn of_index(index: &str) -> Self {
+        let slashed = format!("{}/", index.trim_end_matches('/'));
+        match slashed.strip_suffix(SIMPLE).filter(|base| base.ends_with('/')) {
+            Some(base) => Self::below(base),
+            None => Self { index: Some(slashed.clone()), ..Self::below(&slashed) },
+        }
+    }
+
+    /// Where tools find the pages; with a slash at the end.
+    pub fn index(&self) -> String {
+        let below = || format!("{}/{SIMPLE}", self.url.trim_end_matches('/'));
+        self.index.clone().unwrap_or_else(below)
     }
 
     /// A client of it. Fails if the location is no usable URL or folder; asks nobody yet.
     pub fn client(&self, cache: MetadataDir, timing: Timing, limits: Limits) -> Result<Client, FetchError> {
-        let http = Http::new(timing)?;
+        self.client_with(cache, timing, limits, Credentials::default())
+    }
+
+    /// The same, with what the user's tool sends to the server.
+    pub fn client_with(
+        &self,
+        cache: MetadataDir,
+        timing: Timing,
+        limits: Limits,
+        credentials: Credentials,
+    ) -> Result<Client, FetchError> {
+        let http = Http::new(timing)?.with(credentials);
         let metadata: Box<dyn Source> = match folder(&self.metadata) {
             Some(folder) => Box::new(DirSource::new(folder)),
             None => Box::new(http.metadata(&self.metadata)?),
@@ -245,6 +279,17 @@ impl TrustStore {
     /// A client for a trusted repository. Starts from the given root the first time, from the newest trusted one
     /// ever after.
     pub fn client(&self, name: &str, timing: Timing, limits: Limits) -> Result<Client, OpenError> {
+        self.client_with(name, timing, limits, Credentials::default())
+    }
+
+    /// The same, with what the user's tool sends to the server.
+    pub fn client_with(
+        &self,
+        name: &str,
+        timing: Timing,
+        limits: Limits,
+        credentials: Credentials,
+    ) -> Result<Client, OpenError> {
         let location = self.location(name)?;
         let cache = MetadataDir::new(self.state.join(name).join("metadata"));
         if !cache.has_root() {
@@ -252,7 +297,7 @@ impl TrustStore {
             let root = std::fs::read(&path).map_err(|error| TrustStoreError::io("reading", &path, &error))?;
             cache.start(&root)?;
         }
-        Ok(location.client(cache, timing, limits)?)
+        Ok(location.client_with(cache, timing, limits, credentials)?)
     }
 
     /// Clients for a trusted repository that lies at any of `places`, or where [`Self::add`] was told.
@@ -274,6 +319,17 @@ impl TrustStore {
             Ok(location.client(cache, timing, limits)?)
         };
         places.iter().map(at).collect()
+    }
+
+    /// Changes when anything about a trust does: where it is, or the root it starts from.
+    pub fn fingerprint(&self, name: &str) -> Result<[u8; 32], TrustStoreError> {
+        check_name(name)?;
+        let read = |file: &str| {
+            let path = self.dir(name).join(file);
+            std::fs::read(&path).map_err(|error| TrustStoreError::io("reading", &path, &error))
+        };
+        let parts = [sha256(name.as_bytes()), sha256(&read("trust.toml")?), sha256(&read("root.json")?)];
+        Ok(sha256(&parts.concat()))
     }
 
     /// The map file that is used where no repository is named.
@@ -364,6 +420,11 @@ fn check_name(name: &str) -> Result<(), TrustStoreError> {
 /// Where this user's state is kept: what was trusted and seen last.
 pub fn state_home() -> Result<PathBuf, TrustStoreError> {
     Ok(xdg("XDG_STATE_HOME", ".local/state")?.join("wheelseal"))
+}
+
+/// Where this user's programs keep what they can fetch again.
+pub fn cache_home() -> Result<PathBuf, TrustStoreError> {
+    Ok(xdg("XDG_CACHE_HOME", ".cache")?.join("wheelseal"))
 }
 
 fn xdg(variable: &'static str, below_home: &str) -> Result<PathBuf, TrustStoreError> {

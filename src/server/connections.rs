@@ -1,9 +1,7 @@
 //! TCP connections: a bounded number, none that waits for ever, all ended in peace.
 
-use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,13 +9,13 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::Limits;
 use super::metrics::Metrics;
+use crate::web::Patient;
 
 /// Pause after a connection could not be accepted: there may be no file descriptor left until another one ends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -50,7 +48,7 @@ pub(super) async fn serve(
         };
         // Only a slower answer, if the system refuses.
         drop(stream.set_nodelay(true));
-        let stream = TokioIo::new(Patient { stream, patience: limits.stall, stalled: None });
+        let stream = TokioIo::new(Patient::new(stream, limits.stall));
         let connection = graceful.watch(protocol.serve_connection(stream, service.clone()));
         metrics.connections.add(1);
         metrics.open.add(1);
@@ -75,69 +73,4 @@ fn protocol(limits: Limits) -> http1::Builder {
         .max_buf_size(limits.head_bytes.max(8 * 1_024))
         .max_headers(limits.head_fields);
     protocol
-}
-
-/// A connection that is given up when the other side takes nothing for a while.
-struct Patient {
-    stream: TcpStream,
-    patience: Duration,
-    /// Since when it takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl Patient {
-    fn write(
-        &mut self,
-        context: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        let written = write(Pin::new(&mut self.stream), context);
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
-        stalled.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncRead for Patient {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Patient {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.write(context, |stream, context| stream.poll_write(context, bytes))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.write(context, |stream, context| stream.poll_write_vectored(context, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }

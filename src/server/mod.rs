@@ -5,8 +5,6 @@
 //! |---|---|
 //! | `routes.rs` | addresses, and what they answer |
 //! | `resource.rs` | one answer held in memory: which coding, which caching |
-//! | `negotiate.rs` | what request fields ask for |
-//! | `range.rs` | parts of a file |
 //! | `cache.rs` | what was read, compressed or made a delta of, within a number of bytes |
 //! | `shared.rs` | what all requests share: store, cache, how much is done at once |
 //! | `upload/` | what twine and uv send |
@@ -24,8 +22,6 @@
 mod cache;
 mod connections;
 mod metrics;
-mod negotiate;
-mod range;
 mod resource;
 mod routes;
 mod shared;

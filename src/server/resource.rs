@@ -12,11 +12,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::cache::Kept;
-use super::negotiate::{Wanted, seen};
 use super::shared::{Missing, Shared};
 use crate::coding::delta;
 use crate::repository::METADATA;
 use crate::store::StorePath;
+use crate::web::{Wanted, seen};
 
 /// For names whose content never changes.
 pub(super) const FOR_GOOD: &str = "public, max-age=31536000, immutable";

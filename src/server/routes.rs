@@ -26,13 +26,12 @@ use futures_util::stream::{self, TryStream};
 use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::negotiate::{Form, HTML, SIMPLE_JSON, form, seen};
-use super::range::{Part, part};
 use super::resource::{ASK_AGAIN, FOR_GOOD, Refusal, Resource, Role, finished, response};
 use super::shared::Shared;
 use crate::python::ProjectName;
 use crate::repository::{METADATA, SIMPLE, TARGETS};
 use crate::store::{Entry, StorePath};
+use crate::web::{Form, HTML, Part, SIMPLE_JSON, form, part, seen};
 
 /// Bytes of a target file read at once.
 const CHUNK: usize = 64 * 1_024;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Module, and the modules it may name. `cli` may name all.
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("crypto", &[]),
     ("coding", &["crypto"]),
     ("python", &[]),
@@ -19,7 +19,9 @@ const MAY_USE: [(&str, &[&str]); 10] = [
     ("client", &["coding", "crypto", "store", "tlog", "tuf"]),
     ("repository", &["coding", "crypto", "keys", "python", "store", "tuf"]),
     ("crawl", &["client", "python"]),
-    ("server", &["coding", "crypto", "python", "repository", "store"]),
+    ("server", &["coding", "crypto", "python", "repository", "store", "web"]),
+    ("proxy", &["client", "crypto", "python", "tuf", "web"]),
+    ("web", &["coding"]),
 ];
 
 /// Modules of pure code, and what it must not name.

@@ -32,6 +32,7 @@ mod memory;
 mod model;
 mod operating;
 mod program;
+mod proxy;
 mod quorum;
 mod readme;
 mod recover;

@@ -80,8 +80,8 @@ impl Http {
     }
 
     async fn ask_page(&self, url: &str, tag: Option<&str>) -> Result<reqwest::Response, Failed> {
-        let client = self.client(url).map_err(Failed::ForGood)?;
-        let mut request = client.get(url).header(ACCEPT, JSON).header(ACCEPT_ENCODING, ACCEPTED);
+        let request = self.request(url).map_err(Failed::ForGood)?;
+        let mut request = request.header(ACCEPT, JSON).header(ACCEPT_ENCODING, ACCEPTED);
         if let Some(tag) = tag {
             request = request.header(IF_NONE_MATCH, tag);
         }

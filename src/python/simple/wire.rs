@@ -79,15 +79,27 @@ pub enum PageError {
 impl ProjectPage {
     /// The page as JSON, on one line. Equal pages give equal text.
     pub fn to_json(&self) -> String {
-        json!(WirePage {
+        json!(self.wire()).to_string()
+    }
+
+    /// The same for tools: without what a quarantine withholds, and without the old name of `core-metadata`, at which pip
+    /// 22.3 and 23.0 end in an error (PEP 714). This is not what is signed, and it is not read back.
+    pub fn to_json_for_tools(&self) -> String {
+        let mut wire = self.wire();
+        wire.withheld_files.clear();
+        wire.files.iter_mut().for_each(|file| file.dist_info_metadata = None);
+        json!(wire).to_string()
+    }
+
+    fn wire(&self) -> WirePage {
+        WirePage {
             meta: WireMeta { api_version: self.api_version().to_owned(), last_serial: self.serial },
             project_status: self.status.clone().map(WireStatus::from),
             name: self.name.to_string(),
             versions: self.versions(),
             files: self.offered().iter().map(WireFile::from).collect(),
             withheld_files: self.withheld().iter().map(WireFile::from).collect(),
-        })
-        .to_string()
+        }
     }
 
     /// Reads a page that [`to_json`](Self::to_json) wrote. The order of the files may differ.
@@ -333,6 +345,16 @@ mod tests {
         let mut restored = read(&page.to_json()).unwrap();
         restored.status = None;
         assert_eq!(restored.to_json(), PLAIN);
+    }
+
+    #[test]
+    fn tools_are_not_shown_what_they_stumble_over_or_should_not_have() {
+        let mut page = read(PLAIN).unwrap();
+        let text = page.to_json_for_tools();
+        assert!(text.contains("\"core-metadata\":{") && !text.contains("dist-info-metadata"), "{text}");
+        page.status = Some(Status { marker: StatusMarker::Quarantined, reason: None });
+        let text = page.to_json_for_tools();
+        assert!(text.contains("\"files\":[]") && !text.contains("foo-1.0.tar.gz"), "{text}");
     }
 
     #[test]

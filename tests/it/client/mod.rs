@@ -19,4 +19,4 @@ mod roots;
 mod signatures;
 mod tolerance;
 mod updates;
-mod wire;
+pub(crate) mod wire;

@@ -66,6 +66,12 @@ impl Wire {
         self.heads().iter().map(|head| head.lines().next().unwrap_or_default().to_owned()).collect()
     }
 
+    /// The same, and forgets them.
+    pub(crate) fn take_lines(&self) -> Vec<String> {
+        let heads = std::mem::take(&mut *self.heads.lock().unwrap());
+        heads.iter().map(|head| head.lines().next().unwrap_or_default().to_owned()).collect()
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }

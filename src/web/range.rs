@@ -5,7 +5,7 @@ use axum::http::header::{IF_RANGE, RANGE};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// All of it: also the answer to several ranges, and to what is no range.
     Whole,
     /// From the first byte to the last one, that one included.
@@ -15,7 +15,7 @@ pub(super) enum Part {
 }
 
 /// The part of a file of `len` bytes that is asked for. `tag` is its strong entity tag, if it has one.
-pub(super) fn part(headers: &HeaderMap, len: u64, tag: Option<&str>) -> Part {
+pub(crate) fn part(headers: &HeaderMap, len: u64, tag: Option<&str>) -> Part {
     if headers.get(IF_RANGE).is_some_and(|seen| seen.to_str().ok() != tag) {
         return Part::Whole;
     }

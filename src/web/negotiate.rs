@@ -11,15 +11,15 @@ const MAX_MEMBERS: usize = 32;
 const FULL: u16 = 1_000;
 
 /// The media type of JSON pages (PEP 691).
-pub(super) const SIMPLE_JSON: &str = "application/vnd.pypi.simple.v1+json";
+pub(crate) const SIMPLE_JSON: &str = "application/vnd.pypi.simple.v1+json";
 /// The media type of HTML pages that say they are Simple API pages.
-pub(super) const SIMPLE_HTML: &str = "application/vnd.pypi.simple.v1+html";
+pub(crate) const SIMPLE_HTML: &str = "application/vnd.pypi.simple.v1+html";
 /// The media type of HTML pages for everyone else.
-pub(super) const HTML: &str = "text/html; charset=utf-8";
+pub(crate) const HTML: &str = "text/html; charset=utf-8";
 
 /// A page's form, by its media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Json,
     /// With the media type to send.
     Html(&'static str),
@@ -27,10 +27,10 @@ pub(super) enum Form {
 
 /// Names with weights from 0 to 1,000, in lower case.
 #[derive(Debug)]
-pub(super) struct Wanted(Vec<(String, u16)>);
+pub(crate) struct Wanted(Vec<(String, u16)>);
 
 impl Wanted {
-    pub(super) fn codings(headers: &HeaderMap) -> Self {
+    pub(crate) fn codings(headers: &HeaderMap) -> Self {
         Self::of(headers, &ACCEPT_ENCODING)
     }
 
@@ -46,12 +46,12 @@ impl Wanted {
     }
 
     /// Whether a coding is named and welcome.
-    pub(super) fn names(&self, coding: &str) -> bool {
+    pub(crate) fn names(&self, coding: &str) -> bool {
         self.weight(coding).is_some_and(|weight| weight > 0)
     }
 
     /// The codings that are at least as welcome as the plain file, the most welcome first.
-    pub(super) fn best_codings(&self) -> Vec<Coding> {
+    pub(crate) fn best_codings(&self) -> Vec<Coding> {
         let any = self.weight("*").unwrap_or(0);
         let plain = self.weight("identity").unwrap_or(0).max(1);
         let weight = |coding: &Coding| {
@@ -65,7 +65,7 @@ impl Wanted {
 }
 
 /// The form of a page that is most welcome; JSON only for those who name it. `None`: neither is.
-pub(super) fn form(headers: &HeaderMap) -> Option<Form> {
+pub(crate) fn form(headers: &HeaderMap) -> Option<Form> {
     if !headers.contains_key(ACCEPT) {
         return Some(Form::Html(HTML));
     }
@@ -85,7 +85,7 @@ pub(super) fn form(headers: &HeaderMap) -> Option<Form> {
 }
 
 /// Whether the client has seen what has this entity tag (RFC 9110, section 13.1.2, weak comparison).
-pub(super) fn seen(headers: &HeaderMap, tag: &str) -> bool {
+pub(crate) fn seen(headers: &HeaderMap, tag: &str) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let mine = opaque(tag);
     let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());

@@ -1,0 +1,114 @@
+//! A session that many tasks use at once: the trusted metadata is held for no longer than a step takes, and nobody
+//! holds it while something is fetched. Tasks that need the same role wait for one of them to fetch it.
+//!
+//! What was refused stays refused: a role that failed its checks is not fetched again in this session.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::file::{self, Flush, OpenFile};
+use super::{Client, ClientError, Needed, VerifiedFile};
+use crate::tuf::lookup::{Edge, Found, Search, Step};
+use crate::tuf::path::{RoleName, TargetPath};
+use crate::tuf::trusted::Trusted;
+
+/// See the module. Made by [`super::Session::share`].
+#[derive(Debug)]
+pub struct Shared {
+    client: Client,
+    trusted: Mutex<Trusted>,
+    /// One for each delegator and role that was ever asked for; a snapshot lists all there can be.
+    turns: Mutex<BTreeMap<Pair, Arc<Turn>>>,
+}
+
+/// A role as one delegator has it: with another one, it is verified anew.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Pair {
+    delegator: Option<RoleName>,
+    role: RoleName,
+}
+
+/// Held by the task that fetches a role.
+#[derive(Debug, Default)]
+struct Turn(tokio::sync::Mutex<Loading>);
+
+/// What came of fetching a role.
+#[derive(Debug, Default)]
+struct Loading {
+    refused: Option<ClientError>,
+}
+
+impl Shared {
+    pub(super) fn new(client: Client, trusted: Trusted) -> Self {
+        Self { client, trusted: Mutex::new(trusted), turns: Mutex::default() }
+    }
+
+    /// All that is trusted at this moment.
+    pub fn with_trusted<T>(&self, work: impl FnOnce(&Trusted) -> T) -> T {
+        work(&self.trusted())
+    }
+
+    /// The role that answers for `path`, and what it says, as [`super::Session::find`] has it.
+    pub async fn find(&self, path: &TargetPath) -> Result<Found, ClientError> {
+        let mut search = Search::new(path.clone());
+        loop {
+            let step = search.step(&self.trusted())?;
+            match step {
+                Step::Found(found) => return Ok(*found),
+                Step::NotFound => return Err(ClientError::NotSigned { path: path.to_string() }),
+                Step::Need(edge) => self.load(&edge).await?,
+            }
+        }
+    }
+
+    /// Bytes of a target of at most `max_len` bytes, checked.
+    pub async fn read(&self, found: &Found, max_len: u64) -> Result<Vec<u8>, ClientError> {
+        file::within(found, max_len)?;
+        self.client.read(found, self.consistent()).await
+    }
+
+    /// Fetches a target to `to`, which appears whole and checked. If the machine stops, it may be torn afterwards: for a cache
+    /// whose files are checked when they are used.
+    pub async fn download(&self, found: &Found, to: &Path) -> Result<VerifiedFile, ClientError> {
+        self.client.download(found, self.consistent(), to, Flush::Never, &AtomicU64::new(0)).await
+    }
+
+    /// Reads an open file to its end: is it what was signed? Blocks.
+    pub fn check(found: &Found, file: File) -> Result<OpenFile, ClientError> {
+        Ok(file::check_open(found, file)?)
+    }
+
+    fn consistent(&self) -> bool {
+        self.trusted().root().consistent_snapshot
+    }
+
+    async fn load(&self, edge: &Edge) -> Result<(), ClientError> {
+        let turn = self.turn(edge);
+        let mut turn = turn.0.lock().await;
+        if let Some(refused) = &turn.refused {
+            return Err(refused.clone());
+        }
+        let needed = self.client.at_hand(&mut self.trusted(), edge)?;
+        let Some(Needed { request, held }) = needed else { return Ok(()) };
+        let bytes: Arc<[u8]> = self.client.must_fetch(&request, held.as_deref()).await?.into();
+        let accepted = self.trusted().accept(edge, Arc::clone(&bytes));
+        if let Err(error) = accepted {
+            turn.refused = Some(error.clone().into());
+            return Err(error.into());
+        }
+        Ok(self.client.cache.keep(&edge.role().file_stem(), &bytes)?)
+    }
+
+    fn turn(&self, edge: &Edge) -> Arc<Turn> {
+        let delegator = edge.chain().last().map(|(name, _)| name.clone());
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(Pair { delegator, role: edge.role().clone() }).or_default())
+    }
+
+    fn trusted(&self) -> MutexGuard<'_, Trusted> {
+        self.trusted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

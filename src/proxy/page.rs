@@ -1,0 +1,184 @@
+//! A signed page, as tools are shown it, and those of a session.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use axum::body::Bytes;
+use tokio::sync::OnceCell;
+
+use super::address::below_page;
+use super::refusal::Fault;
+use crate::client::Shared;
+use crate::crypto::sha256;
+use crate::python::{ProjectName, ProjectPage};
+use crate::tuf::path::TargetPath;
+
+/// Bytes of a page, at most: the largest real ones have some 20 MB.
+const MAX_PAGE: u64 = 64 * 1_024 * 1_024;
+/// Bytes of pages of a session that are held, at most; with more, all are forgotten and made again when asked for.
+const MAX_HELD: usize = 128 * 1_024 * 1_024;
+/// A page is held parsed, as JSON and as HTML.
+const FORMS: usize = 3;
+/// Hexadecimal digits of an entity tag.
+const TAG_DIGITS: usize = 32;
+
+/// A page that is signed. There is no other way to make one than to read it from a session.
+#[derive(Debug)]
+pub(super) struct Page {
+    content: ProjectPage,
+    json: OnceLock<Rendered>,
+    html: OnceLock<Rendered>,
+}
+
+/// A page in one form.
+#[derive(Debug, Clone)]
+pub(super) struct Rendered {
+    pub(super) bytes: Bytes,
+    /// An entity tag.
+    pub(super) tag: String,
+}
+
+impl Rendered {
+    fn new(text: String) -> Self {
+        let digest = hex::encode(sha256(text.as_bytes()));
+        Self { tag: format!("\"{}\"", digest.get(..TAG_DIGITS).unwrap_or(&digest)), bytes: text.into() }
+    }
+}
+
+impl Page {
+    /// The page of a project as it is signed, and its bytes.
+    async fn read(shared: &Shared, project: &ProjectName) -> Result<(ProjectPage, usize), Fault> {
+        let path = format!("simple/{project}/index.json");
+        let path = TargetPath::new(path)
+            .map_err(|error| Fault::Local { what: "naming a page", reason: error.to_string() })?;
+        let found = shared.find(&path).await?;
+        let bytes = shared.read(&found, MAX_PAGE).await?;
+        Ok((ProjectPage::from_json(&bytes)?, bytes.len()))
+    }
+
+    pub(super) fn json(&self) -> &Rendered {
+        self.json.get_or_init(|| Rendered::new(self.content.to_json_for_tools()))
+    }
+
+    pub(super) fn html(&self) -> &Rendered {
+        self.html.get_or_init(|| Rendered::new(self.content.to_html()))
+    }
+}
+
+/// The pages of one session, each read once, however many ask for it at the same time.
+#[derive(Debug, Default)]
+pub(super) struct Pages {
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    cells: HashMap<ProjectName, Arc<OnceCell<Arc<Page>>>>,
+    bytes: usize,
+}
+
+/// How the addresses of files come out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    /// As they are signed: what a lock file keeps is the index's own.
+    AsSigned,
+    /// Below the page, wherever they are signed to be.
+    Below,
+}
+
+impl Pages {
+    /// The page of a project. `at` is its own address; `judge` says whether a file would be verified where it is.
+    pub(super) async fn page(
+        &self,
+        shared: &Shared,
+        project: &ProjectName,
+        view: View,
+        judge: impl Fn(&str) -> bool,
+    ) -> Result<Arc<Page>, Fault> {
+        let cell = Arc::clone(self.held().cells.entry(project.clone()).or_default());
+        let made = cell
+            .get_or_try_init(async || {
+                let (page, bytes) = Page::read(shared, project).await?;
+                let page = addressed(page, view, judge)?;
+                self.weigh(bytes.saturating_mul(FORMS));
+                Ok::<_, Fault>(Arc::new(Page { content: page, json: OnceLock::new(), html: OnceLock::new() }))
+            })
+            .await;
+        match made {
+            Ok(page) => Ok(Arc::clone(page)),
+            Err(fault) => {
+                self.held().cells.remove(project);
+                Err(fault)
+            }
+        }
+    }
+
+    fn weigh(&self, bytes: usize) {
+        let mut held = self.held();
+        held.bytes = held.bytes.saturating_add(bytes);
+        if held.bytes > MAX_HELD {
+            *held = Held::default();
+        }
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn addressed(mut shown: ProjectPage, view: View, judge: impl Fn(&str) -> bool) -> Result<ProjectPage, Fault> {
+    for file in shown.files().to_vec() {
+        let name = file.filename.as_str();
+        match view {
+            View::AsSigned if judge(file.url.as_str()) => {}
+            View::AsSigned => {
+                let url = file.url.as_str().to_owned();
+                return Err(Fault::Elsewhere { filename: name.to_owned(), url });
+            }
+            View::Below if file.url.as_str() == below_page(&file.filename) => {}
+            View::Below => {
+                let url = below_page(&file.filename).parse();
+                let url = url.map_err(|_| Fault::Local { what: "naming a file", reason: name.to_owned() })?;
+                shown.remove(name);
+                shown.insert(crate::python::PageFile { url, ..file });
+            }
+        }
+    }
+    Ok(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::python::{PageFile, Yanked};
+
+    fn page(url: &str) -> ProjectPage {
+        let mut page = ProjectPage::new("foo".parse().unwrap(), 1);
+        page.insert(PageFile {
+            filename: "foo-1.0+a.tar.gz".parse().unwrap(),
+            url: url.parse().unwrap(),
+            sha256: "a".repeat(64).parse().unwrap(),
+            size: 7,
+            upload_time: None,
+            requires_python: None,
+            yanked: Yanked::No,
+            core_metadata_sha256: None,
+        });
+        page
+    }
+
+    #[test]
+    fn a_page_that_leads_where_nothing_is_verified_is_refused() {
+        let signed = page("https://evil.example/foo-1.0+a.tar.gz");
+        let url = "https://evil.example/foo-1.0+a.tar.gz".to_owned();
+        let fault = Fault::Elsewhere { filename: "foo-1.0+a.tar.gz".to_owned(), url };
+        assert_eq!(addressed(signed.clone(), View::AsSigned, |_| false), Err(fault));
+        assert_eq!(addressed(signed.clone(), View::AsSigned, |_| true), Ok(signed));
+    }
+
+    #[test]
+    fn a_page_of_our_own_port_leads_below_it_wherever_its_files_are() {
+        let shown = addressed(page("https://evil.example/x"), View::Below, |_| false).unwrap();
+        assert_eq!(shown, page("../../targets/foo/foo-1.0%2Ba.tar.gz"));
+    }
+}

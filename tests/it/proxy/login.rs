@@ -1,0 +1,77 @@
+//! What a tool proves itself with: passed on to the index, and to nobody else.
+
+use std::sync::Arc;
+
+use super::tool::exchange;
+use super::{PAGE_PATH, Setup, Stage, WHEEL_PATH};
+use crate::client::wire::{Asked, Wire, ok, reply};
+
+const LOGIN: &str = "Authorization: Basic dXNlcjpwYXNz";
+
+/// A stage whose server wants a password, and notes what it was shown.
+async fn closed() -> Stage {
+    let mut stage = Stage::new().await;
+    let root = stage.scene.root();
+    let wire = Wire::start(move |asked: &Asked| {
+        if !asked.head.to_lowercase().contains("\r\nauthorization: basic dxnlcjpwyxnz\r\n") {
+            return reply("401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n", b"");
+        }
+        std::fs::read(root.join(asked.path().trim_start_matches('/')))
+            .map_or_else(|_| reply("404 Not Found", "", b""), |bytes| ok(&bytes))
+    });
+    stage.wire = Arc::new(wire);
+    stage
+}
+
+/// The index as tools see it is the server itself: what is sent to the one goes to the other.
+fn open(stage: &Stage) -> Setup {
+    Setup { index: stage.wire.url("/simple/"), ..Setup::default() }
+}
+
+/// A request without TLS for the index, through the proxy.
+fn ask(stage: &Stage, running: &super::Running, path: &str, fields: &str) -> super::tool::Answer {
+    let (url, login) = (stage.wire.url(path), running.tool.login());
+    let host = url.strip_prefix("http://").unwrap().split('/').next().unwrap();
+    let text = format!("GET {url} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{login}{fields}\r\n");
+    super::tool::Answer::read(&exchange(running.tool.connect(), text.as_bytes()))
+}
+
+#[tokio::test]
+async fn an_index_that_asks_for_a_password_gets_the_tools() {
+    let stage = closed().await;
+    let running = stage.forward(&open(&stage));
+    let asked = ask(&stage, &running, "/simple/alpha/", "");
+    assert_eq!((asked.status, asked.field("www-authenticate")), (401, "Basic realm=\"index\""));
+    assert_eq!(running.refused(), [""; 0], "to be asked for a password is no refusal");
+    let shown = ask(&stage, &running, "/simple/alpha/", &format!("{LOGIN}\r\n"));
+    assert_eq!(shown.status, 200, "{shown:?}");
+    assert_eq!(ask(&stage, &running, "/targets/alpha/alpha-1.0-py3-none-any.whl", "").status, 200);
+    let proxy_login =
+        stage.wire.heads().iter().any(|head| head.to_lowercase().contains("proxy-authorization"));
+    assert!(!proxy_login, "the proxy's own word goes nowhere");
+}
+
+#[tokio::test]
+async fn a_password_for_one_origin_is_not_shown_to_another() {
+    let stage = Stage::new().await;
+    // The pages are at index.test; metadata and files are at the server, which is another origin.
+    let running = stage.forward(&Setup::default());
+    assert_eq!(running.tool.ask("GET", PAGE_PATH, &[LOGIN]).status, 200);
+    assert_eq!(running.tool.ask("GET", WHEEL_PATH, &[LOGIN]).status, 200);
+    let heads = stage.wire.heads();
+    assert!(heads.len() > 4 && !heads.iter().any(|head| head.to_lowercase().contains("authorization")));
+}
+
+#[tokio::test]
+async fn on_a_fixed_port_what_a_password_opened_stays_closed_to_who_does_not_show_it() {
+    let stage = closed().await;
+    let running = stage.reverse(&open(&stage));
+    let get = |path: &str, fields: &[&str]| running.tool.plain("GET", path, "127.0.0.1", fields).status;
+    let (page, file) = ("/mine/simple/alpha/", "/mine/targets/alpha/alpha-1.0-py3-none-any.whl");
+    assert_eq!(get(page, &[]), 401);
+    assert_eq!((get(page, &[LOGIN]), get(file, &[LOGIN])), (200, 200));
+    assert_eq!((get(page, &[]), get(file, &[])), (401, 401));
+    let other = "Authorization: Basic b3RoZXI6cGFzcw==";
+    assert_eq!((get(page, &[other]), get(file, &[other])), (401, 401));
+    assert_eq!((get(page, &[LOGIN]), get(file, &[LOGIN])), (200, 200));
+}
