@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RepositoryError;
 use super::state::State;
-use crate::tuf::metadata::{Root, Version};
+use crate::tuf::metadata::{Root, TopLevel, Version};
 use crate::tuf::signed::{Signed, Verified};
 
 /// A file that remembers one repository.
@@ -36,6 +36,12 @@ impl Seen {
     pub(super) fn root(&self) -> Result<Verified<Root>, RepositoryError> {
         Ok(Signed::<Root>::new(self.root.as_bytes()).verify_initial()?)
     }
+}
+
+/// Whether timestamp or snapshot have other keys.
+fn rotated(old: &Root, new: &Root) -> bool {
+    let other = |role| !old.authority(role).same_as(&new.authority(role));
+    other(TopLevel::Timestamp) || other(TopLevel::Snapshot)
 }
 
 impl Anchor {
@@ -71,7 +77,9 @@ impl Anchor {
     /// Refuses a state older than what was `seen` before it was read, and remembers a newer one.
     pub(super) fn check(&self, seen: Option<Seen>, state: &State) -> Result<(), RepositoryError> {
         let timestamp = state.timestamp.common.version;
-        if let Some(old) = seen.filter(|old| timestamp < old.timestamp) {
+        // As clients do: new keys for timestamp or snapshot make it forget a version that was pushed up.
+        let forgotten = |old: &Seen| old.root().is_ok_and(|root| rotated(&root, &state.root));
+        if let Some(old) = seen.filter(|old| timestamp < old.timestamp && !forgotten(old)) {
             let (found, seen, file) = (timestamp, old.timestamp, self.file.display().to_string());
             return Err(RepositoryError::WentBack { found, seen, file });
         }
@@ -82,7 +90,7 @@ impl Anchor {
         let new = Seen { root, timestamp };
         match self.seen()? {
             // Another command was faster, and has seen something newer.
-            Some(other) if other == new || other.timestamp > timestamp => Ok(()),
+            Some(other) if other == new || (other.timestamp > timestamp && !forgotten(&other)) => Ok(()),
             _ => self.write(&new),
         }
     }

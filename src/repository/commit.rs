@@ -9,9 +9,11 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::bins::spread;
+use super::check::names::file_name;
+use super::check::split_name;
 use super::keyring::{Crew, Keyring};
 use super::pages::note;
-use super::state::State;
+use super::state::{RUNAWAY, State};
 use super::{MAX_ATTEMPTS, Repository, RepositoryError, days_after, layout};
 use crate::crypto::sha256;
 use crate::store::{Content, StoreError, StorePath};
@@ -149,7 +151,7 @@ impl Repository {
         if !snapshot && roles.is_empty() && written.is_empty() {
             return Ok(staged);
         }
-        let mut draft = self.next_snapshot(state, now);
+        let mut draft = self.next_snapshot(state, now).await?;
         if self.writes_siblings() {
             self.write_siblings_of(&written).await?;
         }
@@ -233,7 +235,7 @@ impl Repository {
             timestamp.content.snapshot = announce(snapshot.content.common.version, bytes);
         }
         let common = timestamp.content.common_mut();
-        common.version = common.version.saturating_add(1);
+        common.version = state.base_version(common.version).saturating_add(1);
         common.expires = days_after(now, self.settings.expiry.timestamp);
         let authorities = |role| authorities(state, successor, role);
         let bytes = sign_for(keys, &timestamp, &authorities(TopLevel::Timestamp)).await?;
@@ -289,12 +291,33 @@ impl Repository {
         Ok(complete)
     }
 
-    fn next_snapshot(&self, state: &State, now: DateTime<Utc>) -> Draft<Snapshot> {
+    async fn next_snapshot(
+        &self,
+        state: &State,
+        now: DateTime<Utc>,
+    ) -> Result<Draft<Snapshot>, RepositoryError> {
         let mut draft = state.snapshot.draft();
         let common = draft.content.common_mut();
-        common.version = common.version.saturating_add(1);
+        let before = state.base_version(common.version);
+        let before = if before == common.version { before } else { self.last_snapshot().await? };
+        common.version = before.saturating_add(1);
         common.expires = days_after(now, self.settings.expiry.snapshot);
-        draft
+        Ok(draft)
+    }
+
+    /// The highest version of a snapshot in the store that no thief pushed up.
+    async fn last_snapshot(&self) -> Result<Version, RepositoryError> {
+        let mut last = 0;
+        self.store
+            .walk(layout::METADATA, &mut |entry| {
+                let name = split_name(file_name(&entry.path));
+                if let Some((version, "snapshot")) = name.filter(|(version, _)| *version < RUNAWAY) {
+                    last = last.max(version);
+                }
+                Ok(())
+            })
+            .await?;
+        Ok(last)
     }
 }
 

@@ -20,6 +20,10 @@ pub(super) const CLAIMED: &str = "claimed";
 /// Online role of recently claimed projects (PEP 480).
 pub(super) const RECENTLY_CLAIMED: &str = "recently-claimed";
 
+/// Versions from here on are a thief's: no repository comes to them by itself, and what counts by floating point cannot
+/// tell them from their neighbours.
+pub(super) const RUNAWAY: Version = (1 << 53) - 1;
+
 /// Roots that an older snapshot may be under, at most: more than an index has in a century of rotations.
 const MAX_OLD_ROOTS: usize = 1_000;
 
@@ -174,6 +178,24 @@ impl State {
     /// did not come to its end; clients fail closed until the file is signed anew.
     pub(super) fn vouched(&self, role: TopLevel) -> bool {
         !self.unvouched.contains(&role)
+    }
+
+    /// Whether clients that follow the newest root have dropped the versions they knew: it has other keys for timestamp or
+    /// snapshot than those that signed them (specification section 5.3.11). Then a version that was pushed up may fall.
+    pub(super) fn forgotten(&self) -> bool {
+        !self.vouched(TopLevel::Timestamp) || !self.vouched(TopLevel::Snapshot)
+    }
+
+    /// Whether some version was pushed up so far that it must fall.
+    pub(super) fn ran_away(&self) -> bool {
+        let listed = self.snapshot.roles().map(|(_, file)| file.version);
+        let top = [self.timestamp.common.version, self.snapshot.common.version];
+        listed.chain(top).any(|version| version >= RUNAWAY)
+    }
+
+    /// The version to count on from: 0 in place of a runaway's that clients have forgotten.
+    pub(super) fn base_version(&self, version: Version) -> Version {
+        if version >= RUNAWAY && self.forgotten() { 0 } else { version }
     }
 
     /// The roles whose current file the newest root does not vouch for.

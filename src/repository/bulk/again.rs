@@ -171,7 +171,7 @@ impl Repository {
         let store = Arc::clone(&self.store);
         let forge =
             Forge::new(store, keys, Arc::clone(&bins), delegations, Arc::new(content), again.expires)?;
-        let written = forge.run(todo, progress).await?;
+        let written = forge.forgotten(state.forgotten()).run(todo, progress).await?;
         let mut signed = std::mem::take(&mut *signed.lock().unwrap_or_else(PoisonError::into_inner));
         signed.due.sort_by(|a, b| a.role.cmp(&b.role));
         signed.due.dedup();

@@ -25,7 +25,7 @@ use crate::repository::check::split_name;
 use crate::repository::commit::refuse_too_large;
 use crate::repository::keyring::Crew;
 use crate::repository::spill::PARTITIONS;
-use crate::repository::state::{BINS, authority};
+use crate::repository::state::{BINS, RUNAWAY, authority};
 use crate::repository::{Keyring, Progress, RepositoryError, layout};
 use crate::store::{Content as Bytes, Store, StoreError, StorePath};
 use crate::tuf::metadata::{Common, MetaFile, Targets, Version};
@@ -63,6 +63,8 @@ pub(super) struct Forge {
     expires: DateTime<Utc>,
     /// Whether nothing is to be signed and written.
     dry_run: bool,
+    /// Whether clients have forgotten versions that a thief pushed up, so that these fall.
+    forgotten: bool,
 }
 
 /// One round of work.
@@ -104,12 +106,21 @@ impl Forge {
         expires: DateTime<Utc>,
     ) -> Result<Self, RepositoryError> {
         let crews = crews(keys, &bins, delegations)?;
-        Ok(Self { store, bins, content, crews, expires, dry_run: false })
+        Ok(Self { store, bins, content, crews, expires, dry_run: false, forgotten: false })
     }
 
     /// The same, but nothing is signed or written.
     pub(super) fn dry_run(self, dry_run: bool) -> Self {
         Self { dry_run, ..self }
+    }
+
+    /// The same; versions that a thief pushed up fall if clients have `forgotten` them.
+    pub(super) fn forgotten(self, forgotten: bool) -> Self {
+        Self { forgotten, ..self }
+    }
+
+    fn is_runaway(&self, version: Version) -> bool {
+        self.forgotten && version >= RUNAWAY
     }
 
     /// Makes those of the bins in `todo` that change, and writes them. Returns their positions and versions.
@@ -157,6 +168,7 @@ impl Forge {
             if let Some((version, floor)) =
                 found.and_then(|(version, bin)| Some((version, floors.get_mut(*bin)?)))
             {
+                let version = if self.is_runaway(version) { 0 } else { version };
                 *floor = (*floor).max(version.saturating_add(1));
             }
             Ok(())
@@ -304,7 +316,9 @@ impl Bench {
 
     /// The common fields of a bin's next file, after `old`.
     pub(super) fn common(&self, bin: usize, old: Option<&Common>) -> Common {
-        let next = old.map_or(1, |old| old.version.saturating_add(1));
+        let old_version = old.map_or(0, |old| old.version);
+        let old_version = if self.round.forge.is_runaway(old_version) { 0 } else { old_version };
+        let next = old_version.saturating_add(1);
         let floor = self.round.floors.get(bin).copied().unwrap_or(1);
         let extra = old.map(|old| old.extra.clone()).unwrap_or_default();
         Common { version: next.max(floor), expires: self.round.forge.expires, extra }

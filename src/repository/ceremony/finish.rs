@@ -301,7 +301,10 @@ impl Repository {
         for role in signed {
             keys.require(&new.authority(*role))?;
         }
-        let unnoticed = signed.iter().all(|role| keys.reaches(&state.root.authority(*role)))
+        // A version that was pushed up to the end can only fall once clients have seen the new root.
+        let falls = online.iter().any(changes) && state.ran_away();
+        let unnoticed = !falls
+            && signed.iter().all(|role| keys.reaches(&state.root.authority(*role)))
             && others.iter().all(|proposal| good_under(proposal, &state.root));
         if unnoticed {
             let transaction = self.transaction(work, state, &others, Some(new)).await?;

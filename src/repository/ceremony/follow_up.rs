@@ -155,7 +155,7 @@ impl Repository {
         now: DateTime<Utc>,
     ) -> Result<(String, MetaFile), RepositoryError> {
         let role = authority.role();
-        let mut version = state.snapshot.role(role).map_or(0, |entry| entry.version);
+        let mut version = state.snapshot.role(role).map_or(0, |entry| state.base_version(entry.version));
         for _ in 0..MAX_SKIPPED {
             version = version.saturating_add(1);
             let common = Common::new(version, days_after(now, self.settings.expiry.bin_n));

@@ -32,7 +32,7 @@ use crate::repository::keyring::Keyring;
 use crate::repository::plain::{Repair, project_of};
 use crate::repository::plan::bin_of;
 use crate::repository::publish::refuse_unvouched;
-use crate::repository::state::State;
+use crate::repository::state::{RUNAWAY, State};
 use crate::repository::{
     MAX_ATTEMPTS, PATIENCE, Progress, Repository, RepositoryError, days_after, layout, pause,
 };
@@ -412,7 +412,13 @@ impl<'a> Work<'a> {
         let target = layout::page(project)?;
         // What a thief put there need not read.
         let present = self.repository.page(self.state, project).await.ok().flatten();
-        let serial = self.state.snapshot.common.version.saturating_add(1);
+        let good = self.before.pages.get(project).map_or(0, |good| good.serial);
+        // A serial that follows a thief's version would be above all to come.
+        let serial = match self.state.snapshot.common.version {
+            RUNAWAY.. => good,
+            version => version,
+        };
+        let serial = serial.saturating_add(1);
         let page =
             rebuilt(project, serial, self.before.pages.get(project), present.as_ref(), self.keep, lost);
         let role = bin_of(self.state, &target)?;

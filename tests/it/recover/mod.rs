@@ -76,8 +76,8 @@ fn malware() -> TargetFile {
     TargetFile { length: 7, hashes: Hashes::sha256(sha256(b"malware")), extra: Extra::new() }
 }
 
-/// What a thief of the keys `names` does, who can write to the store: other targets in the bins, and snapshot and
-/// timestamp with the version `push`, if it is given. The files are written as a thief would, not by wheelseal.
+/// What a thief of the keys `names` does, who can write to the store: other targets in the bins, and these bins, snapshot
+/// and timestamp with the version `push`, if it is given. The files are written as a thief would, not by wheelseal.
 async fn tamper(scene: &Scene, edits: &[(&str, Option<TargetFile>)], push: Option<u64>, names: &[&str]) {
     tamper_at(&scene.root(), edits, push, names).await;
 }
@@ -103,8 +103,8 @@ async fn tamper_at(root: &Path, edits: &[(&str, Option<TargetFile>)], push: Opti
     }
     let (mut snapshot, mut timestamp) = (state.snapshot.draft(), state.timestamp.draft());
     for (bin, mut draft) in drafts {
-        draft.content.common.version += 1;
-        let version = draft.content.common.version;
+        let version = push.unwrap_or(draft.content.common.version + 1);
+        draft.content.common.version = version;
         write(root, &format!("{version}.{bin}.json"), &signed(&draft, names).await);
         snapshot.content.set(bin.as_str(), MetaFile::version(version));
     }

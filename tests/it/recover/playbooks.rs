@@ -150,6 +150,36 @@ fn stolen_targets_keys_are_replaced_where_they_sign() {
 }
 
 #[test]
+fn a_project_whose_keys_were_stolen_is_taken_back_with_the_files_that_were_good() {
+    let home = Home::new();
+    home.init(&["--bins", "2", "--claims"]).fine();
+    home.publish("alpha", "1.0");
+    home.run(&["trust", "add", "here", "repo", "--root", "repo/metadata/1.root.json"]).fine();
+    let maintainer = key("ecdsa");
+    home.run(&["project", "claim", "alpha", "--key", &maintainer, "--out", "alpha.claim.json"]).fine();
+    home.run(&["claims", "receive", "--repo", "repo", "alpha.claim.json"]).fine();
+    home.run(&["claims", "approve", "--repo", "repo", "alpha"]).fine();
+    home.run(&["backup", "--repo", "repo", "--to", "good.tar.zst"]).fine();
+    // The thief of that key releases.
+    let wheel = home.wheel("alpha", "6.6");
+    home.run(&["project", "release", "alpha", &wheel, "--key", &maintainer, "--out", "release"]).fine();
+    home.run(&["claims", "receive", "--repo", "repo", "release"]).fine();
+    home.run(&["download", EVIL, "--to", "evil"]).fine();
+    let good = ["--good", "good.tar.zst"];
+    recover(&home, &[&["compare"], &good[..]].concat()).refused(3, &["not as the good state says"]);
+    let left = recover(&home, &[&["restore", "--yes"], &good[..]].concat());
+    left.refused(3, &["not everything is"]);
+    assert!(left.stdout.contains("left to its maintainers: alpha"), "{}", left.stdout);
+    let ran = recover(&home, &[&["project-keys", "alpha", "--yes"], &good[..]].concat());
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    home.run(&["download", EVIL, "--to", "late"]).refused(3, &["no role of the repository signs"]);
+    home.run(&["download", ALPHA, "--to", "good"]).fine();
+    home.run(&["check", "--repo", "repo"]).fine();
+    let listed = home.run(&["claims", "list", "--repo", "repo"]).fine();
+    assert!(!listed.contains("alpha"), "{listed}");
+}
+
+#[test]
 fn a_lost_key_leaves_its_roles_and_a_lost_root_is_told_as_such() {
     let home = home();
     let short = |name: &str| {

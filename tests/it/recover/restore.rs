@@ -1,6 +1,6 @@
 //! Back to the good state.
 
-use wheelseal::repository::{Edits, EventName, PutBack, RoleEdit, Subject};
+use wheelseal::repository::{Anchor, Edits, EventName, PutBack, RoleEdit, Subject};
 use wheelseal::tuf::metadata::Targets;
 use wheelseal::tuf::signed::Signed;
 
@@ -144,6 +144,40 @@ async fn new_keys_never_sign_what_the_thief_put_there() {
         }
     }
     assert_eq!(stolen, 1);
+}
+
+#[tokio::test]
+async fn versions_that_were_pushed_to_the_end_of_all_numbers_start_anew_with_the_new_keys() {
+    for at_hand in [&["root-1", "targets-1", "online-2"][..], &["root-1", "targets-1", "online", "online-2"]]
+    {
+        let scene = published().await;
+        let anchor = || Anchor::new(scene.spool().join("seen.json"));
+        let repository = scene.open().await.anchored(anchor());
+        let before = repository.state().await.unwrap().snapshot.common.version;
+        tamper(&scene, &all_three(), Some(u64::MAX), &ONLINE).await;
+        assert_eq!(repository.state().await.unwrap().timestamp.common.version, u64::MAX);
+        let good = good(&scene).await;
+        let restoration = repository.restoration(&good, &Keep::default(), &Unwatched).await.unwrap();
+        let online = role(&["online-2"], 1).await.keys;
+        let roles = Subject::ALL.into_iter().filter(|subject| subject.is_online());
+        let roles = roles.map(|subject| (subject, RoleEdit::Keys(online.clone()))).collect();
+        let edits = Edits { roles, bins: None };
+        let mut event = repository.draft(EventName::new("new").unwrap(), &edits, now()).await.unwrap();
+        let keys = keyring(at_hand).await;
+        event.sign_with(&keys, now()).await.unwrap();
+        let finishing = repository.finish_restoring(&event, restoration, &keys, None, now(), &Unwatched);
+        let (_, done) = finishing.await.unwrap();
+        assert_eq!(done.snapshot, before + 1, "{at_hand:?}");
+        let state = scene.open().await.anchored(anchor()).state().await.unwrap();
+        assert!(state.timestamp.common.version < 100, "{at_hand:?}");
+        assert!(state.snapshot.roles().all(|(_, file)| file.version < 100), "{at_hand:?}");
+        let edits = [scene.add("alpha", "1.2", "new")];
+        let keys = keyring(&["online-2"]).await;
+        let repository = scene.open().await.anchored(anchor());
+        let published = repository.publish(&keys, &edits, now(), &Unwatched).await.unwrap();
+        assert_eq!(published.snapshot, before + 2);
+        scene.assert_sound("published after").await;
+    }
 }
 
 #[tokio::test]

@@ -140,6 +140,12 @@ fn shown(done: &PutBack, when: &str, context: &Context) {
         let what = if differing.item == Item::Delegation { "who may sign " } else { "" };
         let by = differing.after.as_ref().or(differing.before.as_ref()).map_or("", |said| &said.role);
         out.note(format_args!("above the bins: {by} says otherwise than before: {what}{}", differing.path));
+        let project = differing.path.strip_prefix("project-");
+        if let Some(project) = project.filter(|_| differing.after.is_some()) {
+            out.note(format_args!(
+                "  if {project}'s maintainers did not do that: wheelseal claims revoke {project}"
+            ));
+        }
     }
 }
 
