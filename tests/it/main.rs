@@ -4,6 +4,7 @@ mod anchor;
 mod architecture;
 mod backup;
 mod bad_input;
+mod bad_signing;
 mod behaviour;
 mod bulk;
 mod bulk_resize;

@@ -229,6 +229,36 @@ fn a_token_pulled_out_before_a_signature_leaves_the_repository_as_it_was() {
     token.home.run(&["check", "--repo", "repo"]).fine();
 }
 
+/// Two roles are signed by two keys of one token, which is pulled out at each point in turn: nothing half-signed is kept, and
+/// the same command goes on when the token is back.
+#[test]
+fn a_token_pulled_out_in_the_middle_of_a_ceremony_leaves_its_file_as_it_was() {
+    let mut token = Token::new();
+    let [root, targets] = ["root-1", "targets-1"].map(|name| token.make(name, "ecdsa"));
+    token.init(&root, &targets);
+    let start = ["ceremony", "start", "both", "--repo", "repo", "--renew", "targets", "--expiry", "root=400"];
+    token.home.run(&start).fine();
+    let log = token.between();
+    let sign = ["ceremony", "sign", "both", "--repo", "repo", "--key", &root, "--key", &targets, "--yes"];
+    let mut allowed = 0;
+    loop {
+        fs::write(&log, "").unwrap();
+        token.home.set("BETWEEN_SIGNATURES", &allowed.to_string());
+        let before = files_below(&token.home.work());
+        let ran = token.home.run(&sign);
+        if ran.code == 0 {
+            break;
+        }
+        ran.refused(1, &["the token was removed, or has ended the session", "hint: put the token back"]);
+        assert_eq!(count(&log, "signature"), allowed);
+        assert!(files_below(&token.home.work()) == before, "after {allowed} signatures");
+        allowed += 1;
+    }
+    assert!(allowed >= 2, "it was pulled out before each of the two signatures at least: {allowed}");
+    token.home.run(&["ceremony", "finish", "both", "--repo", "repo"]).fine();
+    token.home.run(&["check", "--repo", "repo"]).fine();
+}
+
 /// The first key finds the token gone; by the time of the second it is back, and wants a login of its own.
 #[test]
 fn a_token_that_was_put_back_is_logged_in_to_again() {

@@ -62,7 +62,7 @@ impl Ceremony {
             Self::Status(command) => command.run(context).await,
             Self::Join(command) => command.run(context).await,
             Self::Sign(command) => command.run(context).await,
-            Self::Payload(command) => command.run().await,
+            Self::Payload(command) => command.run(context).await,
             Self::AddSignature(command) => command.run(context).await,
             Self::Verify(command) => command.run(context).await,
             Self::Finish(command) => command.run(context).await,

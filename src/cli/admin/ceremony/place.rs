@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 
 use crate::cli::RepoArg;
@@ -42,6 +43,15 @@ impl EventArg {
 }
 
 impl Found {
+    /// Refuses, where the repository is at hand, a ceremony that it has gone on from: signed all the same, there would be two
+    /// good files of one version.
+    pub(super) async fn still_current(&self, event: &Event, now: DateTime<Utc>) -> anyhow::Result<()> {
+        match self {
+            Self::InRepository(repository) => Ok(repository.still_current(event, now).await?),
+            Self::InFile(_) => Ok(()),
+        }
+    }
+
     /// Puts the ceremony back with its new signatures; those that others made meanwhile are kept.
     pub(super) async fn keep(&self, event: &Event) -> anyhow::Result<Event> {
         match self {

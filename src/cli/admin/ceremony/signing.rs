@@ -81,6 +81,7 @@ impl Sign {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let (mut event, found) = self.event.read().await?;
         known_root(&event, self.root.as_deref())?;
+        found.still_current(&event, context.now).await?;
         let before = reviewed(&event, self.full, found.repository())?;
         if self.dry_run {
             return context.out.result(&before, || show::review(&before, context));
@@ -137,8 +138,9 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    pub(super) async fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let (event, found) = self.event.read().await?;
+        found.still_current(&event, context.now).await?;
         event
             .allowed(found.repository().map(|repository| &repository.settings().expiry))
             .map_err(RepositoryError::from)?;
@@ -179,6 +181,7 @@ pub(crate) struct AddSignature {
 impl AddSignature {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let (mut event, found) = self.event.read().await?;
+        found.still_current(&event, context.now).await?;
         let uri = self.key.as_deref().or(self.what.join.as_deref()).unwrap_or_default();
         let key = keys::open_public(&KeyUri::from_str(uri)?, &Ask).await?;
         let signature = read_file(&self.signature, MAX_SIGNATURE)?;
