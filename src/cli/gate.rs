@@ -1,6 +1,6 @@
 //! Who is asked before a ceremony is published: the real client, tough where it can read the repository, and programs.
 //!
-//! - A client that starts from the oldest root follows the staged repository to its bins.
+//! - A client that starts from the oldest root follows the staged repository to some bins and claimed projects.
 //! - One that is up to date with the present repository goes on to the staged one: nothing may go back, and what it
 //!   found before must be found still, with the same hashes.
 //! - tough reads the metadata, if this build has it and the bins are listed one by one.
@@ -24,15 +24,17 @@ use chrono::{DateTime, Utc};
 use self::python_tuf::Verdict;
 use super::output::Out;
 use crate::client::{CacheError, Client, ClientError, FetchError, Fetched, MetadataDir, Sink, Source};
-use crate::repository::{CeremonyError, Gate, METADATA, Repository, RepositoryError, State, TARGETS};
+use crate::repository::{
+    CeremonyError, Family, Gate, METADATA, Repository, RepositoryError, SIMPLE, State, TARGETS,
+};
 use crate::store::{Store, StoreError, StorePath};
-use crate::tuf::metadata::TargetFile;
-use crate::tuf::path::TargetPath;
+use crate::tuf::metadata::{DelegatedRoles, Delegations, PathSet, TargetFile, Targets};
+use crate::tuf::path::{RoleName, TargetPath};
 use crate::tuf::trusted::{Limits, TrustError};
 
-/// Bins that are looked into for files to ask for, at most.
-const SAMPLED_BINS: usize = 8;
-/// Files asked for of each, at most.
+/// Bins, and buckets of claimed projects, that are looked into for files to ask for, at most of each kind.
+const SAMPLED_ROLES: usize = 8;
+/// Files asked for of each bin, at most.
 const SAMPLED_FILES: usize = 2;
 /// Bytes of one metadata file that is handed to a program, at most.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -68,7 +70,16 @@ struct Seen {
     store: Arc<dyn Store>,
     /// The metadata that it asked for.
     asked: Asked,
-    found: Result<Vec<(TargetPath, Option<TargetFile>)>, ClientError>,
+    found: Result<Vec<(TargetPath, Answer)>, ClientError>,
+}
+
+/// What a client is told of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Answer {
+    Signed(TargetFile),
+    NotSigned,
+    /// This role on the way to it has expired: a project whose maintainers are late must not hide the others.
+    Expired(String),
 }
 
 #[async_trait]
@@ -230,21 +241,21 @@ fn folder() -> Result<tempfile::TempDir, CeremonyError> {
     tempfile::tempdir().map_err(refused)
 }
 
-/// What a client finds of these files: length and hashes, or that they are not signed.
+/// What a client finds of these files.
 async fn look(
     client: &Client,
     files: &[TargetPath],
     now: DateTime<Utc>,
-) -> Result<Vec<(TargetPath, Option<TargetFile>)>, ClientError> {
+) -> Result<Vec<(TargetPath, Answer)>, ClientError> {
     let mut session = client.refresh(now).await?;
     let mut found = Vec::with_capacity(files.len());
     for file in files {
-        let target = match session.find(file).await {
-            Ok(file) => Some(file.target),
-            Err(ClientError::NotSigned { .. }) => None,
-            Err(error) => return Err(error),
+        let answer = match session.find(file).await {
+            Ok(file) => Answer::Signed(file.target),
+            Err(ClientError::NotSigned { .. }) => Answer::NotSigned,
+            Err(error) => Answer::Expired(expired(&error).ok_or_else(|| error.clone())?.to_owned()),
         };
-        found.push((file.clone(), target));
+        found.push((file.clone(), answer));
     }
     Ok(found)
 }
@@ -257,19 +268,43 @@ fn expired(error: &ClientError) -> Option<&str> {
     }
 }
 
-/// Files out of some bins, and one that nobody ever signed.
+/// Files out of some bins, pages of some claimed projects, and a file that nobody ever signed.
 async fn sample(repository: &Repository) -> Result<Vec<TargetPath>, RepositoryError> {
     let state = repository.state().await?;
-    let names = state.bins.delegations.iter().flat_map(crate::tuf::metadata::Delegations::names);
+    let names = state.bins.delegations.iter().flat_map(Delegations::names);
     let names: Vec<_> = names.collect::<Result<_, _>>()?;
-    let step = names.len().div_ceil(SAMPLED_BINS).max(1);
     let mut files = vec![TargetPath::new("no-such-project/no-such-file")?];
-    for name in names.iter().step_by(step) {
+    for name in some(&names) {
         let bin = state.bin(repository.store(), name).await?;
         let some = bin.targets.keys().take(SAMPLED_FILES).map(TargetPath::new);
         files.extend(some.collect::<Result<Vec<_>, _>>()?);
     }
+    for family in [Family::Claimed, Family::Recent] {
+        for name in some(&state.buckets(repository.store(), family).await?) {
+            let bucket = state.bucket(repository.store(), family, name).await?;
+            files.extend(pages(&bucket)?);
+        }
+    }
     Ok(files)
+}
+
+/// As many of these roles as are looked into.
+fn some(roles: &[RoleName]) -> impl Iterator<Item = &RoleName> {
+    roles.iter().step_by(roles.len().div_ceil(SAMPLED_ROLES).max(1))
+}
+
+/// The pages of the first and the last project of a bucket.
+fn pages(bucket: &Targets) -> Result<Vec<TargetPath>, RepositoryError> {
+    let Some(DelegatedRoles::Listed(projects)) = bucket.delegations.as_ref().map(|all| &all.roles) else {
+        return Ok(Vec::new());
+    };
+    let patterns =
+        [projects.first(), projects.last()].into_iter().flatten().flat_map(|role| match &role.paths {
+            PathSet::Patterns(patterns) => patterns.as_slice(),
+            PathSet::HashPrefixes(_) => &[],
+        });
+    let pages = patterns.filter_map(|pattern| Some(format!("{}/index.json", pattern.strip_suffix("/*")?)));
+    pages.filter(|page| page.starts_with(SIMPLE)).map(|page| Ok(TargetPath::new(page)?)).collect()
 }
 
 /// The names of all metadata that clients would be given.

@@ -46,6 +46,33 @@ def test_it_reads_bins_that_were_divided_anew(sealed: Sealed) -> None:
     sealed.run("ceremony", "finish", "more", *flags)
 
 
+@pytest.mark.usefixtures("clock")
+def test_a_project_whose_maintainers_are_late_hides_no_other(sealed: Sealed, tmp_path: Path) -> None:
+    flags = ("--gate", "python-tuf", "--python", sys.executable)
+    sealed.run("ceremony", "finish", "new", *flags)
+    sealed.run("claims", "enable", keys=[key("targets-1")])
+    sealed.wheelseal("trust", "add", "mine", sealed.folder, "--root", sealed.first_root)
+    for project, days in (("seal", 2), ("wax", 300)):
+        file = tmp_path / f"{project}.json"
+        claim = ("--trust", "mine", "--expires", days, "--out", file, "--key", key("root-3"))
+        sealed.wheelseal("project", "claim", project, *claim)
+        sealed.run("claims", "apply", file)
+    expiry = ("role", "set-expiry", "targets", 400, "--repo", sealed.folder, "--key", key("targets-1"), *flags)
+    sealed.wheelseal(*expiry, at="+4d")
+    # The bucket that delegates to both is read each time.
+    bucket = newest(sealed, "recently-claimed-0000")
+    assert b"project-wax" in bucket.read_bytes()
+    bucket.write_bytes(bucket.read_bytes().replace(b"project-wax", b"project-max"))
+    refused = sealed.wheelseal.run(*expiry, "--name", "again", at="+4d")
+    assert refused.code == 3 and "recently-claimed-0000" in refused.err, refused.err
+
+
+def newest(sealed: Sealed, role: str) -> Path:
+    """The newest file of a role."""
+    files = (sealed.folder / "metadata").glob(f"*.{role}.json")
+    return max(files, key=lambda file: int(file.name.split(".")[0]))
+
+
 def ask(
     folder: Path, wanted: dict[str, object], *, flags: tuple[str, ...] = ("-I",), now: str = ""
 ) -> tuple[int, str]:
@@ -83,7 +110,7 @@ def test_its_answers(sealed: Sealed) -> None:
 
 
 def test_it_refuses_metadata_that_was_altered(sealed: Sealed) -> None:
-    newest = max((sealed.folder / "metadata").glob("*.snapshot.json"), key=lambda file: int(file.name.split(".")[0]))
-    newest.write_bytes(newest.read_bytes().replace(b'"version":1}', b'"version":9}', 1))
+    snapshot = newest(sealed, "snapshot")
+    snapshot.write_bytes(snapshot.read_bytes().replace(b'"version":1}', b'"version":9}', 1))
     code, said = ask(sealed.folder, {})
     assert (code, said.split(":")[0]) == (1, "LengthOrHashMismatchError")

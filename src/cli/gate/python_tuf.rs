@@ -12,6 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
+use super::Answer;
 use super::program::run;
 use crate::tuf::metadata::TargetFile;
 use crate::tuf::path::TargetPath;
@@ -40,7 +41,7 @@ pub(super) enum Verdict {
 pub(super) async fn ask(
     python: &OsString,
     folder: &Path,
-    found: &[(TargetPath, Option<TargetFile>)],
+    found: &[(TargetPath, Answer)],
     now: DateTime<Utc>,
 ) -> Verdict {
     if let Err(error) = std::fs::write(folder.join("wanted.json"), wanted(found)) {
@@ -62,11 +63,14 @@ pub(super) async fn ask(
     }
 }
 
-/// What wheelseal's client found, as the script reads it.
-fn wanted(found: &[(TargetPath, Option<TargetFile>)]) -> String {
-    let entry =
-        |file: &TargetFile| json!({ "length": file.length, "sha256": file.hashes.sha256.map(hex::encode) });
-    let entries =
-        found.iter().map(|(path, file)| (path.to_string(), file.as_ref().map_or(Value::Null, entry)));
+/// What wheelseal's client found, as the script reads it. What had expired is not asked for.
+fn wanted(found: &[(TargetPath, Answer)]) -> String {
+    let entries = found.iter().filter_map(|(path, answer)| match answer {
+        Answer::Signed(TargetFile { length, hashes, .. }) => {
+            Some((path.to_string(), json!({ "length": length, "sha256": hashes.sha256.map(hex::encode) })))
+        }
+        Answer::NotSigned => Some((path.to_string(), Value::Null)),
+        Answer::Expired(_) => None,
+    });
     Value::Object(entries.collect::<Map<_, _>>()).to_string()
 }
