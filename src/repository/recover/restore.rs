@@ -424,7 +424,11 @@ impl<'a> Work<'a> {
         let role = bin_of(self.state, &target)?;
         let path = target.to_string();
         if page.files().is_empty() {
-            self.corrections.push(Correction { role, path, file: None });
+            let listed = self.repository.target(self.state, &target).await?.is_some();
+            self.corrections.extend(listed.then_some(Correction { role, path, file: None }));
+            return Ok(());
+        }
+        if present.is_some_and(|present| says_the_same(&present, &page)) {
             return Ok(());
         }
         let json = page.to_json().into_bytes();
@@ -433,6 +437,13 @@ impl<'a> Work<'a> {
         self.corrections.push(Correction { role, path, file });
         Ok(())
     }
+}
+
+/// Whether two pages differ in their serial at most.
+fn says_the_same(one: &ProjectPage, other: &ProjectPage) -> bool {
+    let mut one = one.clone();
+    one.serial = other.serial;
+    one == *other
 }
 
 /// A project's page from the good one and, for what is kept, the present one.

@@ -1,11 +1,11 @@
 //! Back to the good state.
 
-use wheelseal::repository::{Anchor, Edits, EventName, PutBack, RoleEdit, Subject};
+use wheelseal::repository::{Anchor, Edit, Edits, EventName, PutBack, RoleEdit, Subject};
 use wheelseal::tuf::metadata::Targets;
 use wheelseal::tuf::signed::Signed;
 
 use super::*;
-use crate::scene::{ALL_KEYS, ONLINE, View, keyring, now, plan, role};
+use crate::scene::{ALL_KEYS, ONLINE, View, keyring, now, plan, role, wheel_name};
 
 const ALPHA: &str = "alpha/alpha-1.0-py3-none-any.whl";
 const BETA: &str = "beta/beta-1.0-py3-none-any.whl";
@@ -105,6 +105,28 @@ async fn what_is_not_there_is_named_and_what_stood_in_its_place_withdrawn() {
 }
 
 #[tokio::test]
+async fn a_yank_is_taken_back_with_the_page_and_what_is_right_is_not_signed_again() {
+    let scene = published().await;
+    let before = View::of(&scene.open().await).await;
+    scene.publish(&[Edit::Yank(wheel_name("beta", "1.0"), None)]).await.unwrap();
+    let done = put_back(&scene, &[]).await;
+    assert_eq!((done.restored.len(), done.withdrawn.len()), (0, 0));
+    assert_eq!(View::of(&scene.open().await).await.content(), before.content());
+    scene.assert_sound("taken back").await;
+    // What is missing stays so, and is no reason to sign anything again.
+    let state = scene.open().await.state().await.unwrap();
+    let target = TargetPath::new(BETA).unwrap();
+    let file = scene.open().await.target(&state, &target).await.unwrap().unwrap();
+    fs::remove_file(scene.root().join(format!("targets/{}", target.location(file.hashes.name().as_deref()))))
+        .unwrap();
+    scene.publish(&[Edit::Remove(wheel_name("beta", "1.0"))]).await.unwrap();
+    for _ in 0..2 {
+        let done = put_back(&scene, &[]).await;
+        assert_eq!((done.snapshot, done.missing.len()), (state.snapshot.common.version + 1, 1));
+    }
+}
+
+#[tokio::test]
 async fn new_keys_never_sign_what_the_thief_put_there() {
     let mut plan = plan().await;
     plan.bin_count = 256;
@@ -144,6 +166,38 @@ async fn new_keys_never_sign_what_the_thief_put_there() {
         }
     }
     assert_eq!(stolen, 1);
+}
+
+#[tokio::test]
+async fn a_recovery_that_stopped_after_the_new_root_is_gone_on_with() {
+    let scene = published().await;
+    tamper(&scene, &all_three(), None, &ONLINE).await;
+    let online = role(&["online-2"], 1).await.keys;
+    let roles = Subject::ALL.into_iter().filter(|subject| subject.is_online());
+    let roles = roles.map(|subject| (subject, RoleEdit::Keys(online.clone()))).collect();
+    let (edits, name) = (Edits { roles, bins: None }, EventName::new("new").unwrap());
+    let mut event = scene.open().await.draft(name, &edits, now()).await.unwrap();
+    let keys = keyring(&["root-1", "targets-1", "online-2"]).await;
+    event.sign_with(&keys, now()).await.unwrap();
+    let finish = async |scene: &Scene| {
+        let (repository, good) = (scene.open().await, good(scene).await);
+        let restoration = repository.restoration(&good, &Keep::default(), &Unwatched).await.unwrap();
+        repository.finish_restoring(&event, restoration, &keys, None, now(), &Unwatched).await.unwrap().1
+    };
+    // Without the old keys the new root comes first: all else of a whole run is taken away again.
+    let whole = scene.copy();
+    fs::copy(archive(&scene, "good"), archive(&whole, "good")).unwrap();
+    finish(&whole).await;
+    for name in ["2.root.json", "root.json"] {
+        let bytes = fs::read(whole.root().join("metadata").join(name)).unwrap();
+        fs::remove_file(scene.root().join("metadata").join(name)).ok();
+        write(&scene.root(), name, &bytes);
+    }
+    let done = finish(&scene).await;
+    assert_eq!((done.restored.len(), done.withdrawn.len()), (2, 1));
+    scene.assert_sound("gone on with").await;
+    let keep = ["timestamp", "snapshot", "recently-claimed", "bin-n"];
+    assert_eq!(differences(&scene, &good(&scene).await, &keep).await.0, []);
 }
 
 #[tokio::test]

@@ -10,14 +10,13 @@ use serde::Serialize;
 
 use super::drill::Scenario;
 use super::good::GoodArgs;
-use super::restore::left;
 use crate::cli::admin::ceremony::Changes;
 use crate::cli::exit::Usage;
 use crate::cli::keys::open_repository;
 use crate::cli::{Context, RepoArg};
 use crate::keys::{self, Ask, KeyUri};
 use crate::repository::{
-    CeremonyError, Detail, EventName, Listed, Repository, RepositoryError, Review, Subject,
+    CeremonyError, Detail, EventName, Listed, Repository, RepositoryError, Review, Subject, Unwatched,
 };
 
 /// How far a step has come.
@@ -270,15 +269,16 @@ impl Seen<'_> {
     }
 
     /// What differs is looked at.
-    async fn compare(&self, good: &GoodArgs) -> anyhow::Result<(Step, u64)> {
+    async fn compare(&self, good: &GoodArgs) -> anyhow::Result<(Step, bool)> {
         let opened = good.open(&self.repository).await?;
-        let (targets, outcome) = left(&self.repository, &opened, &good.keep()).await?;
+        let left = self.repository.restoration(&opened, &good.keep(), &Unwatched).await?;
         let words = good.typed(self.common.words(&["recover", "compare"]));
         let why = "What was added, changed or removed since the last known good state? Name what is not the thief's \
                    with --keep.";
-        let state = if targets == 0 { State::Done } else { State::ToDo };
-        let to_do = u64::try_from(outcome.restored.len() + outcome.withdrawn.len()).unwrap_or(u64::MAX);
-        Ok((Step::run(why, words, state), to_do))
+        let differs =
+            !left.is_empty() || !left.outcome().claimed.is_empty() || !left.outcome().missing.is_empty();
+        let state = if differs { State::ToDo } else { State::Done };
+        Ok((Step::run(why, words, state), !left.is_empty()))
     }
 
     /// New keys for stolen ones, and the bins as they were, in one commit.
@@ -294,7 +294,7 @@ impl Seen<'_> {
         steps.extend(self.ceremony(why, "--new pub:FILE"));
         let mut restore = good.typed(self.common.words(&["recover", "restore"]));
         let state = match self.ready() {
-            State::Done if to_do > 0 => State::ToDo,
+            State::Done if to_do => State::ToDo,
             state => state,
         };
         if !self.so {
@@ -416,7 +416,12 @@ impl TargetsKeys {
         let seen = self.common.see("targets-keys", Changes::new_keys(&OFFLINE, &self.new.new), &[]).await?;
         let why = "Root names new keys for targets, and targets for bins and claimed. Without timestamp and snapshot the \
                    thief could do nothing with the old ones; if these are stolen too: recover online-keys --new-offline.";
-        seen.stolen(&self.good, &self.new.new, why, TELL).await
+        let mut steps = seen.stolen(&self.good, &self.new.new, why, TELL).await?;
+        steps.insert(2, Step::people(
+            "Does the comparison show that targets, bins or claimed delegate to other roles than before? No ceremony takes a \
+             role away again: make the repository anew from the backup (docs/operating.md, After a disaster).",
+        ));
+        Ok(steps)
     }
 }
 
@@ -425,7 +430,7 @@ impl ProjectKeys {
         let seen = self.common.see("project-keys", Changes::default(), &[]).await?;
         let claimed =
             seen.repository.claimed().await?.into_iter().any(|claimed| claimed.project == self.project);
-        let (compare, _) = seen.compare(&self.good).await?;
+        let (compare, to_do) = seen.compare(&self.good).await?;
         let name = &self.project;
         let maintainers = format!(
             "If the maintainers still hold their keys, they do it themselves: `wheelseal project rotate {name} --from ID \
@@ -438,11 +443,10 @@ impl ProjectKeys {
         let command = self.common.words(&["claims", "revoke", name]);
         let keys = self.common.keys.iter().flat_map(|uri| ["--key".to_owned(), uri.clone()]);
         let revoke = Step::run(revoke, command.into_iter().chain(keys).collect(), state.clone());
-        let (_, to_do) = seen.compare(&self.good).await?;
         let restore = match state {
             State::ToDo => State::Waiting("for the step before".to_owned()),
-            _ if to_do == 0 => State::Done,
-            _ => State::ToDo,
+            _ if to_do => State::ToDo,
+            _ => State::Done,
         };
         let words = self.common.asked(self.good.typed(self.common.words(&["recover", "restore"])));
         let back = "The project's files go back to what the good state says.";

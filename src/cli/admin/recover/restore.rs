@@ -15,8 +15,7 @@ use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::output::{BAD, GOOD, STRONG, styled};
 use crate::cli::{Context, RepoArg};
 use crate::repository::{
-    CeremonyError, Differing, EventName, Gate, Good, Item, Keep, PutBack, Repository, RepositoryError,
-    Unwatched,
+    CeremonyError, EventName, Gate, Good, Item, Keep, PutBack, Repository, RepositoryError, Unwatched,
 };
 use crate::store::Store;
 
@@ -163,9 +162,8 @@ impl Gate for GoodGate<'_> {
         let after = Repository::open(Arc::clone(&staged)).await.map_err(|error| refused(&error))?;
         let left = after.restoration(self.good, self.keep, &Unwatched).await;
         let left = left.map_err(|error| refused(&error))?;
-        let left = left.outcome().restored.iter().chain(&left.outcome().withdrawn).next();
-        if let Some(path) = left {
-            return Err(refused(&format!("{path} would not be as the good state says")));
+        if !left.is_empty() {
+            return Err(refused(&"the bins would not be as the good state says"));
         }
         let root = self.repository.first_root().await.map_err(|error| refused(&error))?;
         let (fresh, old) = (tempfile::tempdir(), tempfile::tempdir());
@@ -185,20 +183,4 @@ impl Gate for GoodGate<'_> {
 
 fn refused(reason: &dyn std::fmt::Display) -> CeremonyError {
     CeremonyError::Gate { verifier: "the client".to_owned(), reason: reason.to_string() }
-}
-
-/// How many differences there are that a restoration is about.
-pub(super) async fn left(
-    repository: &Repository,
-    good: &Good,
-    keep: &Keep,
-) -> Result<(u64, PutBack), RepositoryError> {
-    let mut targets = 0;
-    let mut count = |differing: &Differing| {
-        targets += u64::from(differing.item == Item::Target);
-        Ok(())
-    };
-    repository.compare(good, keep, &Unwatched, &mut count).await?;
-    let restoration = repository.restoration(good, keep, &Unwatched).await?;
-    Ok((targets, restoration.outcome().clone()))
 }
