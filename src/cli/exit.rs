@@ -160,8 +160,11 @@ fn client_hint(error: &ClientError) -> Option<String> {
 /// The exit code for what a proxy refused.
 pub(super) fn fault_code(fault: &Fault) -> u8 {
     match fault {
+        // More than was signed is not what was signed, whatever the rest of it would have been.
+        Fault::Client(ClientError::Fetch(FetchError::TooLarge { .. }))
+        | Fault::Page(_)
+        | Fault::Elsewhere { .. } => INTEGRITY,
         Fault::Client(error) => client(error),
-        Fault::Page(_) | Fault::Elsewhere { .. } => INTEGRITY,
         Fault::Stranger => POLICY,
         Fault::Local { .. } => OTHER,
     }

@@ -65,8 +65,8 @@ impl Files {
 
     /// A target, checked and open; `true` if it was fetched for that. Fetched once, however many ask at the same time.
     pub(super) async fn open(
-        &self,
-        shared: &Shared,
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
         found: &Found,
         take: Take,
         now: SystemTime,
@@ -80,26 +80,39 @@ impl Files {
         {
             return Ok((file, false));
         }
-        let turn = self.turn(&name);
+        let (own, shared, found) = (Arc::clone(self), Arc::clone(shared), found.clone());
+        // A task of its own: a tool that loses patience with a large file finds it when it asks again.
+        let task = tokio::spawn(async move { own.fetch(&shared, &found, take, &name, &path, now).await });
+        task.await.map_err(|error| local("fetching", &error))?
+    }
+
+    async fn fetch(
+        &self,
+        shared: &Shared,
+        found: &Found,
+        take: Take,
+        name: &str,
+        path: &Path,
+        now: SystemTime,
+    ) -> Result<(OpenFile, bool), Fault> {
+        let turn = self.turn(name);
         let _turn = turn.lock().await;
         if take == Take::Kept
-            && let Some(file) = kept(found, &path, now).await?
+            && let Some(file) = kept(found, path, now).await?
         {
             return Ok((file, false));
         }
         let length = found.target.length;
         let mebibytes = u32::try_from(length / MIB).unwrap_or(u32::MAX).saturating_add(1);
         if mebibytes > MAX_SPOOL {
-            let max = u64::from(MAX_SPOOL) * MIB;
-            return Err(
-                ClientError::from(FileError::TooLarge { path: found.path.to_string(), length, max }).into()
-            );
+            let (path, max) = (found.path.to_string(), u64::from(MAX_SPOOL) * MIB);
+            return Err(ClientError::from(FileError::TooLarge { path, length, max }).into());
         }
         let room = self.spool.acquire_many(mebibytes).await;
         let _room = room.map_err(|error| local("waiting", &error))?;
         self.make()?;
-        shared.download(found, &path).await?;
-        let file = kept(found, &path, now).await?;
+        shared.download(found, path).await?;
+        let file = kept(found, path, now).await?;
         self.shrink(length).await;
         let gone = || Fault::Local { what: "keeping a file", reason: format!("{} is gone", path.display()) };
         Ok((file.ok_or_else(gone)?, true))

@@ -67,7 +67,7 @@ struct Began {
 }
 
 struct Sitting {
-    shared: Shared,
+    shared: Arc<Shared>,
     pages: Pages,
 }
 
@@ -277,10 +277,9 @@ impl Index {
         if let Some(began) = began.as_ref().filter(|began| began.holds(now, self.settings.renew)) {
             return began.outcome.clone();
         }
-        let outcome =
-            self.client.refresh(now).await.and_then(|session| {
-                Ok(Arc::new(Sitting { shared: session.share()?, pages: Pages::default() }))
-            });
+        let outcome = self.client.refresh(now).await.and_then(|session| {
+            Ok(Arc::new(Sitting { shared: Arc::new(session.share()?), pages: Pages::default() }))
+        });
         *began = Some(Began { at: now, outcome: outcome.clone() });
         outcome
     }

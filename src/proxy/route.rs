@@ -127,3 +127,75 @@ async fn ask(stream: &mut TcpStream, to: &Origin, login: Option<HeaderValue>) ->
     let status = String::from_utf8_lossy(status.get(..3).unwrap_or_default()).into_owned();
     Err(format!("the proxy on the way to {to} answers {status}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    /// A proxy that reads one head and answers so.
+    async fn proxy(answer: &'static [u8]) -> (u16, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            // Who has read enough hangs up.
+            drop(stream.write_all(answer).await);
+            drop(stream.shutdown().await);
+            String::from_utf8(head).unwrap()
+        });
+        (port, asked)
+    }
+
+    fn route(proxy: &str, no: &str) -> Route {
+        let matcher = Matcher::builder().all(proxy).no(no).build();
+        Route { matcher: Arc::new(matcher), patience: Duration::from_secs(20) }
+    }
+
+    fn origin(text: &str) -> Origin {
+        Origin::of_authority(&text.parse().unwrap(), None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_was_set_before_is_asked_for_the_tunnel() {
+        let (port, asked) = proxy(b"HTTP/1.1 200 Fine\r\nX: y\r\n\r\nhello").await;
+        let route = route(&format!("http://user:pw@127.0.0.1:{port}"), "");
+        let mut tunnel = route.tunnel(&origin("other.test:443")).await.unwrap();
+        let mut first = String::new();
+        tunnel.read_to_string(&mut first).await.unwrap();
+        assert_eq!(first, "hello", "what follows the head is the tunnel's");
+        let head = asked.await.unwrap();
+        assert_eq!(
+            head,
+            "CONNECT other.test:443 HTTP/1.1\r\nHost: other.test:443\r\nProxy-Authorization: Basic dXNlcjpwdw==\r\n\r\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_says_no_or_nonsense_is_an_error() {
+        for (answer, expected) in [
+            (&b"HTTP/1.1 407 Who?\r\n\r\n"[..], "the proxy on the way to other.test:443 answers 407"),
+            (b"SSH-2.0-x\r\n\r\n", "the proxy on the way to other.test:443 answers "),
+            (&[b'x'; MAX_HEAD + 1], "the proxy on the way to other.test:443 answers at too great length"),
+        ] {
+            let (port, _) = proxy(answer).await;
+            let route = route(&format!("http://127.0.0.1:{port}"), "");
+            assert_eq!(route.tunnel(&origin("other.test:443")).await.unwrap_err(), expected);
+        }
+        let refused = route("socks5://127.0.0.1:1", "").tunnel(&origin("other.test:443")).await.unwrap_err();
+        assert!(refused.ends_with("is spoken to by socks5; only http is known here"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn hosts_that_need_no_proxy_are_reached_straight() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let route = route("http://127.0.0.1:1", "127.0.0.1");
+        route.tunnel(&origin(&format!("127.0.0.1:{port}"))).await.unwrap();
+        listener.accept().await.unwrap();
+    }
+}

@@ -171,3 +171,43 @@ async fn the_ca_is_good_for_the_index_alone_and_for_a_day() {
         assert_eq!(running.tool.tls(HOST, "index.test").is_ok(), good, "after {hours} hours");
     }
 }
+
+#[tokio::test]
+async fn many_at_once_are_one_request_to_the_index() {
+    let stage = Stage::new().await;
+    let running = stage.forward(&Setup::default());
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..20)
+            .map(|at| {
+                let tool = running.tool.clone();
+                scope.spawn(move || tool.get(if at % 2 == 0 { PAGE_PATH } else { WHEEL_PATH }))
+            })
+            .collect();
+        asking.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    let asked = stage.asked();
+    let once: std::collections::BTreeSet<_> = asked.iter().collect();
+    assert_eq!(asked.len(), once.len(), "{asked:?}");
+}
+
+#[tokio::test]
+async fn who_lost_patience_finds_the_file_when_asking_again() {
+    let stage = Stage::new().await;
+    let running = stage.forward(&Setup::default());
+    running.tool.get(PAGE_PATH);
+    stage.asked();
+    let gate = stage.hold(&stage.hashed(&format!("alpha/{WHEEL}")));
+    let mut impatient = running.tool.tls(HOST, "index.test").unwrap();
+    let request = super::tool::request("GET", WHEEL_PATH, "index.test", &[]);
+    std::io::Write::write_all(&mut impatient, request.as_bytes()).unwrap();
+    std::io::Write::flush(&mut impatient).unwrap();
+    gate.wait_for_a_request();
+    drop(impatient);
+    let tool = running.tool.clone();
+    let second = std::thread::spawn(move || tool.get(WHEEL_PATH));
+    gate.open();
+    assert_eq!(second.join().unwrap().status, 200);
+    let hashed = format!("/{}", stage.hashed(&format!("alpha/{WHEEL}")));
+    assert_eq!(stage.asked().iter().filter(|path| **path == hashed).count(), 1);
+}

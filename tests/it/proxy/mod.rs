@@ -12,7 +12,7 @@ mod reverse;
 mod tool;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -38,6 +38,37 @@ const WHEEL_PATH: &str = "/root/targets/alpha/alpha-1.0-py3-none-any.whl";
 const PAGE_PATH: &str = "/root/simple/alpha/";
 
 type Lies = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
+type Held = Arc<Mutex<BTreeMap<String, Gate>>>;
+
+/// Before a file that the server does not send yet.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<(bool, bool)>, Condvar)>);
+
+impl Gate {
+    fn change(&self, change: impl FnOnce(&mut (bool, bool))) {
+        change(&mut self.0.0.lock().unwrap());
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self, until: impl Fn(&(bool, bool)) -> bool) {
+        drop(self.0.1.wait_while(self.0.0.lock().unwrap(), |state| !until(state)).unwrap());
+    }
+
+    /// Waits until the server is asked for the file.
+    fn wait_for_a_request(&self) {
+        self.wait(|(asked, _)| *asked);
+    }
+
+    /// Lets the server answer.
+    fn open(&self) {
+        self.change(|(_, open)| *open = true);
+    }
+
+    fn pass(&self) {
+        self.change(|(asked, _)| *asked = true);
+        self.wait(|(_, open)| *open);
+    }
+}
 
 /// What is unusual about a proxy.
 struct Setup {
@@ -67,6 +98,7 @@ struct Stage {
     scene: Scene,
     wire: Arc<Wire>,
     lies: Lies,
+    held: Held,
     home: TempDir,
     time: Arc<Mutex<DateTime<Utc>>>,
 }
@@ -76,17 +108,21 @@ impl Stage {
     async fn new() -> Self {
         let scene = Scene::new().await;
         scene.publish(&[scene.add("alpha", "1.0", "x = 1\n")]).await.unwrap();
-        let (lies, root) = (Lies::default(), scene.root());
-        let told = Arc::clone(&lies);
+        let (lies, held, root) = (Lies::default(), Held::default(), scene.root());
+        let (told, closed) = (Arc::clone(&lies), Arc::clone(&held));
         let wire = Wire::start(move |asked: &Asked| {
             let path = asked.path().trim_start_matches('/').to_owned();
+            let gate = closed.lock().unwrap().get(&path).cloned();
+            if let Some(gate) = gate {
+                gate.pass();
+            }
             if let Some(lie) = told.lock().unwrap().get(&path) {
                 return vec![Part::Bytes(lie.clone()), Part::Close];
             }
             std::fs::read(root.join(path)).map_or_else(|_| not_found(), |bytes| ok(&bytes))
         });
         let time = Arc::new(Mutex::new(now()));
-        Self { scene, wire: Arc::new(wire), lies, home: tempfile::tempdir().unwrap(), time }
+        Self { scene, wire: Arc::new(wire), lies, held, home: tempfile::tempdir().unwrap(), time }
     }
 
     /// From now on the server answers so, whatever is published.
@@ -98,6 +134,13 @@ impl Stage {
     /// The same, with a head of its own.
     fn lie_raw(&self, path: &str, answer: &[u8]) {
         self.lies.lock().unwrap().insert(path.to_owned(), answer.to_vec());
+    }
+
+    /// From now on the server sends this file when it is let.
+    fn hold(&self, path: &str) -> Gate {
+        let gate = Gate::default();
+        self.held.lock().unwrap().insert(path.to_owned(), gate.clone());
+        gate
     }
 
     /// Where a target lies on the server, by its plain path.
