@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,7 +28,7 @@ def folder(base: Path) -> Lookup:
 class Server:
     """Serves until closed. HTTP/1.0, one thread for each connection, every path once more in `requests`."""
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: Lookup, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[str] = []
         requests = self.requests
 
@@ -51,14 +52,20 @@ class Server:
             def log_message(self, format: str, *args: object) -> None:
                 """Quiet: `requests` has it."""
 
+        self._scheme = "https" if tls else "http"
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if tls:
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
     @property
     def url(self) -> str:
         """Where it listens, without a slash at the end."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        host = "localhost" if self._scheme == "https" else "127.0.0.1"
+        return f"{self._scheme}://{host}:{self._server.server_address[1]}"
 
     def taken(self) -> list[str]:
         """The requests since this was last asked."""
