@@ -112,6 +112,14 @@ pub fn decode(coding: Coding, body: &[u8], max_len: u64) -> Result<Vec<u8>, Deco
     }
 }
 
+/// Decompresses the zstd frame that `body` begins with, to at most `max_len` bytes. Also returns what follows it.
+pub fn first_frame(body: &[u8], max_len: u64) -> Result<(Vec<u8>, &[u8]), DecodeError> {
+    let mut decoder = read::Decoder::with_buffer(body).map_err(|_| DecodeError::Invalid)?.single_frame();
+    decoder.window_log_max(WINDOW_LOG).map_err(|_| DecodeError::Invalid)?;
+    let out = capped(&mut decoder, max_len, body.len().saturating_mul(USUAL_RATIO))?;
+    Ok((out, decoder.finish()))
+}
+
 /// One frame with its length and a checksum, so that damage is seen when it is decoded.
 fn finish(mut encoder: write::Encoder<'_, Vec<u8>>, bytes: &[u8], window_log: u32) -> io::Result<Vec<u8>> {
     encoder.include_checksum(true)?;
@@ -148,6 +156,17 @@ fn one_frame<R: BufRead>(
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn frames_that_follow_each_other_are_taken_one_by_one() {
+        let frame = |text: &[u8]| encode(Coding::Zstd, text, Effort::Quick).unwrap();
+        let both = [frame(b"one"), frame(b"two")].concat();
+        let (one, rest) = first_frame(&both, 10).unwrap();
+        assert_eq!((one.as_slice(), rest), (&b"one"[..], frame(b"two").as_slice()));
+        assert_eq!(first_frame(rest, 10).unwrap(), (b"two".to_vec(), &b""[..]));
+        assert_eq!(first_frame(&both, 2), Err(DecodeError::TooLarge));
+        assert_eq!(first_frame(&both[..8], 10), Err(DecodeError::Invalid));
+        assert_eq!(first_frame(b"{}", 10), Err(DecodeError::Invalid));
+    }
     use super::*;
 
     #[test]

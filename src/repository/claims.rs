@@ -13,29 +13,34 @@
 //! |---|---|
 //! | `file` | what maintainers send: claims, releases, changes of keys |
 //! | `content` | a project's role and page, made and judged (pure) |
-//! | `apply` | what they sent, checked and committed |
+//! | `apply` | what they sent, checked |
+//! | `together` | the same, committed, many at once |
 //! | `admin` | what admins decide: enable, promote, revoke |
 //! | `upkeep` | all claimed projects, for what looks at everything |
 //! | `look_alike` | names that people take for one another (pure) |
+//! | `bucket` | what a bucket is to be, by what changes (pure) |
 //! | `names` | names of these roles |
 //! | `owner` | who answers for a project, as the state says |
 //! | `tree` | which bucket delegates to a project (pure) |
 
 pub(super) mod admin;
 mod apply;
+pub(super) mod bucket;
 mod content;
 mod file;
 mod look_alike;
 pub(super) mod names;
 pub(super) mod owner;
+mod together;
 pub(super) mod tree;
 mod upkeep;
 
-pub use admin::Claimed;
+pub use admin::{Claimed, Promotion};
 pub use apply::{Applied, LookAlike};
 pub use content::{Base, Next};
 pub use file::{Kind, MAX_PROJECT_FILE, ProjectFile};
 pub use names::Family;
 pub use owner::Owned;
+pub use together::Sent;
 pub use tree::Owners;
 pub(crate) use upkeep::Bucket;

@@ -462,3 +462,18 @@ pub(super) fn announce(version: Version, bytes: &[u8]) -> MetaFile {
     let hashes = Some(Hashes::sha256(sha256(bytes)));
     MetaFile::new(version, About { length: u64::try_from(bytes.len()).ok(), hashes, ..About::default() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_clients_refuse_is_not_signed() {
+        let max = Limits::default().snapshot;
+        let bytes = vec![b' '; usize::try_from(max).unwrap() + 1];
+        assert_eq!(refuse_too_large("snapshot", &bytes[1..]), Ok(()));
+        let found = max + 1;
+        let expected = RepositoryError::TooLarge { role: "snapshot".to_owned(), found, max };
+        assert_eq!(refuse_too_large("snapshot", &bytes), Err(expected));
+    }
+}

@@ -224,6 +224,9 @@ impl RepositoryError {
             Self::NoSnapshot(_) => {
                 Some("`wheelseal gc` removes old ones; `wheelseal status` tells the current one".into())
             }
+            Self::TooLarge { role, .. } if role == "snapshot" => {
+                Some("each bin and each claimed project is a line of it: use fewer bins, or claim no more".into())
+            }
             Self::TooLarge { .. } => Some("use more bins, or --bin-style succinct".into()),
             Self::Busy(_) => Some("run the command again; nothing was lost".into()),
             Self::Missing(_) => {

@@ -76,11 +76,12 @@ pub use bulk::{
 pub use bump::{Bumped, Due};
 pub use ceremony::{
     CeremonyError, Changed, Count, Detail, Edits, Event, EventName, Finished, Gate, MAX_EVENT, NewKey,
-    Resized, Review, RoleEdit, RoleReview, Subject,
+    Resized, Review, RoleEdit, RoleReview, Subject, in_short,
 };
 pub use check::{Checked, MAX_PROBLEMS, Problem, Sample, Share, Unseen};
 pub use claims::{
     Applied, Base, Claimed, Family, Kind, LookAlike, MAX_PROJECT_FILE, Next, Owned, Owners, ProjectFile,
+    Promotion, Sent,
 };
 pub use diff::{Change, Difference};
 pub use distribution::{Distribution, read_distribution};

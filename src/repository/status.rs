@@ -50,6 +50,9 @@ pub struct Status {
     /// The claimed project whose role expires first. Its maintainers alone can sign it anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_project: Option<RoleStatus>,
+    /// How many claimed projects have a role that has expired.
+    #[serde(skip_serializing_if = "is_none")]
+    pub expired_projects: u64,
     /// Target files, with pages and metadata files.
     pub targets: u64,
     /// Projects with a page.
@@ -59,17 +62,23 @@ pub struct Status {
 impl Status {
     /// All roles that are listed by themselves, and of bins, buckets and projects the first to expire.
     pub fn every(&self) -> impl Iterator<Item = &RoleStatus> {
-        self.roles.iter().chain(&self.first_bin).chain(&self.first_bucket).chain(&self.first_project)
+        self.of_the_index().chain(&self.first_project)
     }
 
-    /// Those that have expired or will `within` this time. Online roles are signed anew when half of their life is left,
+    /// The same without projects: what the index and its admins sign.
+    pub fn of_the_index(&self) -> impl Iterator<Item = &RoleStatus> {
+        self.roles.iter().chain(&self.first_bin).chain(&self.first_bucket)
+    }
+
+    /// Those of the index that have expired or will `within` this time: projects' roles are their maintainers' business.
+    /// Online roles are signed anew when half of their life is left,
     /// so they count only when less than a third of it is: then nobody does.
     pub fn expiring(&self, within: TimeDelta, expiry: &Expiry, now: DateTime<Utc>) -> Vec<&RoleStatus> {
         let limit = |role: &RoleStatus| match life_online(&role.role, expiry) {
             Some(days) => within.min(TimeDelta::hours(i64::from(days) * 8)),
             None => within,
         };
-        self.every().filter(|role| role.expired || role.expires - now <= limit(role)).collect()
+        self.of_the_index().filter(|role| role.expired || role.expires - now <= limit(role)).collect()
     }
 }
 
@@ -109,6 +118,7 @@ impl Repository {
             claimed: 0,
             first_bucket: None,
             first_project: None,
+            expired_projects: 0,
             targets: 0,
             projects: 0,
         };
@@ -137,6 +147,7 @@ impl Repository {
             Ok((about, role.targets.len(), pages))
         };
         self.for_each_project(state, "reading projects", progress, look, |(project, targets, pages)| {
+            status.expired_projects += u64::from(project.expired);
             first_to_expire(&mut status.first_project, project);
             status.claimed += 1;
             status.targets += count(targets);

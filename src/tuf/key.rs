@@ -92,6 +92,11 @@ impl Key {
         Ok(Self { usable, json: value.tree() })
     }
 
+    /// Appends the canonical form.
+    pub(super) fn write(&self, out: &mut String) {
+        self.json.write_canonical(out);
+    }
+
     /// The key as metadata writes it, unknown fields included.
     pub fn to_json(&self) -> Json<'static> {
         self.json.clone()
@@ -161,7 +166,7 @@ pub(super) fn write_keys(keys: &BTreeMap<KeyId, Key>, out: &mut String) {
     let none = Extra::new();
     let mut object = Object::open(out, &none);
     for (id, key) in keys {
-        key.json.write_canonical(object.key(&id.0));
+        key.write(object.key(&id.0));
     }
     object.close();
 }

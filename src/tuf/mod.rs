@@ -29,6 +29,7 @@ pub mod metadata;
 pub mod path;
 pub mod render;
 pub mod renew;
+pub mod roster;
 pub mod signed;
 pub mod trusted;
 

@@ -26,6 +26,7 @@ use super::key::{Key, KeyId};
 use super::metadata::{Role, Root, TopLevel};
 use super::path::RoleName;
 use super::renew::Renewable;
+use super::roster::Roster;
 
 /// Signatures in one file, at most: each may cost a public-key operation. Real files carry a handful.
 pub const MAX_SIGNATURES: usize = 1_000;
@@ -247,6 +248,15 @@ pub fn verify_to_renew<T: Role>(bytes: &[u8], authority: &Authority<'_>) -> Resu
     let envelope = Envelope::read(authority.role, text.value())?;
     envelope.check(authority)?;
     Renewable::read::<T>(envelope.signed).map_err(|error| malformed(authority.role, error))
+}
+
+/// Checks bytes that claim to be a targets role as [`Signed::verify`] does, for an author who changes some of its
+/// delegations. It must do nothing but delegate, to roles that are listed by name.
+pub fn verify_to_edit(bytes: &[u8], authority: &Authority<'_>) -> Result<Roster, VerifyError> {
+    let text = canonical(authority.role, bytes)?;
+    let envelope = Envelope::read(authority.role, text.value())?;
+    envelope.check(authority)?;
+    Roster::read(envelope.signed).map_err(|error| malformed(authority.role, error))
 }
 
 /// What the bytes say, in canonical form.

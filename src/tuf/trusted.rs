@@ -36,7 +36,7 @@ pub struct Limits {
     pub root: u64,
     /// Timestamp. A real one has under 1 kB; python-tuf allows 16,384.
     pub timestamp: u64,
-    /// Snapshot without a length in timestamp: 65,536 bins with hashes take 8.8 MB.
+    /// Snapshot: 65,536 bins with hashes take 8.8 MB, 750,000 claimed projects 34 MB. python-tuf allows 2,000,000.
     pub snapshot: u64,
     /// A targets file without a length in snapshot: 18 million files in 16,384 bins make bins of 250 kB.
     pub targets: u64,
@@ -51,7 +51,7 @@ impl Default for Limits {
         Self {
             root: 512_000,
             timestamp: 65_536,
-            snapshot: 10_000_000,
+            snapshot: 64_000_000,
             targets: 10_000_000,
             root_rotations: 256,
             visited_roles: 32,

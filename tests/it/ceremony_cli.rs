@@ -226,3 +226,37 @@ fn role_leaves_a_ceremony_where_keys_are_missing_and_the_same_command_goes_on_wi
     assert_eq!(ceremony(&home, &["status"]).fine(), "");
     home.run(&["check", "--repo", "repo"]).fine();
 }
+
+#[test]
+fn projects_are_claimed_promoted_and_taken_back_by_ceremonies_where_the_offline_keys_are_missing() {
+    let home = Home::with_repository();
+    let offline = key("targets-1");
+    let waits = |words: &[&str], name: &str| {
+        let waits = home.run(&[words, &["--repo", "repo"]].concat());
+        waits.refused(6, &["nothing was published yet", &format!("wheelseal ceremony sign {name}")]);
+        ceremony(&home, &["sign", name, "--key", &offline, "--yes"]).fine();
+        ceremony(&home, &["finish", name]).fine();
+    };
+    waits(&["claims", "enable"], "claims-enable");
+    home.run(&["trust", "add", "mine", "repo", "--root", "repo/metadata/1.root.json"]).fine();
+    let owner = key("root-2");
+    let claim = ["project", "claim", "alpha", "six", "--trust", "mine", "--key", &owner, "--out", "."];
+    home.run(&claim).fine();
+    fs::write(home.work().join("bad.json"), "{}").unwrap();
+    let files = ["claims", "apply", "alpha.claim.json", "bad.json", "six.claim.json", "--repo", "repo"];
+    let applied = home.run(&files);
+    applied.refused(2, &["1 of 3 were refused"]);
+    for text in ["claimed alpha", "refused bad.json: this is no project file", "claimed six"] {
+        assert!(applied.stdout.contains(text), "no {text:?} in {}", applied.stdout);
+    }
+    let gate = program(&home, "no", "exit 1");
+    let refused = home.run(&["claims", "promote", "--repo", "repo", "--key", &offline, "--gate", &gate]);
+    refused.refused(3, &["refuses the staged repository"]);
+    waits(&["claims", "promote"], "claims-promote");
+    let list = home.run(&["claims", "list", "--repo", "repo"]).fine();
+    assert_eq!(list.lines().filter(|line| line.contains(" claimed ")).count(), 2, "{list}");
+    waits(&["claims", "revoke", "six"], "revoke-six");
+    let list = home.run(&["claims", "list", "--repo", "repo"]).fine();
+    assert!(list.contains("alpha") && !list.contains("six"), "{list}");
+    home.run(&["check", "--repo", "repo"]).fine();
+}

@@ -27,6 +27,9 @@ pub(super) struct AlarmArgs {
     /// Fail as well if a role expires within this time, such as 7d or 12h; an online role, if a third of its life is left
     #[arg(long, value_name = "TIME", value_parser = within)]
     within: Option<TimeDelta>,
+    /// Fail for claimed projects' roles too; else they are only told, for their maintainers alone can sign them
+    #[arg(long)]
+    projects: bool,
     /// One line and the exit codes of a Nagios plugin: 0 fine, 1 expires soon, 2 expired or bad, 3 unknown
     #[arg(long, conflicts_with = "json")]
     nagios: bool,
@@ -65,7 +68,9 @@ impl AlarmArgs {
         now: DateTime<Utc>,
     ) -> Alarm<'a> {
         let within = self.within.unwrap_or(TimeDelta::zero());
-        let soon = status.expiring(within, &repository.settings().expiry, now);
+        let mut soon = status.expiring(within, &repository.settings().expiry, now);
+        let project = status.first_project.as_ref().filter(|_| self.projects);
+        soon.extend(project.filter(|role| role.expired || role.expires - now <= within));
         Alarm { args: self, status, soon, problems, now }
     }
 
@@ -189,6 +194,8 @@ impl Alarm<'_> {
         gauge("targets", "Target files.", vec![(None, self.status.targets.to_string())]);
         gauge("projects", "Projects with a page.", vec![(None, self.status.projects.to_string())]);
         gauge("claimed_projects", "Claimed projects.", vec![(None, self.status.claimed.to_string())]);
+        let expired = self.status.expired_projects.to_string();
+        gauge("claimed_projects_expired", "Claimed projects whose role has expired.", vec![(None, expired)]);
         if let Some(problems) = self.problems {
             gauge("problems", "What a client would refuse.", vec![(None, problems.to_string())]);
         }

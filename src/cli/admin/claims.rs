@@ -5,22 +5,22 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::ceremony::show;
-use crate::cli::exit::Usage;
+use super::ceremony::{GateArgs, show};
+use crate::cli::exit::{self, SomeFailed, Usage};
 use crate::cli::keys::{KeyArgs, open_repository};
-use crate::cli::output::{GOOD, styled};
+use crate::cli::output::{BAD, GOOD, styled};
 use crate::cli::project::{RELEASE, read_file};
 use crate::cli::{Context, RepoArg};
 use crate::python::ProjectName;
 use crate::repository::{
-    Applied, Changed, Distribution, EventName, Keyring, Kind, LookAlike, ProjectFile, Repository,
-    read_distribution,
+    Applied, Changed, Distribution, Event, EventName, Keyring, Kind, LookAlike, ProjectFile, Promotion,
+    Repository, RepositoryError, Sent, read_distribution,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Claims {
     /// Let projects be claimed by their maintainers (PEP 480); needs the targets keys
-    Enable(Common),
+    Enable(Enable),
     /// Take what maintainers sent: a release is published, a claim waits for approve
     Receive(Receive),
     /// The same, and agree with the claim at once
@@ -35,13 +35,22 @@ pub(crate) enum Claims {
     Revoke(Revoke),
 }
 
-/// Let projects be claimed by their maintainers (PEP 480).
+/// What all of them have in common.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     #[command(flatten)]
     repo: RepoArg,
     #[command(flatten)]
     keys: KeyArgs,
+}
+
+/// Let projects be claimed by their maintainers (PEP 480). Without the targets keys, a ceremony is left that waits for them.
+#[derive(Debug, Args)]
+pub(crate) struct Enable {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    gate: GateArgs,
 }
 
 /// Take what maintainers sent.
@@ -55,7 +64,7 @@ pub(crate) struct Receive {
     /// Check everything, change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Files, or folders of releases: each is applied by itself
+    /// Files, or folders of releases: each is taken or refused by itself
     #[arg(required = true, value_name = "FILE|FOLDER")]
     paths: Vec<PathBuf>,
 }
@@ -83,11 +92,14 @@ pub(crate) struct Approve {
     names: Vec<String>,
 }
 
-/// Let the offline keys vouch for claimed projects, and for new keys of them.
+/// Let the offline keys vouch for claimed projects, and for new keys of them. Without the keys of claimed, a ceremony is
+/// left that waits for them. What does not fit in one ceremony is told, and waits for the next.
 #[derive(Debug, Args)]
 pub(crate) struct Promote {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    gate: GateArgs,
     /// Name of the ceremony, if signatures of others are needed
     #[arg(long, value_name = "NAME", default_value = "claims-promote")]
     name: String,
@@ -96,11 +108,14 @@ pub(crate) struct Promote {
     names: Vec<String>,
 }
 
-/// Take a project back: the index signs its files from then on.
+/// Take a project back: the index signs its files from then on. If it was promoted, that takes the keys of claimed; without
+/// them, a ceremony is left that waits for them.
 #[derive(Debug, Args)]
 pub(crate) struct Revoke {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    gate: GateArgs,
     /// The project
     #[arg(value_name = "NAME")]
     name: String,
@@ -109,7 +124,7 @@ pub(crate) struct Revoke {
 impl Claims {
     pub(in crate::cli) async fn run(self, context: &Context) -> anyhow::Result<()> {
         match self {
-            Self::Enable(command) => command.enable(context).await,
+            Self::Enable(command) => command.run(context).await,
             Self::Receive(command) => command.run(context, false).await,
             Self::Apply(command) => command.run(context, true).await,
             Self::List(command) => command.run(context).await,
@@ -126,72 +141,133 @@ impl Common {
         let keyring = self.keys.open(&repository, &context.out).await?;
         Ok((repository, keyring))
     }
+}
 
-    async fn enable(self, context: &Context) -> anyhow::Result<()> {
-        let (repository, keyring) = self.open(context).await?;
+impl Enable {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let (repository, keyring) = self.common.open(context).await?;
         let event = repository.claims_enabling(EventName::new("claims-enable")?, context.now).await?;
         let Some(event) = event else {
             return context.out.result(&serde_json::json!({ "changed": false }), || {
                 context.out.line("projects can be claimed already");
             });
         };
-        let changed = repository.hold(event, &keyring, context.now, &context.out.progress()).await?;
-        outcome(context, &changed, "from now on, projects can be claimed")
+        let changed = held(&repository, &keyring, &self.gate, event, context).await?;
+        outcome(context, &changed, "from now on, projects can be claimed", &[])
     }
 }
 
-/// What became of a change of offline roles.
-fn outcome(context: &Context, changed: &Changed, done: &str) -> anyhow::Result<()> {
+/// Publishes a change of offline roles, or leaves the ceremony that waits for signatures.
+async fn held(
+    repository: &Repository,
+    keyring: &Keyring,
+    gate: &GateArgs,
+    event: Event,
+    context: &Context,
+) -> anyhow::Result<Changed> {
+    let (gate, progress) = (gate.clients(repository, context), context.out.progress());
+    Ok(repository.hold(event, keyring, Some(&gate), context.now, &progress).await?)
+}
+
+/// What became of a change of offline roles, and which projects it leaves for another.
+fn outcome(context: &Context, changed: &Changed, done: &str, left: &[ProjectName]) -> anyhow::Result<()> {
+    let left: Vec<&str> = left.iter().map(ProjectName::as_str).collect();
     let value = match changed {
-        Changed::Done(finished) => serde_json::json!({ "changed": true, "snapshot": finished.snapshot }),
+        Changed::Done(finished) => {
+            serde_json::json!({ "changed": true, "snapshot": finished.snapshot, "left": left })
+        }
         Changed::Waiting { event, why } => {
-            serde_json::json!({ "ceremony": event.name().as_str(), "why": why.to_string() })
+            serde_json::json!({ "ceremony": event.name().as_str(), "why": why.to_string(), "left": left })
         }
     };
-    context.out.result(&value, || match changed {
-        Changed::Done(finished) => {
-            context.out.line(styled(GOOD, done));
-            context.out.note(format_args!("snapshot {}", finished.snapshot));
+    context.out.result(&value, || {
+        match changed {
+            Changed::Done(finished) => {
+                context.out.line(styled(GOOD, done));
+                context.out.note(format_args!("snapshot {}", finished.snapshot));
+            }
+            Changed::Waiting { event, why } => {
+                show::waiting(event.name().as_str(), &why.to_string(), context);
+            }
         }
-        Changed::Waiting { event, why } => show::waiting(event.name().as_str(), &why.to_string(), context),
-    })
+        if !left.is_empty() {
+            context.out.note(format_args!(
+                "one ceremony has no room for {} more project(s): once it is finished, run the same command again",
+                left.len()
+            ));
+        }
+    })?;
+    match changed {
+        Changed::Done(_) => Ok(()),
+        Changed::Waiting { why, .. } => {
+            let text = format!("nothing was published yet: {why}");
+            Err(SomeFailed { text, code: exit::THRESHOLD }.into())
+        }
+    }
 }
 
 impl Receive {
     async fn run(self, context: &Context, agree: bool) -> anyhow::Result<()> {
         let (repository, keyring) = self.common.open(context).await?;
-        let mut outcomes = Vec::new();
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        // Requests that are applied, with the places of their outcomes.
+        let mut at_once: Vec<(usize, Received)> = Vec::new();
         for path in &self.paths {
-            outcomes.push(self.one(&repository, &keyring, path, agree, context).await?);
+            let outcome = match self.one(&repository, path, agree, context).await {
+                Ok(Either::Done(outcome)) => outcome,
+                Ok(Either::AtOnce(received)) => {
+                    at_once.push((outcomes.len(), received));
+                    Outcome::Good(path.clone())
+                }
+                Err(error) => Outcome::Refused(path.display().to_string(), error),
+            };
+            outcomes.push(outcome);
         }
-        report(context, &outcomes)
+        let sent: Vec<_> =
+            at_once.iter().map(|(_, one)| Sent { file: &one.file, files: &one.files }).collect();
+        let applied = repository.apply_all(&keyring, &sent, self.look_alike(), context.now).await;
+        for ((at, one), applied) in at_once.iter().zip(applied) {
+            if let Some(place) = outcomes.get_mut(*at) {
+                *place = Outcome::of(applied, &one.file.project);
+            }
+        }
+        report(context, outcomes)
     }
 
+    fn look_alike(&self) -> LookAlike {
+        if self.look_alike { LookAlike::Accepted } else { LookAlike::Refused }
+    }
+
+    /// What becomes of a request that is not applied at once.
     async fn one(
         &self,
         repository: &Repository,
-        keyring: &Keyring,
         path: &Path,
         agree: bool,
         context: &Context,
-    ) -> anyhow::Result<Outcome> {
-        let spool = tempfile::tempdir()?;
-        let (file, files) = read_all(path, spool.path())?;
-        let look_alike = if self.look_alike { LookAlike::Accepted } else { LookAlike::Refused };
-        let in_ceremony = file.kind == Kind::Keys && repository.needs_ceremony(&file, context.now).await?;
+    ) -> anyhow::Result<Either> {
+        let received = read_all(path)?;
+        let file = &received.file;
+        let in_ceremony = file.kind == Kind::Keys && repository.needs_ceremony(file, context.now).await?;
         let waits = in_ceremony || file.kind == Kind::Claim && !agree;
         if (self.dry_run || waits) && !in_ceremony {
-            repository.judge_project(&file, &files, look_alike, context.now).await?;
+            repository.judge_project(file, &received.files, self.look_alike(), context.now).await?;
         }
         if self.dry_run {
-            return Ok(Outcome::Good(path.to_owned()));
+            return Ok(Either::Done(Outcome::Good(path.to_owned())));
         }
         if waits {
-            repository.queue_claim(&file).await?;
-            return Ok(Outcome::Waits(file.project.clone(), file.kind));
+            repository.queue_claim(file).await?;
+            return Ok(Either::Done(Outcome::Waits(file.project.clone(), file.kind)));
         }
-        Ok(Outcome::Applied(repository.apply(keyring, &file, &files, look_alike, context.now).await?))
+        Ok(Either::AtOnce(received))
     }
+}
+
+/// Whether something is left to do.
+enum Either {
+    Done(Outcome),
+    AtOnce(Received),
 }
 
 /// What became of one thing that maintainers sent.
@@ -201,6 +277,17 @@ enum Outcome {
     /// It waits for an admin.
     Waits(ProjectName, Kind),
     Applied(Applied),
+    /// A file or a project, and why.
+    Refused(String, anyhow::Error),
+}
+
+impl Outcome {
+    fn of(applied: Result<Applied, RepositoryError>, project: &ProjectName) -> Self {
+        match applied {
+            Ok(applied) => Self::Applied(applied),
+            Err(error) => Self::Refused(project.to_string(), error.into()),
+        }
+    }
 }
 
 impl List {
@@ -231,18 +318,27 @@ impl Approve {
         let (repository, keyring) = self.common.open(context).await?;
         let waiting = repository.waiting_claims().await?;
         let look_alike = if self.look_alike { LookAlike::Accepted } else { LookAlike::Refused };
-        let mut applied = Vec::new();
+        let mut files = Vec::new();
         for name in &self.names {
-            let Some(file) = waiting.iter().find(|file| file.project.as_str() == name) else {
-                return Err(Usage(format!("no claim of {name} is waiting")).into());
-            };
-            if !self.reject {
-                let one = repository.apply(&keyring, file, &[], look_alike, context.now).await?;
-                applied.push(Outcome::Applied(one));
-            }
-            repository.forget_claim(&file.project).await?;
+            let file = waiting.iter().find(|file| file.project.as_str() == name);
+            files.push(file.ok_or_else(|| Usage(format!("no claim of {name} is waiting")))?);
         }
-        report(context, &applied)
+        if self.reject {
+            for file in files {
+                repository.forget_claim(&file.project).await?;
+            }
+            return report(context, Vec::new());
+        }
+        let sent: Vec<_> = files.iter().map(|file| Sent { file, files: &[] }).collect();
+        let applied = repository.apply_all(&keyring, &sent, look_alike, context.now).await;
+        let mut outcomes = Vec::new();
+        for (file, applied) in files.iter().zip(applied) {
+            if applied.is_ok() {
+                repository.forget_claim(&file.project).await?;
+            }
+            outcomes.push(Outcome::of(applied, &file.project));
+        }
+        report(context, outcomes)
     }
 }
 
@@ -250,7 +346,7 @@ impl Promote {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let (repository, keyring) = self.common.open(context).await?;
         let names: BTreeSet<ProjectName> = if self.names.is_empty() {
-            repository.recently_claimed().await?.into_iter().collect()
+            repository.recently_claimed().await?
         } else {
             self.names.iter().map(|name| project(name)).collect::<Result<_, _>>()?
         };
@@ -260,15 +356,17 @@ impl Promote {
             return Err(Usage("nothing waits to be promoted".to_owned()).into());
         }
         let event = EventName::new(self.name)?;
-        let event = repository.promotion(event, &names, &rekeyed, context.now).await?;
-        let changed = repository.hold(event, &keyring, context.now, &context.out.progress()).await?;
+        let Promotion { event, left } = repository.promotion(event, &names, &rekeyed, context.now).await?;
+        let changed = held(&repository, &keyring, &self.gate, event, context).await?;
+        rekeyed.retain(|file| !left.contains(&file.project));
         if matches!(changed, Changed::Done(_)) {
             for file in &rekeyed {
                 repository.forget_claim(&file.project).await?;
             }
         }
-        let what = format!("promoted: {} project(s), new keys of {}", names.len(), rekeyed.len());
-        outcome(context, &changed, &what)
+        let promoted = names.iter().filter(|name| left.binary_search(name).is_err()).count();
+        let what = format!("promoted: {promoted} project(s), new keys of {}", rekeyed.len());
+        outcome(context, &changed, &what, &left)
     }
 }
 
@@ -276,6 +374,17 @@ impl Revoke {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let (repository, keyring) = self.common.open(context).await?;
         let project = project(&self.name)?;
+        let name: String = format!("revoke-{project}").chars().take(EventName::MAX).collect();
+        let name = EventName::new(name)?;
+        if let Some(event) = repository.revocation(name, &project, context.now).await? {
+            let changed = held(&repository, &keyring, &self.gate, event, context).await?;
+            return outcome(
+                context,
+                &changed,
+                &format!("revoked {project}: the index signs its files now"),
+                &[],
+            );
+        }
         let snapshot = repository.revoke(&keyring, &project, context.now).await?;
         let value = serde_json::json!({ "revoked": project.to_string(), "snapshot": snapshot });
         context.out.result(&value, || {
@@ -290,39 +399,56 @@ fn project(name: &str) -> anyhow::Result<ProjectName> {
     Ok(ProjectName::from_normalised(name).map_err(|error| Usage(error.to_string()))?)
 }
 
-/// What maintainers sent, with the distributions of a release.
-fn read_all(path: &Path, spool: &Path) -> anyhow::Result<(ProjectFile, Vec<Distribution>)> {
+/// What maintainers sent, with the distributions of a release, which lie in a folder for as long.
+struct Received {
+    file: ProjectFile,
+    files: Vec<Distribution>,
+    _spool: Option<tempfile::TempDir>,
+}
+
+fn read_all(path: &Path) -> anyhow::Result<Received> {
     if !path.is_dir() {
-        return Ok((read_file(path)?, Vec::new()));
+        return Ok(Received { file: read_file(path)?, files: Vec::new(), _spool: None });
     }
-    let mut files = Vec::new();
+    let (spool, mut files) = (tempfile::tempdir()?, Vec::new());
     let mut entries = std::fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries.iter().filter(|entry| entry.file_name() != RELEASE) {
-        files.push(read_distribution(&entry.path(), spool)?);
+        files.push(read_distribution(&entry.path(), spool.path())?);
     }
-    Ok((read_file(&path.join(RELEASE))?, files))
+    Ok(Received { file: read_file(&path.join(RELEASE))?, files, _spool: Some(spool) })
 }
 
-fn report(context: &Context, outcomes: &[Outcome]) -> anyhow::Result<()> {
-    let value: Vec<_> = outcomes
-        .iter()
-        .map(|outcome| match outcome {
-            Outcome::Good(path) => serde_json::json!({ "good": path }),
-            Outcome::Waits(project, kind) => {
-                serde_json::json!({ "waits": project.to_string(), "kind": kind })
-            }
-            Outcome::Applied(one) => serde_json::json!({
-                "project": one.project.to_string(), "kind": one.kind, "role": one.role, "added": one.added,
-                "removed": one.removed, "snapshot": one.snapshot, "by": one.family.name(),
-            }),
-        })
-        .collect();
-    context.out.result(&value, || {
-        for outcome in outcomes {
-            tell(context, outcome);
+/// Tells what became of each. One alone that is refused ends the command with its own reason; of several, all are told.
+fn report(context: &Context, mut outcomes: Vec<Outcome>) -> anyhow::Result<()> {
+    if outcomes.len() == 1
+        && let Some(Outcome::Refused(_, error)) = outcomes.pop_if(|one| matches!(one, Outcome::Refused(..)))
+    {
+        return Err(error);
+    }
+    let value: Vec<_> = outcomes.iter().map(as_json).collect();
+    context.out.result(&value, || outcomes.iter().for_each(|outcome| tell(context, outcome)))?;
+    let mut refused = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Refused(_, error) => Some(error),
+        _ => None,
+    });
+    let Some(first) = refused.next() else { return Ok(()) };
+    let text = format!("{} of {} were refused", 1 + refused.count(), outcomes.len());
+    Err(SomeFailed { text, code: exit::code(first) }.into())
+}
+
+fn as_json(outcome: &Outcome) -> serde_json::Value {
+    match outcome {
+        Outcome::Good(path) => serde_json::json!({ "good": path }),
+        Outcome::Waits(project, kind) => {
+            serde_json::json!({ "waits": project.to_string(), "kind": kind })
         }
-    })
+        Outcome::Refused(what, error) => serde_json::json!({ "refused": what, "why": error.to_string() }),
+        Outcome::Applied(one) => serde_json::json!({
+            "project": one.project.to_string(), "kind": one.kind, "role": one.role, "added": one.added,
+            "removed": one.removed, "snapshot": one.snapshot, "by": one.family.name(),
+        }),
+    }
 }
 
 fn tell(context: &Context, outcome: &Outcome) {
@@ -335,6 +461,9 @@ fn tell(context: &Context, outcome: &Outcome) {
         }
         Outcome::Waits(project, _) => {
             return context.out.line(format_args!("{project} waits: wheelseal claims promote"));
+        }
+        Outcome::Refused(what, error) => {
+            return context.out.line(format_args!("{} {what}: {error}", styled(BAD, "refused")));
         }
         Outcome::Applied(one) => one,
     };

@@ -119,7 +119,7 @@ impl Init {
             && let Some(event) =
                 repository.claims_enabling(EventName::new("claims-enable")?, context.now).await?
             && let Changed::Waiting { why, .. } =
-                repository.hold(event, &keyring, context.now, &context.out.progress()).await?
+                repository.hold(event, &keyring, None, context.now, &context.out.progress()).await?
         {
             return Err(why.into());
         }

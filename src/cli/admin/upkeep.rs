@@ -138,6 +138,12 @@ fn shown(status: &crate::repository::Status, context: &Context) {
     rows.extend(status.first_project.iter().map(claimed));
     context.out.table(&rows);
     context.out.line(format_args!("{} projects, {} target files", status.projects, status.targets));
+    if status.expired_projects > 0 {
+        context.out.note(format_args!(
+            "{} claimed project(s) have expired: their maintainers renew them, with: wheelseal project release",
+            status.expired_projects
+        ));
+    }
 }
 
 fn row(role: &RoleStatus, name: String, context: &Context) -> Vec<String> {

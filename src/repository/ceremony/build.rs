@@ -1,7 +1,7 @@
 //! From what is to change to the roles that must be signed for it. Pure: a basis and edits in, drafts out.
 //!
 //! A role whose delegator lists other keys from now on is proposed too, unless its present signatures still reach the
-//! threshold; so are the buckets of `claimed`, which have its keys.
+//! threshold. The buckets of `claimed` are not looked at here: there may be thousands.
 
 use std::str::FromStr;
 
@@ -137,13 +137,14 @@ struct Desk<'a> {
     days: Vec<(Subject, u32)>,
 }
 
-/// What must be signed for `edits`, with the versions of `basis` and dates counted from `now`.
+/// What must be signed for `edits`, with the versions of `basis` and dates counted from `now`; and when buckets of `claimed`
+/// expire, if they are signed too.
 pub(super) fn build(
     basis: &Basis,
     edits: &Edits,
     expiry: &Expiry,
     now: DateTime<Utc>,
-) -> Result<Vec<ProposedRole>, RepositoryError> {
+) -> Result<(Vec<ProposedRole>, DateTime<Utc>), RepositoryError> {
     let mut desk = Desk { basis, root: None, targets: None, bins: None, claimed: None, days: Vec::new() };
     for (subject, edit) in &edits.roles {
         desk.edit(*subject, edit)?;
@@ -226,7 +227,7 @@ impl Desk<'_> {
         mut self,
         expiry: &Expiry,
         now: DateTime<Utc>,
-    ) -> Result<Vec<ProposedRole>, RepositoryError> {
+    ) -> Result<(Vec<ProposedRole>, DateTime<Utc>), RepositoryError> {
         if let Some(root) = &mut self.root {
             forget_unused(root);
         }
@@ -243,7 +244,6 @@ impl Desk<'_> {
             again.extend((!kept).then_some(subject));
         }
         again.into_iter().try_for_each(|subject| self.touch(subject))?;
-        let buckets = self.buckets()?;
         let days = |subject: Subject, usual: u32| {
             self.days.iter().rev().find(|(of, _)| *of == subject).map_or(usual, |(_, days)| *days)
         };
@@ -260,27 +260,11 @@ impl Desk<'_> {
             let proposed = content.map(|content| ProposedRole::Delegated { delegator, role, content });
             proposals.extend(proposed.map(|proposed| (proposed, days)));
         }
-        proposals.extend(buckets.into_iter().map(|bucket| (bucket, claimed_days)));
         let dated = proposals.into_iter().map(|(mut proposed, days)| {
             proposed.common_mut().expires = days_after(now, days);
             proposed
         });
-        Ok(dated.collect())
-    }
-
-    /// The buckets of `claimed` that its new keys have not signed.
-    fn buckets(&self) -> Result<Vec<ProposedRole>, RepositoryError> {
-        let delegator = RoleName::delegated(CLAIMED)?;
-        let of_claimed = |base: &&super::event::Base| base.delegator.as_ref() == Some(&delegator);
-        let buckets = self.basis.roles.iter().filter(|(_, base)| of_claimed(base));
-        let mut proposals = Vec::new();
-        for (name, base) in buckets {
-            if !self.accepts(&delegator, self.claimed.as_ref(), name, base.metadata.bytes()) {
-                let (role, content) = (RoleName::delegated(name.as_str())?, (*base.metadata).clone());
-                proposals.push(ProposedRole::Delegated { delegator: delegator.clone(), role, content });
-            }
-        }
-        Ok(proposals)
+        Ok((dated.collect(), days_after(now, claimed_days)))
     }
 
     /// Whether the changed `content` of `delegator`, or its present one, accepts the file of `role` as it is.

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::buckets::Moves;
 use super::build::Subject;
 use super::error::CeremonyError;
-use super::event::{Delegators, Event, Proposal, ProposedRole};
+use super::event::{Delegators, Event, Proposal, ProposedRole, in_short};
 use super::rules::{judge, version_before};
 use crate::crypto::sha256;
-use crate::repository::claims::names::PROJECT;
+use crate::python::ProjectName;
+use crate::repository::claims::tree::Owners;
 use crate::repository::settings::Expiry;
 use crate::repository::state::BINS;
 use crate::tuf::key::{Key, KeyId};
@@ -68,15 +70,18 @@ pub struct NewKey {
 /// One role's change and its signatures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RoleReview {
-    /// The role.
+    /// The role, or how many buckets of `claimed` these are.
     pub role: String,
-    /// Its version now; 0 if there is none.
+    /// How many buckets of `claimed` are told of together; 0: it is one role.
+    #[serde(skip_serializing_if = "is_none")]
+    pub buckets: usize,
+    /// Its version now; 0 if there is none. Of several, the lowest.
     pub from: Version,
-    /// Its version after.
+    /// Its version after. Of several, the highest.
     pub to: Version,
-    /// Until when its new file is good.
+    /// Until when its new file is good. Of several, the first to expire.
     pub expires: DateTime<Utc>,
-    /// SHA-256 of the bytes that are signed.
+    /// SHA-256 of the bytes that are signed. Of several, of these digests, one after the other.
     pub payload_sha256: String,
     /// What changes, in words.
     pub changes: Vec<String>,
@@ -104,6 +109,19 @@ impl Count {
     pub fn complete(&self) -> bool {
         u64::try_from(self.signed.len()).unwrap_or(u64::MAX) >= self.needed
     }
+
+    /// Takes in the count of one more role: who signed is who signed all.
+    fn and(&mut self, other: Self) {
+        let (both, some): (Vec<_>, Vec<_>) =
+            self.signed.drain(..).partition(|key| other.signed.contains(key));
+        self.needed = self.needed.max(other.needed);
+        self.signed = both;
+        for key in some.into_iter().chain(other.signed).chain(other.missing) {
+            if !self.signed.contains(&key) && !self.missing.contains(&key) {
+                self.missing.push(key);
+            }
+        }
+    }
 }
 
 impl Review {
@@ -120,7 +138,11 @@ impl Event {
     pub fn review(&self, detail: Detail, expiry: Option<&Expiry>) -> Result<Review, CeremonyError> {
         let root = self.basis.root()?;
         let verdict = judge(self, expiry)?;
-        let roles = self.proposals.iter().map(|proposal| self.role_review(proposal, detail));
+        let (buckets, whole): (Vec<_>, Vec<_>) =
+            self.proposals.iter().partition(|proposal| proposal.role.bucket().is_some());
+        let roles = whole.into_iter().map(|proposal| self.role_review(proposal, detail));
+        let mut roles = roles.collect::<Result<Vec<_>, _>>()?;
+        roles.extend(self.buckets_review(&buckets, detail)?);
         let new_keys = self.new_keys().into_iter().map(|(id, _, proven)| NewKey {
             holder: self.holder(&id).map(ToOwned::to_owned),
             key: id.to_string(),
@@ -132,7 +154,7 @@ impl Event {
             digest: self.digest(),
             root: root.common.version,
             root_sha256: hex::encode(sha256(root.bytes())),
-            roles: roles.collect::<Result<_, _>>()?,
+            roles,
             warnings: verdict.warnings,
             refusals: verdict.refusals,
             new_keys: new_keys.collect(),
@@ -154,25 +176,68 @@ impl Event {
         let Told { mut changes, consequences, .. } = told;
         let old = match role {
             ProposedRole::Root(_) => Some(self.basis.root()?.common.expires),
-            _ => self.basis.targets(role.name()).map(|old| old.common.expires),
+            _ => self.basis.dated(role.name()).map(|(_, expires)| expires),
         };
         let new = role.common().expires;
-        let date = |date: DateTime<Utc>| date.format("%Y-%m-%d").to_string();
-        changes.push(match old {
-            Some(old) if date(old) == date(new) => format!("it expires on {}, as before", date(new)),
-            Some(old) => format!("it expires on {} instead of {}", date(new), date(old)),
-            None => format!("it is new, and expires on {}", date(new)),
-        });
+        changes.push(dated(old, new));
         Ok(RoleReview {
             role: role.name().to_owned(),
+            buckets: 0,
             from: version_before(self, role),
             to: role.common().version,
             expires: new,
-            payload_sha256: hex::encode(sha256(proposal.payload.to_sign())),
+            payload_sha256: hex::encode(proposal.sha256),
             changes,
             consequences,
             signatures: self.counts(proposal, &self.delegators(role)?),
         })
+    }
+
+    /// All buckets of `claimed`, and what changes for projects in any of them.
+    fn buckets_review(
+        &self,
+        proposals: &[&Proposal],
+        detail: Detail,
+    ) -> Result<Option<RoleReview>, CeremonyError> {
+        let dates = |proposal: &&Proposal| {
+            let old = self.basis.dated(proposal.role.name()).map(|(_, expires)| expires);
+            (old, proposal.role.common().expires)
+        };
+        let Some(first) = proposals.iter().min_by_key(|proposal| dates(proposal)) else { return Ok(None) };
+        let mut told = Told { event: self, detail, changes: Vec::new(), consequences: Vec::new() };
+        told.projects(&self.moves);
+        let Told { mut changes, consequences, .. } = told;
+        let (old, new) = dates(first);
+        changes.push(dated(old, new));
+        let mut signatures: Vec<Count> = Vec::new();
+        for proposal in proposals {
+            let delegators = self.delegators(&proposal.role)?;
+            for count in self.counts(proposal, &delegators) {
+                match signatures.iter_mut().find(|known| known.by == count.by) {
+                    Some(known) => known.and(count),
+                    None => signatures.push(count),
+                }
+            }
+        }
+        let payloads = proposals.iter().map(|proposal| proposal.sha256);
+        let digests: Vec<_> = payloads.collect();
+        let payload = match digests.as_slice() {
+            [one] => *one,
+            many => sha256(&many.concat()),
+        };
+        let versions = proposals.iter().map(|proposal| version_before(self, &proposal.role));
+        let several = proposals.len() > 1;
+        Ok(Some(RoleReview {
+            role: in_short(proposals.iter().map(|proposal| proposal.role.name())).concat(),
+            buckets: if several { proposals.len() } else { 0 },
+            from: versions.min().unwrap_or(0),
+            to: proposals.iter().map(|proposal| proposal.role.common().version).max().unwrap_or(0),
+            expires: new,
+            payload_sha256: hex::encode(payload),
+            changes,
+            consequences,
+            signatures,
+        }))
     }
 
     fn counts(&self, proposal: &Proposal, delegators: &Delegators<'_>) -> Vec<Count> {
@@ -328,26 +393,39 @@ impl Told<'_> {
         let removed = before.iter().filter(|role| !names.contains(&role.name)).map(|role| role.name.as_str());
         self.roles("added", &added);
         self.roles("removed", &removed.collect::<Vec<_>>());
-        let (projects, others): (Vec<_>, Vec<_>) =
-            changed.into_iter().partition(|(_, role)| role.name.as_str().starts_with(PROJECT));
-        let projects: Vec<_> = projects.iter().map(|(_, role)| role.name.as_str()).collect();
-        self.roles("with other maintainers", &projects);
-        for (known, role) in others {
+        for (known, role) in changed {
             let none = BTreeMap::new();
             let before = Keys::new(&known.keyids, old.map_or(&none, |old| &old.keys), known.threshold);
             self.keys(role.name.as_str(), &before, &Keys::new(&role.keyids, &new.keys, role.threshold));
         }
     }
 
-    /// Projects and other roles that come or go.
-    fn roles(&mut self, what: &str, names: &[&str]) {
-        let projects = names.iter().filter_map(|name| name.strip_prefix(PROJECT)).collect::<Vec<_>>();
-        let others = names.iter().filter(|name| !name.starts_with(PROJECT)).copied().collect::<Vec<_>>();
-        for (kind, names) in [("project(s)", projects), ("role(s)", others)] {
-            if !names.is_empty() {
-                let list = self.list(&names);
-                self.changes.push(format!("{} {kind} {what}: {list}", names.len()));
+    /// What changes for projects that the offline keys vouch for.
+    fn projects(&mut self, moves: &Moves) {
+        let names = |owners: &'_ BTreeMap<ProjectName, Owners>| -> Vec<String> {
+            owners.keys().map(ToString::to_string).collect()
+        };
+        let removed: Vec<String> = moves.removed.iter().cloned().collect();
+        for (what, projects) in [
+            ("added", names(&moves.added)),
+            ("removed", removed),
+            ("with other maintainers", names(&moves.changed)),
+        ] {
+            if !projects.is_empty() {
+                let list = self.list(&projects.iter().map(String::as_str).collect::<Vec<_>>());
+                self.changes.push(format!("{} project(s) {what}: {list}", projects.len()));
             }
+        }
+        if moves.added.is_empty() && moves.removed.is_empty() && moves.changed.is_empty() {
+            self.changes.push("no project is added, removed or given other maintainers".to_owned());
+        }
+    }
+
+    /// Roles that come or go.
+    fn roles(&mut self, what: &str, names: &[&str]) {
+        if !names.is_empty() {
+            let list = self.list(names);
+            self.changes.push(format!("{} role(s) {what}: {list}", names.len()));
         }
     }
 
@@ -415,6 +493,21 @@ impl Told<'_> {
             None => "whose holder has NOT shown yet to hold it".to_owned(),
         }
     }
+}
+
+/// The sentence about a role's expiry date.
+fn dated(old: Option<DateTime<Utc>>, new: DateTime<Utc>) -> String {
+    let date = |date: DateTime<Utc>| date.format("%Y-%m-%d").to_string();
+    match old {
+        Some(old) if date(old) == date(new) => format!("it expires on {}, as before", date(new)),
+        Some(old) => format!("it expires on {} instead of {}", date(new), date(old)),
+        None => format!("it is new, and expires on {}", date(new)),
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_none(buckets: &usize) -> bool {
+    *buckets == 0
 }
 
 /// Keys of the bins; where they differ, of the first.

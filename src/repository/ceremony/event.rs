@@ -8,20 +8,22 @@
 //! Not checked here: whether the change is wise ([`super::rules`]), or the base is still current ([`super::finish`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::buckets::{BucketBase, Moves};
 use super::error::CeremonyError;
+use super::file::Core;
 use crate::crypto::{PublicKey, sha256};
-use crate::repository::claims::names::PROJECT;
+use crate::repository::claims::bucket::BucketEdit;
+use crate::repository::claims::names::{Family, PROJECT};
 use crate::tuf::json::Json;
 use crate::tuf::key::{Key, KeyId};
-use crate::tuf::metadata::{Common, DelegatedRoles, Root, Targets, TopLevel};
+use crate::tuf::metadata::{Common, DelegatedRoles, Root, Targets, TopLevel, Version};
 use crate::tuf::path::RoleName;
 use crate::tuf::signed::{Authority, Draft, Payload, Verified};
 
-/// Characters of a ceremony's name, at most: it is a file's.
-const MAX_NAME: usize = 64;
 /// Characters of a holder's name, at most: it is a line on a screen.
 pub(super) const MAX_HOLDER: usize = 100;
 
@@ -30,11 +32,14 @@ pub(super) const MAX_HOLDER: usize = 100;
 pub struct EventName(String);
 
 impl EventName {
+    /// Characters of a name, at most: it is a file's.
+    pub const MAX: usize = 64;
+
     /// Checks the invariants.
     pub fn new(name: impl Into<String>) -> Result<Self, CeremonyError> {
         let name = name.into();
         let good = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-        if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(good) && !name.starts_with('-') {
+        if (1..=Self::MAX).contains(&name.len()) && name.bytes().all(good) && !name.starts_with('-') {
             return Ok(Self(name));
         }
         Err(CeremonyError::BadName(crate::tuf::json::quoted(&name)))
@@ -68,6 +73,15 @@ pub(in crate::repository) enum ProposedRole {
         /// Its content.
         content: Targets,
     },
+    /// A bucket of `claimed`.
+    Bucket {
+        /// `claimed`.
+        delegator: RoleName,
+        /// Its version and date.
+        common: Common,
+        /// What changes in it.
+        edit: BucketEdit,
+    },
 }
 
 impl ProposedRole {
@@ -77,6 +91,7 @@ impl ProposedRole {
             Self::Root(_) => "root",
             Self::Targets(_) => "targets",
             Self::Delegated { role, .. } => role.as_str(),
+            Self::Bucket { edit, .. } => edit.role.as_str(),
         }
     }
 
@@ -84,6 +99,7 @@ impl ProposedRole {
         match self {
             Self::Root(root) => &root.common,
             Self::Targets(content) | Self::Delegated { content, .. } => &content.common,
+            Self::Bucket { common, .. } => common,
         }
     }
 
@@ -91,25 +107,38 @@ impl ProposedRole {
         match self {
             Self::Root(root) => &mut root.common,
             Self::Targets(content) | Self::Delegated { content, .. } => &mut content.common,
+            Self::Bucket { common, .. } => common,
         }
     }
 
-    /// The content of a targets role.
+    /// The content of a targets role that is proposed whole.
     pub(in crate::repository) fn targets(&self) -> Option<&Targets> {
         match self {
-            Self::Root(_) => None,
+            Self::Root(_) | Self::Bucket { .. } => None,
             Self::Targets(content) | Self::Delegated { content, .. } => Some(content),
         }
     }
 
-    pub(super) fn payload(&self) -> Payload {
+    /// What is signed of a role that is proposed whole.
+    pub(super) fn payload(&self) -> Option<Payload> {
         match self {
-            Self::Root(root) => Draft::new(root.clone()).payload(),
-            Self::Targets(content) | Self::Delegated { content, .. } => Draft::new(content.clone()).payload(),
+            Self::Root(root) => Some(Draft::new(root.clone()).payload()),
+            Self::Targets(content) | Self::Delegated { content, .. } => {
+                Some(Draft::new(content.clone()).payload())
+            }
+            Self::Bucket { .. } => None,
         }
     }
 
-    /// Keys that it lists for others, or root for itself too.
+    /// A bucket of `claimed`.
+    pub(super) fn bucket(&self) -> Option<&BucketEdit> {
+        match self {
+            Self::Bucket { edit, .. } => Some(edit),
+            _ => None,
+        }
+    }
+
+    /// Keys that it lists for others, or root for itself too. Those of projects are their maintainers' business.
     pub(super) fn keys(&self) -> &BTreeMap<KeyId, Key> {
         /// No keys.
         static NONE: BTreeMap<KeyId, Key> = BTreeMap::new();
@@ -118,6 +147,7 @@ impl ProposedRole {
             Self::Targets(content) | Self::Delegated { content, .. } => {
                 content.delegations.as_ref().map_or(&NONE, |delegations| &delegations.keys)
             }
+            Self::Bucket { .. } => &NONE,
         }
     }
 }
@@ -135,13 +165,15 @@ pub(super) struct Mark {
 #[derive(Debug, Clone)]
 pub(super) struct Proposal {
     pub(super) role: ProposedRole,
-    pub(super) payload: Payload,
+    pub(super) payload: Arc<Payload>,
+    /// Of the bytes that are signed.
+    pub(super) sha256: [u8; 32],
     pub(super) marks: Vec<Mark>,
 }
 
 impl Proposal {
-    pub(super) fn new(role: ProposedRole) -> Self {
-        Self { payload: role.payload(), role, marks: Vec::new() }
+    pub(super) fn new(role: ProposedRole, payload: Payload) -> Self {
+        Self { role, sha256: sha256(payload.to_sign()), payload: Arc::new(payload), marks: Vec::new() }
     }
 
     /// The keys that signed it and count for `authority`.
@@ -170,6 +202,8 @@ pub(super) struct Base {
 pub(super) struct Basis {
     pub(super) roots: Vec<Verified<Root>>,
     pub(super) roles: BTreeMap<String, Base>,
+    /// Buckets of `claimed`, of which only what is needed later is kept.
+    pub(super) buckets: BTreeMap<String, BucketBase>,
 }
 
 impl Basis {
@@ -182,6 +216,18 @@ impl Basis {
     pub(super) fn targets(&self, role: &str) -> Option<&Verified<Targets>> {
         self.roles.get(role).map(|base| &base.metadata)
     }
+
+    /// Version and expiry date of a targets role as it is now.
+    pub(super) fn dated(&self, role: &str) -> Option<(Version, DateTime<Utc>)> {
+        let bucket = self.buckets.get(role).map(|bucket| (bucket.version, bucket.expires));
+        bucket.or_else(|| self.targets(role).map(|role| (role.common.version, role.common.expires)))
+    }
+
+    /// SHA-256 of the file of a targets role as it is now.
+    pub(super) fn digest(&self, role: &str) -> Option<[u8; 32]> {
+        let bucket = self.buckets.get(role).map(|bucket| bucket.sha256);
+        bucket.or_else(|| self.targets(role).map(|role| sha256(role.bytes())))
+    }
 }
 
 /// A proposed change of roles, and the signatures so far.
@@ -193,6 +239,10 @@ pub struct Event {
     pub(super) proposals: Vec<Proposal>,
     /// Proofs of possession of new keys.
     pub(super) proofs: Vec<Mark>,
+    /// What changes for projects.
+    pub(super) moves: Moves,
+    /// All this but signatures, as it is written.
+    pub(super) core: Core,
 }
 
 /// The two that may have a say about one role.
@@ -234,6 +284,11 @@ impl Event {
     /// Names of the roles that it changes.
     pub fn roles(&self) -> impl Iterator<Item = &str> {
         self.proposals.iter().map(|proposal| proposal.role.name())
+    }
+
+    /// The same, with the buckets of `claimed` counted instead of named if there are several.
+    pub fn roles_in_short(&self) -> Vec<String> {
+        in_short(self.roles())
     }
 
     pub(super) fn proposal(&self, role: &str) -> Result<&Proposal, CeremonyError> {
@@ -283,7 +338,8 @@ impl Event {
         let top = match role {
             ProposedRole::Root(_) => TopLevel::Root,
             ProposedRole::Targets(_) => TopLevel::Targets,
-            ProposedRole::Delegated { delegator, role, .. } => {
+            ProposedRole::Delegated { delegator, role, .. }
+            | ProposedRole::Bucket { delegator, edit: BucketEdit { role, .. }, .. } => {
                 let by = |content: &'a Targets| {
                     content
                         .delegations
@@ -301,7 +357,7 @@ impl Event {
 
     /// SHA-256 of everything but signatures, which are all that may differ between copies of one event.
     pub(super) fn digest(&self) -> String {
-        hex::encode(sha256(&self.core().canonical()))
+        hex::encode(self.core.digest())
     }
 
     /// What the holder of a new key signs to show that they hold it. `digest` is that of the event.
@@ -380,6 +436,7 @@ fn listed(role: &ProposedRole) -> BTreeSet<&KeyId> {
             return roles.into_iter().flat_map(|role| &role.keyids).collect();
         }
         ProposedRole::Targets(content) | ProposedRole::Delegated { content, .. } => &content.delegations,
+        ProposedRole::Bucket { .. } => return BTreeSet::new(),
     };
     match delegations.as_ref().map(|delegations| &delegations.roles) {
         None => BTreeSet::new(),
@@ -389,4 +446,17 @@ fn listed(role: &ProposedRole) -> BTreeSet<&KeyId> {
             roles.flat_map(|role| &role.keyids).collect()
         }
     }
+}
+
+/// Names of roles, with the buckets of `claimed` counted instead of named if there are several.
+pub fn in_short<'a>(roles: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let (buckets, others): (Vec<_>, Vec<_>) =
+        roles.into_iter().partition(|role| Family::Claimed.number(role).is_some());
+    let mut short: Vec<String> = others.into_iter().map(ToOwned::to_owned).collect();
+    match buckets.as_slice() {
+        [] => {}
+        [one] => short.push((*one).to_owned()),
+        many => short.push(format!("{} buckets of claimed", many.len())),
+    }
+    short
 }

@@ -1,122 +1,270 @@
-//! The file of an event: canonical JSON, bounded, and read by verifying it.
+//! The file of an event: the core, which all copies have in common, and the signatures, which grow.
 //!
-//! ```json
-//! {"base":[{"delegator":null,"file":"{\"signatures\":…}","role":"targets"}],"format":1,"name":"new-root","proofs":[…],
-//!  "proposals":[{"delegator":null,"role":"root","signatures":[{"at":…,"holder":…,"keyid":…,"sig":…}],"signed":{…}}],
-//!  "roots":["{\"signatures\":…}"],"started":"2026-01-02T03:04:05Z"}
+//! ```text
+//! {"base":[{"delegator":null,"length":…,"role":"targets"}],"format":2,"name":"new-root","proposals":[…],"roots":[…],…}
+//! {"signatures":…}                           a file for each length in "roots" and "base", as it came
+//! {"proofs":[…],"signatures":{"root":[{"at":…,"holder":…,"keyid":…,"sig":…}]}}
 //! ```
 //!
-//! Files of the repository are carried as they came, as text. A base file comes after the one of its delegator.
+//! Each is followed by a line end. What is proposed is there whole (`signed`), but for buckets of `claimed`: they are what
+//! changes in a bucket of the base ([`BucketEdit`]). A base file comes after the one of its delegator.
+//!
+//! A large core is compressed, and the signatures by themselves after it: who adds one copies the core as it stands. Its
+//! SHA-256, uncompressed, is what tells one proposal from another.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::buckets::{BucketBase, Desk};
 use super::error::CeremonyError;
-use super::event::{Base, Basis, Event, EventName, MAX_HOLDER, Mark, Proposal, ProposedRole};
-use crate::tuf::json::{Json, format_time, parse, parse_time};
-use crate::tuf::key::KeyId;
+use super::event::{Base, Basis, Event, EventName, Mark, Proposal, ProposedRole};
+use super::parts::{
+    array, delegator, is_bucket, length, malformed, mark, marks, named, number, proposal, read_proposal,
+    text_of, time,
+};
+use super::sign::union;
+use crate::coding::{Coding, DecodeError, Effort, encode, first_frame};
+use crate::crypto::sha256;
+use crate::repository::state::CLAIMED;
+use crate::tuf::json::{Json, format_time, parse};
 use crate::tuf::metadata::{Root, Targets, TopLevel};
 use crate::tuf::path::RoleName;
-use crate::tuf::signed::{Authority, Draft, MAX_SIGNATURES, Signed, Verified};
+use crate::tuf::roster::Roster;
+use crate::tuf::signed::{Authority, MAX_SIGNATURES, Payload, Signed, Verified, verify_to_edit};
 
-/// Bytes of an event's file, at most: bins of every number, or some ninety full buckets of claimed projects, as they are and as
-/// they are to be.
-pub const MAX_EVENT: u64 = 64 * 1024 * 1024;
+/// Bytes of an event's file, at most: at 750,000 claimed projects all buckets take 71 MB, compressed.
+pub const MAX_EVENT: u64 = 256 * 1024 * 1024;
+/// Bytes of its core, uncompressed, at most: at 750,000 claimed projects all buckets have 296 MB.
+pub(in crate::repository) const MAX_CORE: u64 = 512 * 1024 * 1024;
+/// Bytes from which on it is compressed; what is smaller can be read as it is.
+const LARGE: usize = 1024 * 1024;
+/// Bytes of all signatures, at most: 4,096 roles with 100 signatures each.
+const MAX_MARKS: u64 = 128 * 1024 * 1024;
+/// Projects that one event adds or gives other owners, at most: each is some 400 bytes, and one of the names shown.
+pub(in crate::repository) const MAX_PUT: usize = 100_000;
 /// Roles in one event, at most: all buckets of the claimed projects.
-const MAX_ROLES: usize = 4_096;
+pub(in crate::repository) const MAX_ROLES: usize = 4_096;
 /// Roots carried along, at most: a signer knows one of them.
 pub(super) const MAX_ROOTS: usize = 256;
 /// The format that is written and read.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
+/// What a zstd frame begins with (RFC 8878).
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-fn malformed(reason: impl Into<String>) -> CeremonyError {
-    CeremonyError::Malformed(reason.into())
+/// All of an event but signatures, as it is written, compressed or not.
+#[derive(Debug, Clone)]
+pub(super) struct Core {
+    stored: Arc<[u8]>,
+    digest: [u8; 32],
+}
+
+impl Core {
+    fn new(text: &[u8]) -> Result<Self, CeremonyError> {
+        bounded("bytes", text.len(), MAX_CORE)?;
+        let stored = if text.len() < LARGE { Arc::from(text) } else { Arc::from(packed(text)?) };
+        Ok(Self { stored, digest: sha256(text) })
+    }
+
+    /// Its SHA-256.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    fn is_packed(&self) -> bool {
+        self.stored.starts_with(&ZSTD)
+    }
+
+    /// What follows it in a file, if the file is of the same event, written in the same way.
+    pub(super) fn marks_in<'a>(&self, file: &'a [u8]) -> Option<&'a [u8]> {
+        file.strip_prefix(&*self.stored)
+    }
+}
+
+/// Signatures that were verified: proofs, and those over proposals by their place.
+struct Marks {
+    proofs: Vec<Mark>,
+    roles: Vec<(usize, Vec<Mark>)>,
+}
+
+/// A core being written.
+pub(super) struct CoreText {
+    files: Vec<u8>,
+    base: Vec<Json<'static>>,
+}
+
+impl CoreText {
+    /// With the roots, and what is carried whole of the base.
+    pub(super) fn new(basis: &Basis) -> Self {
+        let mut text = Self { files: Vec::new(), base: Vec::new() };
+        for root in &basis.roots {
+            text.push_file(root.bytes());
+        }
+        for (name, base) in ordered(&basis.roles) {
+            text.note(base.delegator.as_ref(), name, base.metadata.bytes());
+        }
+        text
+    }
+
+    /// One more file of the base. Refused if it becomes too much.
+    pub(super) fn push(
+        &mut self,
+        delegator: Option<&RoleName>,
+        role: &str,
+        file: &[u8],
+    ) -> Result<(), CeremonyError> {
+        bounded("bytes", self.files.len().saturating_add(file.len()), MAX_CORE)?;
+        self.note(delegator, role, file);
+        Ok(())
+    }
+
+    fn note(&mut self, delegator: Option<&RoleName>, role: &str, file: &[u8]) {
+        self.base.push(Json::object([
+            ("delegator", named(delegator).into_owned()),
+            ("length", length(file)),
+            ("role", Json::str(role.to_owned())),
+        ]));
+        self.push_file(file);
+    }
+
+    fn push_file(&mut self, file: &[u8]) {
+        self.files.extend_from_slice(file);
+        self.files.push(b'\n');
+    }
+
+    /// The core of an event about `proposals`.
+    pub(super) fn done(
+        self,
+        name: &EventName,
+        started: DateTime<Utc>,
+        basis: &Basis,
+        proposals: &[Proposal],
+    ) -> Result<Core, CeremonyError> {
+        let roots = basis.roots.iter().map(|root| Json::object([("length", length(root.bytes()))]));
+        let head = Json::object([
+            ("base", Json::Array(self.base)),
+            ("format", Json::int(FORMAT)),
+            ("name", Json::str(name.as_str())),
+            ("proposals", Json::Array(proposals.iter().map(proposal).collect())),
+            ("roots", Json::Array(roots.collect())),
+            ("started", Json::str(format_time(started))),
+        ]);
+        let mut text = head.to_text().into_bytes();
+        text.push(b'\n');
+        text.extend_from_slice(&self.files);
+        Core::new(&text)
+    }
 }
 
 impl Event {
-    /// Everything that all copies have in common.
-    pub(super) fn core(&self) -> Json<'_> {
-        self.to_json(false)
-    }
-
     /// The file.
     pub fn to_bytes(&self) -> Result<Vec<u8>, CeremonyError> {
-        let bytes = self.to_json(true).to_text().into_bytes();
-        let max = usize::try_from(MAX_EVENT).unwrap_or(usize::MAX);
-        if bytes.len() > max {
-            return Err(CeremonyError::TooMany { what: "bytes", found: bytes.len(), max });
-        }
-        Ok(bytes)
-    }
-
-    fn to_json(&self, signatures: bool) -> Json<'_> {
-        let text = |bytes: &[u8]| Json::str(String::from_utf8_lossy(bytes).into_owned());
-        let base = self.ordered_base().into_iter().map(|(name, base)| {
-            Json::object([
-                ("delegator", named(base.delegator.as_ref())),
-                ("file", text(base.metadata.bytes())),
-                ("role", Json::str(name)),
-            ])
+        let marks = self.proposals.iter().filter(|proposal| !proposal.marks.is_empty()).map(|proposal| {
+            let marks = proposal.marks.iter().map(mark).collect();
+            (proposal.role.name().to_owned(), Json::Array(marks))
         });
-        let mut fields = vec![
-            ("base", Json::Array(base.collect())),
-            ("format", Json::int(FORMAT)),
-            ("name", Json::str(self.name.as_str())),
-            (
-                "proposals",
-                Json::Array(self.proposals.iter().map(|each| proposal(each, signatures)).collect()),
-            ),
-            ("roots", Json::Array(self.basis.roots.iter().map(|root| text(root.bytes())).collect())),
-            ("started", Json::str(format_time(self.started))),
-        ];
-        if signatures {
-            fields.push(("proofs", Json::Array(self.proofs.iter().map(mark).collect())));
+        let proofs = Json::Array(self.proofs.iter().map(mark).collect());
+        let text = Json::object([("proofs", proofs), ("signatures", Json::object(marks))]);
+        let mut marks = text.to_text().into_bytes();
+        marks.push(b'\n');
+        if self.core.is_packed() {
+            marks = packed(&marks)?;
         }
-        Json::object(fields)
-    }
-
-    /// The base with delegators first.
-    fn ordered_base(&self) -> Vec<(&str, &Base)> {
-        let mut base: Vec<_> = self.basis.roles.iter().map(|(name, base)| (name.as_str(), base)).collect();
-        let depth = |base: &Base| match &base.delegator {
-            None => 0,
-            Some(delegator) if delegator.as_str() == "targets" => 1,
-            Some(_) => 2,
-        };
-        base.sort_by_key(|(name, base)| (depth(base), *name));
-        base
+        let bytes = [&*self.core.stored, &marks].concat();
+        bounded("bytes", bytes.len(), MAX_EVENT)?;
+        Ok(bytes)
     }
 
     /// Reads a file, and verifies all of it that can be verified.
     pub fn read(bytes: &[u8]) -> Result<Self, CeremonyError> {
-        let max = usize::try_from(MAX_EVENT).unwrap_or(usize::MAX);
-        if bytes.len() > max {
-            return Err(CeremonyError::TooMany { what: "bytes", found: bytes.len(), max });
+        bounded("bytes", bytes.len(), MAX_EVENT)?;
+        if bytes.starts_with(&ZSTD) {
+            let (text, marks) = first_frame(bytes, MAX_CORE).map_err(not_coded)?;
+            let stored = bytes.strip_suffix(marks).unwrap_or(bytes);
+            let (event, rest) = read_core(&text, Some(stored))?;
+            if !rest.is_empty() {
+                return Err(malformed("it has more files than it says"));
+            }
+            drop(text);
+            return event.with_marks(&unpacked(marks)?);
         }
-        let json = parse(bytes).map_err(|error| malformed(error.to_string()))?;
-        if json.get("format").and_then(Json::as_u64) != Some(FORMAT) {
-            return Err(malformed(format!("its format is not {FORMAT}")));
-        }
-        let roots = chain(array(&json, "roots", MAX_ROOTS)?)?;
-        let basis = Basis { roles: base(array(&json, "base", MAX_ROLES)?, &roots)?, roots };
-        let mut proposals = Vec::new();
-        for json in array(&json, "proposals", MAX_ROLES)? {
-            proposals.push(read_proposal(json)?);
-        }
-        let event = Self {
-            name: EventName::new(text(&json, "name")?)?,
-            started: time(&json, "started")?,
-            basis,
-            proposals,
-            proofs: marks(array(&json, "proofs", MAX_SIGNATURES)?)?,
-        };
-        event.check()?;
-        Ok(event)
+        let (event, marks) = read_core(bytes, None)?;
+        event.with_marks(marks)
     }
 
-    /// Roles proposed once, and signatures that verify.
-    fn check(&self) -> Result<(), CeremonyError> {
+    /// Takes over the signatures of a copy that was kept somewhere. Returns how many were new.
+    pub fn merge_file(&mut self, file: &[u8]) -> Result<usize, CeremonyError> {
+        bounded("bytes", file.len(), MAX_EVENT)?;
+        let Some(marks) = self.core.marks_in(file) else { return self.merge(&Self::read(file)?) };
+        let marks = if self.core.is_packed() { unpacked(marks)? } else { marks.to_vec() };
+        let marks = self.read_marks(&marks)?;
+        Ok(self.take(marks))
+    }
+
+    /// With these signatures, each of which is verified.
+    fn with_marks(mut self, text: &[u8]) -> Result<Self, CeremonyError> {
+        let marks = self.read_marks(text)?;
+        self.take(marks);
+        Ok(self)
+    }
+
+    fn take(&mut self, marks: Marks) -> usize {
+        let mut added = union(&mut self.proofs, &marks.proofs);
+        for (at, marks) in marks.roles {
+            added += self.proposals.get_mut(at).map_or(0, |proposal| union(&mut proposal.marks, &marks));
+        }
+        added
+    }
+
+    /// Signatures that verify. Those that are here already were.
+    fn read_marks(&self, text: &[u8]) -> Result<Marks, CeremonyError> {
+        let json = parse(text).map_err(|error| malformed(error.to_string()))?;
+        let proofs = marks(array(&json, "proofs", MAX_SIGNATURES)?)?;
+        let Some(Json::Object(signatures)) = json.get("signatures") else {
+            return Err(malformed("it has no object \"signatures\""));
+        };
+        let mut roles = Vec::new();
+        for (role, _) in signatures {
+            let at = self.proposals.iter().position(|proposal| proposal.role.name() == &**role);
+            let at = at.ok_or_else(|| self.not_proposed(role))?;
+            let items = json.get("signatures").ok_or_else(|| malformed("it has no signatures"))?;
+            let marks = marks(array(items, role, MAX_SIGNATURES)?)?;
+            self.check_role(at, &marks)?;
+            roles.push((at, marks));
+        }
+        self.check_proofs(&proofs)?;
+        Ok(Marks { proofs, roles })
+    }
+
+    fn check_role(&self, at: usize, marks: &[Mark]) -> Result<(), CeremonyError> {
+        let Some(proposal) = self.proposals.get(at) else { return Ok(()) };
+        let delegators = self.delegators(&proposal.role)?;
+        let keys: BTreeMap<_, _> =
+            delegators.both().iter().flat_map(|authority| authority.keys().collect::<Vec<_>>()).collect();
+        let known = |mark: &Mark| {
+            proposal.marks.iter().any(|own| (&own.key, &own.signature) == (&mark.key, &mark.signature))
+        };
+        check_marks(marks, proposal.role.name(), |mark| {
+            let key = keys.get(&mark.key)?;
+            Some(known(mark) || key.verifies(proposal.payload.to_sign(), &mark.signature))
+        })
+    }
+
+    fn check_proofs(&self, proofs: &[Mark]) -> Result<(), CeremonyError> {
+        if proofs.is_empty() {
+            return Ok(());
+        }
+        let new: BTreeMap<_, _> = self.new_keys().into_iter().map(|(id, key, _)| (id, key)).collect();
+        let digest = self.digest();
+        check_marks(proofs, "joining", |mark| {
+            let key = new.get(&mark.key)?;
+            Some(key.verifies(&self.statement(&mark.key, &digest), &mark.signature))
+        })
+    }
+
+    /// Nothing is proposed twice, and by somebody who can.
+    pub(super) fn well_formed(self) -> Result<Self, CeremonyError> {
         if self.proposals.is_empty() {
             return Err(malformed("it proposes nothing"));
         }
@@ -126,20 +274,146 @@ impl Event {
             return Err(malformed("it proposes a role twice"));
         }
         for proposal in &self.proposals {
-            let delegators = self.delegators(&proposal.role)?;
-            let keys: BTreeMap<_, _> =
-                delegators.both().iter().flat_map(|authority| authority.keys().collect::<Vec<_>>()).collect();
-            check_marks(&proposal.marks, proposal.role.name(), |mark| {
-                keys.get(&mark.key).map(|key| key.verifies(proposal.payload.to_sign(), &mark.signature))
-            })?;
+            self.delegators(&proposal.role)?;
         }
-        let new: BTreeMap<_, _> = self.new_keys().into_iter().map(|(id, key, _)| (id, key)).collect();
-        let digest = self.digest();
-        check_marks(&self.proofs, "joining", |mark| {
-            let key = new.get(&mark.key)?;
-            Some(key.verifies(&self.statement(&mark.key, &digest), &mark.signature))
-        })
+        Ok(self)
     }
+}
+
+/// Reads what stands before the signatures; `packed` is the same as it came, if it was compressed. Also returns what
+/// follows.
+fn read_core<'a>(text: &'a [u8], packed: Option<&[u8]>) -> Result<(Event, &'a [u8]), CeremonyError> {
+    let mut rest = text;
+    let head = taken(&mut rest, text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len()))?;
+    let json = parse(head).map_err(|error| malformed(error.to_string()))?;
+    if json.get("format").and_then(Json::as_u64) != Some(FORMAT) {
+        return Err(malformed(format!("its format is not {FORMAT}")));
+    }
+    let mut files = Vec::new();
+    for item in array(&json, "roots", MAX_ROOTS)? {
+        files.push(taken(&mut rest, number(item, "length")?)?);
+    }
+    let roots = chain(&files)?;
+    let mut carried = Vec::new();
+    for item in array(&json, "base", MAX_ROLES)? {
+        carried.push((text_of(item, "role")?, delegator(item)?, taken(&mut rest, number(item, "length")?)?));
+    }
+    let (buckets, whole): (Vec<_>, Vec<_>) = carried.into_iter().partition(|(role, ..)| is_bucket(role));
+    let mut basis = Basis { roles: base(whole, &roots)?, roots, buckets: BTreeMap::new() };
+    let mut proposed = Vec::new();
+    for json in array(&json, "proposals", MAX_ROLES)? {
+        proposed.push(read_proposal(json)?);
+    }
+    let put: usize = proposed.iter().filter_map(|(role, _)| role.bucket()).map(|edit| edit.put.len()).sum();
+    if put > MAX_PUT {
+        return Err(CeremonyError::TooMany { what: "projects", found: put, max: MAX_PUT });
+    }
+    let mut desk = desk(&basis, proposed.iter().map(|(role, _)| role))?;
+    let mut seen = BTreeMap::new();
+    for (role, by, file) in buckets {
+        let roster = basis.roster(by.as_ref(), role, file)?;
+        desk.see(role, &roster)?;
+        if seen.insert(role.to_owned(), BucketBase::new(&roster, file)).is_some() {
+            return Err(malformed(format!("it has {role} twice")));
+        }
+    }
+    let (payloads, moves) = desk.done()?;
+    basis.buckets = seen;
+    let core = text.strip_suffix(rest).unwrap_or(text);
+    let event = Event {
+        name: EventName::new(text_of(&json, "name")?)?,
+        started: time(&json, "started")?,
+        basis,
+        proposals: proposals(proposed, payloads)?,
+        proofs: Vec::new(),
+        moves,
+        core: Core { stored: Arc::from(packed.unwrap_or(core)), digest: sha256(core) },
+    };
+    Ok((event.well_formed()?, rest))
+}
+
+/// The desk on which the proposed buckets of an event are made.
+pub(super) fn desk<'a>(
+    basis: &Basis,
+    proposed: impl Iterator<Item = &'a ProposedRole> + Clone,
+) -> Result<Desk<'a>, CeremonyError> {
+    let before = basis.targets(CLAIMED).map(|claimed| &**claimed);
+    let after = proposed.clone().find(|role| role.name() == CLAIMED).and_then(ProposedRole::targets);
+    let edits = proposed.filter_map(|role| match role {
+        ProposedRole::Bucket { common, edit, .. } => Some((common, edit)),
+        _ => None,
+    });
+    Desk::new(edits.collect(), before, after.or(before))
+}
+
+/// Proposals with what is signed of each; `payloads` are those of the buckets.
+pub(super) fn proposals(
+    roles: Vec<(ProposedRole, Option<Payload>)>,
+    payloads: Vec<Payload>,
+) -> Result<Vec<Proposal>, CeremonyError> {
+    let mut payloads = payloads.into_iter();
+    let made = roles.into_iter().map(|(role, payload)| {
+        let payload = payload.or_else(|| payloads.next());
+        Ok(Proposal::new(role, payload.ok_or_else(|| malformed("a bucket is missing"))?))
+    });
+    made.collect()
+}
+
+impl Basis {
+    /// A bucket's file, if `claimed` says that its keys signed it.
+    pub(super) fn roster(
+        &self,
+        by: Option<&RoleName>,
+        role: &str,
+        file: &[u8],
+    ) -> Result<Roster, CeremonyError> {
+        let unsigned = || malformed(format!("its copy of {role} is not signed as it must be"));
+        let by = by.filter(|by| by.as_str() == CLAIMED).ok_or_else(unsigned)?;
+        let name = RoleName::delegated(role).map_err(|error| malformed(error.to_string()))?;
+        let delegations = self.targets(CLAIMED).and_then(|claimed| claimed.delegations.as_ref());
+        let authority = delegations.and_then(|delegations| delegations.authority(by, &name));
+        verify_to_edit(file, &authority.ok_or_else(unsigned)?).map_err(|_| unsigned())
+    }
+}
+
+impl BucketBase {
+    pub(super) fn new(roster: &Roster, file: &[u8]) -> Self {
+        Self { version: roster.version(), expires: roster.expires(), sha256: sha256(file) }
+    }
+}
+
+/// The first `length` bytes, and the line end after them.
+fn taken<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], CeremonyError> {
+    let (taken, after) = rest.split_at_checked(length).ok_or_else(|| malformed("it is cut off"))?;
+    *rest = after.strip_prefix(b"\n").ok_or_else(|| malformed("a file in it has another length"))?;
+    Ok(taken)
+}
+
+fn bounded(what: &'static str, found: usize, max: u64) -> Result<(), CeremonyError> {
+    let max = usize::try_from(max).unwrap_or(usize::MAX);
+    if found > max { Err(CeremonyError::TooMany { what, found, max }) } else { Ok(()) }
+}
+
+fn packed(text: &[u8]) -> Result<Vec<u8>, CeremonyError> {
+    encode(Coding::Zstd, text, Effort::Quick).map_err(|error| malformed(error.to_string()))
+}
+
+fn unpacked(marks: &[u8]) -> Result<Vec<u8>, CeremonyError> {
+    match first_frame(marks, MAX_MARKS).map_err(not_coded)? {
+        (text, []) => Ok(text),
+        _ => Err(malformed("something follows it")),
+    }
+}
+
+fn not_coded(error: DecodeError) -> CeremonyError {
+    malformed(format!("{error}"))
+}
+
+/// Delegators first.
+fn ordered(roles: &BTreeMap<String, Base>) -> Vec<(&str, &Base)> {
+    let mut base: Vec<_> = roles.iter().map(|(name, base)| (name.as_str(), base)).collect();
+    base.sort_by_key(|(name, base)| (base.delegator.is_some(), *name));
+    base
 }
 
 /// Each key once, listed, and good. `good`: `None` for a key that is not listed.
@@ -162,71 +436,11 @@ fn check_marks(
     Ok(())
 }
 
-fn named(role: Option<&RoleName>) -> Json<'_> {
-    role.map_or(Json::Null, |role| Json::str(role.as_str()))
-}
-
-fn proposal(proposal: &Proposal, signatures: bool) -> Json<'_> {
-    let by = match &proposal.role {
-        ProposedRole::Delegated { delegator, .. } => Some(delegator),
-        _ => None,
-    };
-    let mut fields = vec![
-        ("delegator", named(by)),
-        ("role", Json::str(proposal.role.name())),
-        ("signed", proposed(proposal)),
-    ];
-    if signatures {
-        fields.push(("signatures", Json::Array(proposal.marks.iter().map(mark).collect())));
-    }
-    Json::object(fields)
-}
-
-/// What is proposed, as a tree. It was rendered here, so it reads.
-fn proposed(proposal: &Proposal) -> Json<'_> {
-    let file = proposal.payload.assemble(&[]);
-    let tree = parse(&file).ok().and_then(|file| file.get("signed").cloned());
-    tree.map_or(Json::Null, Json::into_owned)
-}
-
-fn mark(mark: &Mark) -> Json<'_> {
-    let mut fields = vec![
-        ("at", Json::str(format_time(mark.at))),
-        ("keyid", Json::str(mark.key.as_str())),
-        ("sig", Json::str(hex::encode(&mark.signature))),
-    ];
-    fields.extend(mark.holder.as_deref().map(|holder| ("holder", Json::str(holder))));
-    Json::object(fields)
-}
-
-fn array<'a, 'b>(
-    json: &'a Json<'b>,
-    field: &'static str,
-    max: usize,
-) -> Result<&'a [Json<'b>], CeremonyError> {
-    let Some(Json::Array(items)) = json.get(field) else {
-        return Err(malformed(format!("it has no list {field:?}")));
-    };
-    if items.len() > max {
-        return Err(CeremonyError::TooMany { what: field, found: items.len(), max });
-    }
-    Ok(items)
-}
-
-fn text<'a>(json: &'a Json<'_>, field: &str) -> Result<&'a str, CeremonyError> {
-    json.get(field).and_then(Json::as_str).ok_or_else(|| malformed(format!("it lacks the text {field:?}")))
-}
-
-fn time(json: &Json<'_>, field: &str) -> Result<DateTime<Utc>, CeremonyError> {
-    parse_time(text(json, field)?).ok_or_else(|| malformed(format!("{field:?} is no date")))
-}
-
 /// The roots: each accepts the next.
-fn chain(items: &[Json<'_>]) -> Result<Vec<Verified<Root>>, CeremonyError> {
+fn chain(files: &[&[u8]]) -> Result<Vec<Verified<Root>>, CeremonyError> {
     let mut roots: Vec<Verified<Root>> = Vec::new();
-    for item in items {
-        let file = item.as_str().ok_or_else(|| malformed("a root is no text"))?;
-        let signed = Signed::<Root>::new(file.as_bytes());
+    for file in files {
+        let signed = Signed::<Root>::new(*file);
         let root = match roots.last() {
             None => signed.verify_initial(),
             Some(before) => signed.verify_successor(before),
@@ -240,12 +454,13 @@ fn chain(items: &[Json<'_>]) -> Result<Vec<Verified<Root>>, CeremonyError> {
     if roots.is_empty() { Err(malformed("it has no root")) } else { Ok(roots) }
 }
 
-/// The targets roles as they are now.
-fn base(items: &[Json<'_>], roots: &[Verified<Root>]) -> Result<BTreeMap<String, Base>, CeremonyError> {
+/// The targets roles as they are now, but for buckets.
+fn base(
+    carried: Vec<(&str, Option<RoleName>, &[u8])>,
+    roots: &[Verified<Root>],
+) -> Result<BTreeMap<String, Base>, CeremonyError> {
     let mut base: BTreeMap<String, Base> = BTreeMap::new();
-    for item in items {
-        let (role, file) = (text(item, "role")?, text(item, "file")?);
-        let delegator = delegator(item)?;
+    for (role, delegator, file) in carried {
         let metadata = match &delegator {
             None if role == "targets" => {
                 // While lost keys are replaced, what is signed may still be as the root before the newest says.
@@ -271,69 +486,8 @@ fn base(items: &[Json<'_>], roots: &[Verified<Root>]) -> Result<BTreeMap<String,
 }
 
 fn first_that_vouches<'a>(
-    file: &str,
+    file: &[u8],
     mut authorities: impl Iterator<Item = Authority<'a>>,
 ) -> Option<Verified<Targets>> {
-    authorities.find_map(|authority| Signed::new(file.as_bytes()).verify(&authority).ok())
-}
-
-fn delegator(json: &Json<'_>) -> Result<Option<RoleName>, CeremonyError> {
-    match json.get("delegator") {
-        Some(Json::Null) => Ok(None),
-        Some(Json::Str(name)) if &**name == "targets" => Ok(Some(RoleName::targets())),
-        Some(Json::Str(name)) => {
-            RoleName::delegated(&**name).map(Some).map_err(|error| malformed(error.to_string()))
-        }
-        _ => Err(malformed("a role's delegator is neither a name nor null")),
-    }
-}
-
-fn read_proposal(json: &Json<'_>) -> Result<Proposal, CeremonyError> {
-    let name = text(json, "role")?;
-    let signed = json.get("signed").ok_or_else(|| malformed(format!("{name} has no content")))?;
-    let (canonical, written) = (signed.canonical(), signed.to_text());
-    let refused = |error: &dyn std::fmt::Display| malformed(format!("the content of {name}: {error}"));
-    let targets = || {
-        Draft::<Targets>::read(written.as_bytes()).map(|draft| draft.content).map_err(|error| refused(&error))
-    };
-    let role = match (name, delegator(json)?) {
-        ("root", None) => ProposedRole::Root(
-            Draft::<Root>::read(written.as_bytes()).map_err(|error| refused(&error))?.content,
-        ),
-        ("targets", None) => ProposedRole::Targets(targets()?),
-        (_, None) => return Err(malformed(format!("nobody delegates to {name}"))),
-        (_, Some(delegator)) => {
-            let role = RoleName::delegated(name).map_err(|error| refused(&error))?;
-            ProposedRole::Delegated { delegator, role, content: targets()? }
-        }
-    };
-    let mut proposal = Proposal::new(role);
-    // What is shown is what the content says; so it must be all that the bytes say.
-    if proposal.payload.to_sign() != canonical {
-        return Err(malformed(format!("the content of {name} is not as wheelseal writes it")));
-    }
-    proposal.marks = marks(array(json, "signatures", MAX_SIGNATURES)?)?;
-    Ok(proposal)
-}
-
-fn marks(items: &[Json<'_>]) -> Result<Vec<Mark>, CeremonyError> {
-    let read = |item: &Json<'_>| {
-        let key = KeyId::new(text(item, "keyid")?).map_err(|error| malformed(error.to_string()))?;
-        let signature =
-            hex::decode(text(item, "sig")?).map_err(|_| malformed("a signature is not hexadecimal"))?;
-        let holder = item.get("holder").and_then(Json::as_str).map(holder).transpose()?;
-        Ok(Mark { key, signature, at: time(item, "at")?, holder })
-    };
-    items.iter().map(read).collect()
-}
-
-/// A holder's name: it is shown on screens.
-pub(super) fn holder(name: &str) -> Result<String, CeremonyError> {
-    let long = name.chars().count() > MAX_HOLDER;
-    if name.is_empty() || long || name.chars().any(char::is_control) {
-        return Err(malformed(format!(
-            "a holder's name has 1 to {MAX_HOLDER} characters, none of them a control"
-        )));
-    }
-    Ok(name.to_owned())
+    authorities.find_map(|authority| Signed::new(file).verify(&authority).ok())
 }

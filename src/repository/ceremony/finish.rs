@@ -18,11 +18,12 @@ use serde::Serialize;
 use super::error::CeremonyError;
 use super::event::{Event, Proposal, ProposedRole};
 use super::overlay::Overlay;
+use crate::crypto::sha256;
 use crate::repository::bulk::{Again, Overtaken, Under, require_bins, same_bins};
 use crate::repository::commit::{Transaction, announce};
 use crate::repository::keyring::Keyring;
 use crate::repository::recover::Restoration;
-use crate::repository::state::{self, BINS, RECENTLY_CLAIMED, State};
+use crate::repository::state::{self, BINS, CLAIMED, RECENTLY_CLAIMED, State};
 use crate::repository::{
     MAX_ATTEMPTS, MAX_METADATA, PATIENCE, Progress, Repository, RepositoryError, days_after, layout,
 };
@@ -30,7 +31,10 @@ use crate::store::{Content, Store, StoreError};
 use crate::tuf::json::parse;
 use crate::tuf::metadata::{MetaFile, Root, Targets, TopLevel, Version};
 use crate::tuf::path::RoleName;
-use crate::tuf::signed::{Authority, Signed, Verified};
+use crate::tuf::signed::{Authority, Signed, Verified, verify_to_edit};
+
+/// Files written at once: each has up to 300 kB, and is flushed.
+const AT_ONCE: usize = 64;
 
 /// Somebody who is asked before a change is published.
 #[async_trait]
@@ -121,7 +125,7 @@ impl Repository {
     async fn finished(&self, work: &Work<'_>) -> Result<Finished, RepositoryError> {
         let at = layout::ceremony(work.event.name().as_str())?;
         if let Some(file) = self.store.get(&at, super::MAX_EVENT).await?
-            && Event::read(&file.bytes).is_ok_and(|event| event.digest() == work.event.digest())
+            && work.event.core.marks_in(&file.bytes).is_some()
         {
             self.store.delete(&at).await?;
         }
@@ -172,6 +176,10 @@ impl Repository {
         now: DateTime<Utc>,
     ) -> Result<Vec<&'a Proposal>, RepositoryError> {
         let mut pending = Vec::new();
+        let claimed = RoleName::delegated(CLAIMED)?;
+        if event.proposals.iter().any(|proposal| proposal.role.bucket().is_some()) {
+            self.is_fresh(state, event, &claimed).await?;
+        }
         for proposal in &event.proposals {
             if self.is_current(state, event, proposal).await? {
                 pending.push(proposal);
@@ -221,8 +229,7 @@ impl Repository {
                 return Ok(false);
             }
         }
-        let base = event.basis.targets(name).map(Verified::bytes);
-        if found == before && self.is_named(state, name, base).await? {
+        if found == before && self.is_named(state, name, event.basis.digest(name)).await? {
             Ok(true)
         } else {
             Err(changed(found).into())
@@ -241,30 +248,30 @@ impl Repository {
         if top || event.new_targets(name).is_some() {
             return Ok(());
         }
-        let base = event.basis.targets(name);
-        if self.is_named(state, name, base.map(Verified::bytes)).await? {
+        if self.is_named(state, name, event.basis.digest(name)).await? {
             return Ok(());
         }
-        let (found, expected) = (version_of(state, name), base.map_or(0, |base| base.common.version));
+        let expected = event.basis.dated(name).map_or(0, |(version, _)| version);
+        let found = version_of(state, name);
         Err(CeremonyError::Stale { name: event.name().to_string(), role: name.to_owned(), found, expected }
             .into())
     }
 
-    /// Whether these bytes are the role's current file, or there is none of either.
+    /// Whether a file of this SHA-256 is the role's current one, or there is none of either.
     async fn is_named(
         &self,
         state: &State,
         role: &str,
-        bytes: Option<&[u8]>,
+        digest: Option<[u8; 32]>,
     ) -> Result<bool, RepositoryError> {
-        let (Some(entry), Some(bytes)) = (state.snapshot.role(role), bytes) else {
-            return Ok(state.snapshot.role(role).is_none() && bytes.is_none());
+        let (Some(entry), Some(digest)) = (state.snapshot.role(role), digest) else {
+            return Ok(state.snapshot.role(role).is_none() && digest.is_none());
         };
-        if let Some(hashes) = entry.hashes() {
-            return Ok(hashes.check_bytes(bytes).is_ok());
+        if let Some(announced) = entry.hashes().and_then(|hashes| hashes.sha256) {
+            return Ok(announced == digest);
         }
         let present = self.store.get(&layout::versioned(role, entry.version)?, MAX_METADATA).await?;
-        Ok(present.is_some_and(|present| present.bytes == bytes))
+        Ok(present.is_some_and(|present| sha256(&present.bytes) == digest))
     }
 
     /// Everything up to the new root.
@@ -328,10 +335,7 @@ impl Repository {
         successor: Option<&'a Root>,
     ) -> Result<Transaction<'a>, RepositoryError> {
         ready(work.keys, state, others)?;
-        let mut written = Vec::new();
-        for proposal in others {
-            written.push(self.write_role(work.event, proposal).await?);
-        }
+        let mut written = self.write_roles(work.event, others).await?;
         if let Some(new) = changed_bins(others, state) {
             written.extend(self.bins_under(work, state, new).await?);
         } else if let Some(restoration) = work.restoration {
@@ -340,7 +344,8 @@ impl Repository {
             written.extend(self.corrected(work, state, under).await?);
         }
         let proposed: Vec<&'a ProposedRole> = others.iter().map(|proposal| &proposal.role).collect();
-        let follow_up = self.claims_follow_up(state, &proposed, work.keys, work.now).await?;
+        let follow_up =
+            self.claims_follow_up(state, &proposed, &work.event.moves, work.keys, work.now).await?;
         written.extend(follow_up.written);
         let same =
             |new: &Root| new.authority(TopLevel::Snapshot).same_as(&state.root.authority(TopLevel::Snapshot));
@@ -393,19 +398,45 @@ impl Repository {
         Ok(self.sign_bins_again(work.keys, state, again, under, work.progress).await?.written)
     }
 
-    /// Writes a role's file; an earlier try may have done so.
-    async fn write_role(
+    /// Writes the files of roles, many at once; an earlier try may have written some.
+    async fn write_roles(
+        &self,
+        event: &Event,
+        proposals: &[&Proposal],
+    ) -> Result<Vec<(String, MetaFile)>, RepositoryError> {
+        let mut written = Vec::with_capacity(proposals.len());
+        for some in proposals.chunks(AT_ONCE) {
+            let mut files = Vec::with_capacity(some.len());
+            for proposal in some {
+                let at = layout::versioned(proposal.role.name(), proposal.role.common().version)?;
+                files.push((at, proposal.file()));
+            }
+            let objects: Vec<_> = files.iter().map(|(at, file)| (at.clone(), Content::Bytes(file))).collect();
+            let mut there: Vec<&Proposal> = Vec::new();
+            for (at, outcome) in self.store.create_all(&objects).await.into_iter().enumerate() {
+                let (Some(proposal), Some((_, file))) = (some.get(at), files.get(at)) else { continue };
+                let (name, version) = (proposal.role.name(), proposal.role.common().version);
+                match outcome {
+                    Ok(()) => written.push((name.to_owned(), announce(version, file))),
+                    Err(StoreError::Exists { .. }) => there.push(proposal),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            for proposal in there {
+                written.push(self.written_before(event, proposal).await?);
+            }
+        }
+        Ok(written)
+    }
+
+    /// The file of a role that an earlier try wrote, if it is one.
+    async fn written_before(
         &self,
         event: &Event,
         proposal: &Proposal,
     ) -> Result<(String, MetaFile), RepositoryError> {
-        let (name, version, bytes) = (proposal.role.name(), proposal.role.common().version, proposal.file());
+        let (name, version) = (proposal.role.name(), proposal.role.common().version);
         let at = layout::versioned(name, version)?;
-        match self.store.create(&at, Content::Bytes(&bytes)).await {
-            Ok(()) => return Ok((name.to_owned(), announce(version, &bytes))),
-            Err(StoreError::Exists { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
         let authority = event.delegators(&proposal.role)?.new;
         let there = self.store.get(&at, MAX_METADATA).await?.map(|object| object.bytes).unwrap_or_default();
         let same = says(&there, proposal.payload.to_sign());
@@ -518,7 +549,11 @@ fn thresholds(event: &Event, state: &State, pending: &[&Proposal]) -> Result<(),
         } else {
             let authority = current_authority(event, state, proposal).unwrap_or(delegators.new);
             reached(proposal, &authority, authority.delegator())?;
-            Signed::<Targets>::new(proposal.file()).verify(&authority)?;
+            match proposal.role {
+                // Its content was read from the same bytes; what is asked is whether they are signed.
+                ProposedRole::Bucket { .. } => drop(verify_to_edit(&proposal.file(), &authority)?),
+                _ => drop(Signed::<Targets>::new(proposal.file()).verify(&authority)?),
+            }
         }
     }
     Ok(())
@@ -531,7 +566,7 @@ fn current_authority<'a>(
     proposal: &'a Proposal,
 ) -> Option<Authority<'a>> {
     match &proposal.role {
-        ProposedRole::Root(_) => None,
+        ProposedRole::Root(_) | ProposedRole::Bucket { .. } => None,
         ProposedRole::Targets(_) => {
             event.new_root().is_none().then(|| state.root.authority(TopLevel::Targets))
         }

@@ -1,17 +1,20 @@
 //! What must change in the same commit as what people signed: projects that `claimed` vouches for from now on leave
-//! `recently-claimed`, the roles of those with new keys appear, and other online keys sign all of `recently-claimed` anew.
+//! `recently-claimed`, the roles of those with new keys appear, files of projects that are claimed no more return to the
+//! bins, and other online keys sign all of `recently-claimed` anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 
-use super::ProposedRole;
+use super::buckets::Moves;
+use super::event::ProposedRole;
 use crate::python::ProjectName;
 use crate::repository::claims::names::{Family, project_role};
-use crate::repository::claims::tree::{Changes, Owners, Tree, owners_listed};
-use crate::repository::commit::announce;
+use crate::repository::claims::tree::{Changes, Owners, Tree};
+use crate::repository::commit::{NewRole, announce, refuse_too_large};
 use crate::repository::keyring::Keyring;
-use crate::repository::state::{self, State};
+use crate::repository::plan::Plan;
+use crate::repository::state::{self, BINS, State};
 use crate::repository::{Repository, RepositoryError, days_after, layout};
 use crate::store::{Content, StoreError};
 use crate::tuf::metadata::{Common, Delegations, MetaFile, Table, Targets};
@@ -31,11 +34,12 @@ pub(super) struct FollowUp {
 }
 
 impl Repository {
-    /// What follows from `proposals`, which are about to be committed.
+    /// What follows from `proposals`, which are about to be committed and mean `moves` for projects.
     pub(super) async fn claims_follow_up(
         &self,
         state: &State,
         proposals: &[&ProposedRole],
+        moves: &Moves,
         keys: &Keyring,
         now: DateTime<Utc>,
     ) -> Result<FollowUp, RepositoryError> {
@@ -44,36 +48,58 @@ impl Repository {
             ProposedRole::Targets(content) => Some(content),
             _ => None,
         });
-        let mut moved = BTreeSet::new();
-        for (project, owners) in vouched_for(proposals)? {
-            match state.owned(self.store(), &project).await? {
-                Some(owned) if owned.owners == owners => {
-                    moved.extend((owned.family == Family::Recent).then_some(project));
-                }
-                Some(owned) if owned.family == Family::Claimed => {
-                    self.rekey(state, &project, &owners, now, &mut follow_up).await?;
-                }
-                _ => {
-                    let reason =
-                        format!("{project} has other keys than when this was proposed: propose it again");
-                    return Err(RepositoryError::Plan(reason));
-                }
-            }
-        }
         let (top, recent) = (RoleName::targets(), RoleName::delegated(Family::Recent.name())?);
         let old = state::authority(&top, &state.targets, &recent)?;
         let authority = match targets {
             Some(targets) => state::authority(&top, targets, &recent)?,
             None => old,
         };
-        if moved.is_empty() && authority.same_as(&old) {
+        let none = Moves::default();
+        let buckets = proposals.iter().any(|proposal| proposal.bucket().is_some());
+        let moves = if buckets { moves } else { &none };
+        for (project, owners) in &moves.changed {
+            self.rekey(state, project, owners, now, &mut follow_up).await?;
+        }
+        self.unclaim(state, &moves.removed, keys, now, &mut follow_up).await?;
+        let other_keys = (!authority.same_as(&old)).then_some(&authority);
+        if moves.added.is_empty() && moves.removed.is_empty() && other_keys.is_none() {
             return Ok(follow_up);
         }
-        let changes = self.without(state, &moved, (!authority.same_as(&old)).then_some(&authority)).await?;
+        let changes = self.without(state, moves, other_keys).await?;
         if changes.delegator || !changes.buckets.is_empty() {
             follow_up.written.extend(self.write_recent(state, keys, &changes, &authority, now).await?);
         }
         Ok(follow_up)
+    }
+
+    /// Puts the files of projects that are claimed no more back into the bins, as their maintainers left them.
+    async fn unclaim(
+        &self,
+        state: &State,
+        removed: &BTreeSet<String>,
+        keys: &Keyring,
+        now: DateTime<Utc>,
+        follow_up: &mut FollowUp,
+    ) -> Result<(), RepositoryError> {
+        let mut plan = Plan::new(self, state, now);
+        for name in removed {
+            // A role that is no project's has no files.
+            let Ok(project) = ProjectName::from_normalised(name) else { continue };
+            let Some(owned) = state.owned(self.store(), &project).await? else { continue };
+            if let Some((at, text)) = self.unclaimed(state, &mut plan, &owned, &project).await? {
+                match self.store.create(&at, Content::Bytes(text.as_bytes())).await {
+                    Ok(()) | Err(StoreError::Exists { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            follow_up.pages.push(project.to_string());
+        }
+        for NewRole { draft, authorities, .. } in plan.roles(&RoleName::delegated(BINS)?)? {
+            let Some(authority) = authorities.first() else { continue };
+            let (role, file) = self.write_online(state, keys, authority, draft.content, now).await?;
+            follow_up.written.push((role, MetaFile::version(file.version)));
+        }
+        Ok(())
     }
 
     /// The new role of a claimed project whose keys change, as its maintainers sent it.
@@ -101,14 +127,17 @@ impl Repository {
         Ok(())
     }
 
-    /// `recently-claimed` without some projects, and with other keys of its own if it gets some.
+    /// `recently-claimed` without those that come to `claimed` or go, and with other keys of its own if it gets some.
     async fn without(
         &self,
         state: &State,
-        moved: &BTreeSet<ProjectName>,
+        moves: &Moves,
         keys: Option<&Authority<'_>>,
     ) -> Result<Changes, RepositoryError> {
-        let mut tree: Tree = state.tree(self.store(), Family::Recent, moved).await?;
+        let gone: Vec<_> =
+            moves.removed.iter().filter_map(|name| ProjectName::from_normalised(name).ok()).collect();
+        let leaving: Vec<&ProjectName> = moves.added.keys().chain(&gone).collect();
+        let mut tree: Tree = state.tree(self.store(), Family::Recent, leaving).await?;
         if let Some(authority) = keys {
             for bucket in state.buckets(self.store(), Family::Recent).await? {
                 if !tree.has(&bucket) {
@@ -117,7 +146,15 @@ impl Repository {
             }
             tree.signed_by(Owners::of(authority));
         }
-        for project in moved {
+        for (project, owners) in &moves.added {
+            if tree.owners(project) != Some(owners) {
+                let reason =
+                    format!("{project} has other keys than when this was proposed: propose it again");
+                return Err(RepositoryError::Plan(reason));
+            }
+            tree.remove(project);
+        }
+        for project in &gone {
             tree.remove(project);
         }
         tree.changes()
@@ -137,31 +174,33 @@ impl Repository {
         for (bucket, delegations) in &changes.buckets {
             let authority = changes.delegations.authority(&delegator, bucket);
             let authority = authority.ok_or_else(|| RepositoryError::Missing(bucket.to_string()))?;
-            written.push(self.write_online(state, keys, &authority, delegations, now).await?);
+            written.push(self.write_online(state, keys, &authority, delegating(delegations), now).await?);
         }
         if changes.delegator {
-            written.push(self.write_online(state, keys, authority, &changes.delegations, now).await?);
+            let content = delegating(&changes.delegations);
+            written.push(self.write_online(state, keys, authority, content, now).await?);
         }
         Ok(written)
     }
 
-    /// Signs and writes a role that delegates and lists no targets, under a version that no file has.
+    /// Signs and writes a role under a version that no file has.
     async fn write_online(
         &self,
         state: &State,
         keys: &Keyring,
         authority: &Authority<'_>,
-        delegations: &Delegations,
+        content: Targets,
         now: DateTime<Utc>,
     ) -> Result<(String, MetaFile), RepositoryError> {
         let role = authority.role();
+        let mut draft = Draft::new(content);
         let mut version = state.snapshot.role(role).map_or(0, |entry| state.base_version(entry.version));
+        draft.content.common.expires = days_after(now, self.settings.expiry.bin_n);
         for _ in 0..MAX_SKIPPED {
             version = version.saturating_add(1);
-            let common = Common::new(version, days_after(now, self.settings.expiry.bin_n));
-            let delegations = Some(delegations.clone());
-            let draft = Draft::new(Targets { common, targets: Table::new(), delegations });
+            draft.content.common.version = version;
             let bytes = keys.sign(&draft, &[*authority]).await?;
+            refuse_too_large(role, &bytes)?;
             match self.store.create(&layout::versioned(role, version)?, Content::Bytes(&bytes)).await {
                 Ok(()) => return Ok((role.to_owned(), announce(version, &bytes))),
                 Err(StoreError::Exists { .. }) => {}
@@ -172,15 +211,8 @@ impl Repository {
     }
 }
 
-/// The projects that proposed buckets of `claimed` delegate to.
-fn vouched_for(proposals: &[&ProposedRole]) -> Result<BTreeMap<ProjectName, Owners>, RepositoryError> {
-    let mut projects = BTreeMap::new();
-    for proposal in proposals {
-        if let ProposedRole::Delegated { role, content, .. } = proposal
-            && Family::Claimed.number(role.as_str()).is_some()
-        {
-            projects.extend(owners_listed(role, content)?);
-        }
-    }
-    Ok(projects)
+/// A role that delegates and lists no targets. Version and date are set by whoever signs it.
+fn delegating(delegations: &Delegations) -> Targets {
+    let common = Common::new(1, DateTime::UNIX_EPOCH);
+    Targets { common, targets: Table::new(), delegations: Some(delegations.clone()) }
 }

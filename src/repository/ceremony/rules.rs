@@ -10,6 +10,7 @@
 //! | a role that people do not sign, or with another delegator than it has | its file would take the place of what clients ask for |
 //! | a version that does not follow | clients refuse a root that is not the next, and any role that goes back |
 //! | a root without consistent snapshots, targets without the roles there are, bins that leave files out | clients lose what they had |
+//! | a project in a bucket where clients do not look for it, a bucket that answers for other names than before | it would be lost |
 //! | a file larger than clients take | |
 
 use std::collections::BTreeSet;
@@ -63,6 +64,7 @@ pub(super) fn judge(event: &Event, expiry: Option<&Expiry>) -> Result<Verdict, C
             verdict.refusals.push(error.to_string());
         }
     }
+    verdict.refusals.extend(event.moves.refusals.iter().cloned());
     let signers = signers(event)?;
     for role in &signers {
         keys_and_threshold(role, &mut verdict);
@@ -84,19 +86,14 @@ impl Verdict {
 pub(super) fn version_before(event: &Event, role: &ProposedRole) -> Version {
     match role {
         ProposedRole::Root(_) => event.basis.roots.last().map_or(0, |root| root.common.version),
-        _ => event.basis.targets(role.name()).map_or(0, |metadata| metadata.common.version),
+        _ => event.basis.dated(role.name()).map_or(0, |(version, _)| version),
     }
 }
 
 fn is_peoples(role: &ProposedRole, verdict: &mut Verdict) {
     let ProposedRole::Delegated { delegator, role, .. } = role else { return };
     let (by, name) = (delegator.as_str(), role.as_str());
-    let bucket = name.strip_prefix(CLAIMED).is_some_and(|rest| rest.starts_with('-'));
-    let known = match by {
-        "targets" => [BINS, CLAIMED].contains(&name),
-        by => by == CLAIMED && bucket,
-    };
-    if !known {
+    if by != "targets" || ![BINS, CLAIMED].contains(&name) {
         verdict.refusals.push(format!("{name}, delegated by {by}, is not a role that people sign"));
     }
 }
@@ -163,7 +160,7 @@ fn keeps_what_clients_need(event: &Event, role: &ProposedRole, verdict: &mut Ver
                 verdict.refusals.push("the bins would leave some files out".to_owned());
             }
         }
-        ProposedRole::Delegated { .. } => {}
+        ProposedRole::Delegated { .. } | ProposedRole::Bucket { .. } => {}
     }
 }
 

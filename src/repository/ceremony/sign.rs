@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::error::CeremonyError;
 use super::event::{Event, Mark, Proposal};
-use super::file::holder;
+use super::parts::holder;
 use crate::keys::Signer;
 use crate::repository::RepositoryError;
 use crate::tuf::json::{Json, parse};
@@ -54,7 +54,7 @@ impl Event {
             _ if !done.is_empty() => Ok(done),
             Some(role) => Err(CeremonyError::SignedBefore { key, role }.into()),
             None => {
-                let role = self.roles().collect::<Vec<_>>().join(", ");
+                let role = self.roles_in_short().join(", ");
                 Err(CeremonyError::Stranger { key, role }.into())
             }
         }
@@ -171,7 +171,8 @@ impl Event {
     }
 }
 
-fn union(own: &mut Vec<Mark>, theirs: &[Mark]) -> usize {
+/// Adds signatures by keys that have none yet. Returns how many.
+pub(super) fn union(own: &mut Vec<Mark>, theirs: &[Mark]) -> usize {
     let before = own.len();
     for mark in theirs {
         if own.iter().all(|known| known.key != mark.key) {

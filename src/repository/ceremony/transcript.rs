@@ -2,7 +2,8 @@
 
 use super::diff::{Count, Detail};
 use super::error::CeremonyError;
-use super::event::{Event, Mark};
+use super::event::{Event, Mark, Proposal};
+use super::rules::version_before;
 use crate::crypto::sha256;
 
 impl Event {
@@ -15,16 +16,24 @@ impl Event {
             format!("proposal  SHA-256 {}", review.digest),
             format!("based on  root version {}, SHA-256 {}", review.root, review.root_sha256),
         ];
-        for (name, base) in &self.basis.roles {
-            let (version, hash) = (base.metadata.common.version, hex::encode(sha256(base.metadata.bytes())));
+        let known = self.basis.roles.keys().chain(self.basis.buckets.keys());
+        for name in known {
+            let (version, _) = self.basis.dated(name).unwrap_or_default();
+            let hash = hex::encode(self.basis.digest(name).unwrap_or_default());
             lines.push(format!("          {name} version {version}, SHA-256 {hash}"));
         }
-        for (role, proposal) in review.roles.iter().zip(&self.proposals) {
+        let mut buckets = self.proposals.iter().filter(|proposal| proposal.role.bucket().is_some());
+        let mut whole = self.proposals.iter().filter(|proposal| proposal.role.bucket().is_none());
+        for role in &review.roles {
+            let of_it: Vec<&Proposal> = match role.buckets {
+                0 => whole.next().or_else(|| buckets.next()).into_iter().collect(),
+                count => buckets.by_ref().take(count).collect(),
+            };
             lines.push(String::new());
-            lines.push(format!("{} version {} (after version {})", role.role, role.to, role.from));
-            lines.push(format!("  bytes to sign: SHA-256 {}", role.payload_sha256));
+            lines.extend(of_it.iter().flat_map(|proposal| titled(self, proposal)));
             lines.extend(role.changes.iter().chain(&role.consequences).map(|text| format!("  - {text}")));
-            lines.extend(proposal.marks.iter().map(|mark| format!("  signed   {}", entry(mark))));
+            let marks = of_it.iter().flat_map(|proposal| &proposal.marks);
+            lines.extend(marks.map(|mark| format!("  signed   {}", entry(mark))));
             for Count { by, needed, signed, .. } in &role.signatures {
                 lines.push(format!("  {} of {needed} signature(s) by keys {by}", signed.len()));
             }
@@ -39,6 +48,14 @@ impl Event {
             .push("Dates and names are as each signer's machine noted them; they are not signed.".to_owned());
         Ok(lines.join("\n") + "\n")
     }
+}
+
+fn titled(event: &Event, proposal: &Proposal) -> [String; 2] {
+    let (name, before) = (proposal.role.name(), version_before(event, &proposal.role));
+    [
+        format!("{name} version {} (after version {before})", proposal.role.common().version),
+        format!("  bytes to sign: SHA-256 {}", hex::encode(proposal.sha256)),
+    ]
 }
 
 fn entry(mark: &Mark) -> String {

@@ -1,8 +1,4 @@
-//! Applying what maintainers sent: wholly or not at all, in one commit.
-//!
-//! Everything in a [`ProjectFile`] is checked against the state that the commit will follow, so two that are applied at once
-//! cannot both win: who loses the swap is checked again, and is refused if it is based on what is no more (PEP 480's rules
-//! on concurrent transactions). Distributions are read and judged as `add` does.
+//! What maintainers sent, checked against the state that a commit would follow. Nothing changes here: see `together`.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,17 +13,12 @@ use super::owner::Owned;
 use super::tree::{Changes, Owners};
 use crate::crypto::sha256;
 use crate::python::{PageFile, ProjectName, ProjectPage};
-use crate::repository::commit::{Listing, NewRole, Transaction};
+use crate::repository::commit::{Listing, NewRole};
 use crate::repository::edit::metadata_of;
-use crate::repository::plan::Plan;
-use crate::repository::publish::{Files, objects, refuse_unvouched};
 use crate::repository::state::{self, BINS, State};
-use crate::repository::{
-    Distribution, Keyring, MAX_ATTEMPTS, MAX_METADATA, PATIENCE, Repository, RepositoryError, days_after,
-    layout, pause,
-};
+use crate::repository::{Distribution, MAX_METADATA, Repository, RepositoryError, days_after, layout};
 use crate::store::{Content, StoreError};
-use crate::tuf::metadata::{Common, Delegations, MetaFile, Table, TargetFile, Targets, Version};
+use crate::tuf::metadata::{Common, Delegations, Table, TargetFile, Targets, Version};
 use crate::tuf::path::{RoleName, TargetPath};
 use crate::tuf::signed::{Draft, Verified};
 
@@ -62,55 +53,21 @@ pub struct Applied {
     pub family: Family,
 }
 
-/// Everything that one commit writes.
+/// A request that is good, and what it means for the commit.
 pub(super) struct Prepared<'a> {
-    file: &'a ProjectFile,
-    role: Verified<Targets>,
-    page: Option<ProjectPage>,
-    family: Family,
-    changes: Option<Changes>,
-    added: Vec<String>,
-    removed: Vec<String>,
+    pub(super) file: &'a ProjectFile,
+    pub(super) role: Verified<Targets>,
+    pub(super) page: Option<ProjectPage>,
+    pub(super) family: Family,
+    /// Whether `recently-claimed` names other owners from then on.
+    pub(super) put: bool,
+    /// Targets that leave the bins.
+    pub(super) withdrawn: Vec<TargetPath>,
+    pub(super) added: Vec<String>,
+    pub(super) removed: Vec<String>,
 }
 
 impl Repository {
-    /// Applies what a project's maintainers sent: a release, a change of keys, or a claim that an admin agrees with.
-    /// `files` are the distributions that came with it.
-    pub async fn apply(
-        &self,
-        keys: &Keyring,
-        file: &ProjectFile,
-        files: &[Distribution],
-        look_alike: LookAlike,
-        now: DateTime<Utc>,
-    ) -> Result<Applied, RepositoryError> {
-        for attempt in 0..MAX_ATTEMPTS {
-            match self.apply_once(keys, file, files, look_alike, now).await {
-                Err(RepositoryError::Store(StoreError::Conflict { .. })) => pause(attempt).await,
-                done => return done,
-            }
-        }
-        Err(RepositoryError::Busy(MAX_ATTEMPTS))
-    }
-
-    async fn apply_once(
-        &self,
-        keys: &Keyring,
-        file: &ProjectFile,
-        files: &[Distribution],
-        look_alike: LookAlike,
-        now: DateTime<Utc>,
-    ) -> Result<Applied, RepositoryError> {
-        let _turn = self.store.turn(PATIENCE).await;
-        let state = self.state().await?;
-        self.finish_pending(&state).await?;
-        refuse_unvouched(&state)?;
-        let mut plan = Plan::new(self, &state, now);
-        let prepared = self.prepared(&state, &mut plan, file, files, look_alike, now).await?;
-        plan.require_keys(keys)?;
-        self.commit_project(keys, &state, &plan, prepared, files, now).await
-    }
-
     /// Checks a file as [`Self::apply`] does, and writes nothing.
     pub async fn judge_project(
         &self,
@@ -120,26 +77,26 @@ impl Repository {
         now: DateTime<Utc>,
     ) -> Result<(), RepositoryError> {
         let state = self.state().await?;
-        let mut plan = Plan::new(self, &state, now);
-        self.prepared(&state, &mut plan, file, files, look_alike, now).await.map(drop)
+        self.prepared(&state, file, files, look_alike, &BTreeSet::new(), now).await.map(drop)
     }
 
-    async fn prepared<'a>(
+    /// Checks a file against the state that it will follow. `others` are claimed in the same commit.
+    pub(super) async fn prepared<'a>(
         &self,
         state: &State,
-        plan: &mut Plan<'_>,
         file: &'a ProjectFile,
         files: &[Distribution],
         look_alike: LookAlike,
+        others: &BTreeSet<&ProjectName>,
         now: DateTime<Utc>,
     ) -> Result<Prepared<'a>, RepositoryError> {
         if !state.claims_enabled() {
             return Err(RepositoryError::ClaimsDisabled);
         }
         self.refuse_other_root(state, file).await?;
-        let owned = state.owned(self.store(), &file.project).await?;
+        let owned = self.owned_by_snapshot(state, &file.project).await?;
         let prepared = match (file.kind, owned) {
-            (Kind::Claim, None) => self.prepared_claim(state, plan, file, look_alike).await?,
+            (Kind::Claim, None) => self.prepared_claim(state, file, look_alike, others).await?,
             (Kind::Claim, Some(_)) => return Err(RepositoryError::Claimed(file.project.to_string())),
             (Kind::Release | Kind::Keys, None) => {
                 return refused(file, "is not claimed: `wheelseal project claim` comes first");
@@ -149,6 +106,18 @@ impl Repository {
         };
         refuse_unfit(file, &prepared.role, state, now)?;
         Ok(prepared)
+    }
+
+    /// Who owns a project. Whoever does has a role that snapshot names, so for most other names nothing is read.
+    async fn owned_by_snapshot(
+        &self,
+        state: &State,
+        project: &ProjectName,
+    ) -> Result<Option<Owned>, RepositoryError> {
+        match state.snapshot.role(project_role(project)?.as_str()) {
+            None => Ok(None),
+            Some(_) => state.owned(self.store(), project).await,
+        }
     }
 
     /// The root that a file speaks of must be one of this repository's.
@@ -172,13 +141,13 @@ impl Repository {
     async fn prepared_claim<'a>(
         &self,
         state: &State,
-        plan: &mut Plan<'_>,
         file: &'a ProjectFile,
         look_alike: LookAlike,
+        others: &BTreeSet<&ProjectName>,
     ) -> Result<Prepared<'a>, RepositoryError> {
         if look_alike == LookAlike::Refused {
             for other in look_alikes(&file.project) {
-                if state.owned(self.store(), &other).await?.is_some() {
+                if others.contains(&other) || self.owned_by_snapshot(state, &other).await?.is_some() {
                     let (name, other) = (file.project.to_string(), other.to_string());
                     return Err(RepositoryError::LookAlike { name, other });
                 }
@@ -196,17 +165,11 @@ impl Repository {
         if let Some((name, _)) = role.targets.iter().find(|target| !adopted(*target)) {
             return refused(file, &format!("does not have {name} as it is published: claim it again"));
         }
-        for target in listed.keys() {
-            plan.withdraw(&TargetPath::new(target.clone())?).await?;
-        }
-        if before.is_some() {
-            plan.withdraw(&layout::page(&file.project)?).await?;
-        }
-        let mut tree = state.tree(self.store(), Family::Recent, [&file.project]).await?;
-        tree.put_all([(file.project.clone(), file.owners.clone())])?;
-        let changes = Some(tree.changes()?);
-        let removed = file.without.iter().cloned().collect();
-        Ok(Prepared { file, role, page, family: Family::Recent, changes, added: Vec::new(), removed })
+        let mut withdrawn = listed.keys().map(TargetPath::new).collect::<Result<Vec<_>, _>>()?;
+        withdrawn.extend(before.is_some().then(|| layout::page(&file.project)).transpose()?);
+        let (family, put) = (Family::Recent, true);
+        let (added, removed) = (Vec::new(), file.without.iter().cloned().collect());
+        Ok(Prepared { file, role, page, family, put, withdrawn, added, removed })
     }
 
     /// What the bins list of a project, without its page.
@@ -260,7 +223,8 @@ impl Repository {
         if let Some((name, _)) = role.targets.iter().find(|(name, entry)| !kept(name, entry)) {
             return refused(file, &format!("changes {name}: a published file never does"));
         }
-        Ok(Prepared { file, role, page, family: owned.family, changes: None, added, removed })
+        let (family, put, withdrawn) = (owned.family, false, Vec::new());
+        Ok(Prepared { file, role, page, family, put, withdrawn, added, removed })
     }
 
     async fn prepared_keys<'a>(
@@ -273,11 +237,9 @@ impl Repository {
             return Err(RepositoryError::NeedsCeremony(file.project.to_string()));
         }
         let (role, page) = self.judged_keys(state, file, owned).await?;
-        let mut tree = state.tree(self.store(), Family::Recent, [&file.project]).await?;
-        tree.put_all([(file.project.clone(), file.owners.clone())])?;
-        let changes = Some(tree.changes()?);
+        let (family, put, withdrawn) = (owned.family, true, Vec::new());
         let (added, removed) = (Vec::new(), Vec::new());
-        Ok(Prepared { file, role, page, family: owned.family, changes, added, removed })
+        Ok(Prepared { file, role, page, family, put, withdrawn, added, removed })
     }
 
     /// A change of keys, checked but for its age.
@@ -316,52 +278,6 @@ impl Repository {
         let (role, _) = self.judged_keys(state, file, &owned).await?;
         refuse_unfit(file, &role, state, now)?;
         Ok(role.common.version)
-    }
-
-    async fn commit_project(
-        &self,
-        keys: &Keyring,
-        state: &State,
-        plan: &Plan<'_>,
-        prepared: Prepared<'_>,
-        files: &[Distribution],
-        now: DateTime<Utc>,
-    ) -> Result<Applied, RepositoryError> {
-        let Prepared { file, role, page, family, changes, added, removed } = prepared;
-        let (project, name) = (file.project.clone(), project_role(&file.project)?);
-        let version = role.common.version;
-        self.place_role(&name, version, &file.role).await?;
-        let names = Names::of(family)?;
-        let mut roles = plan.roles(&names.bins)?;
-        if let Some(changes) = &changes {
-            roles.extend(self.claim_roles(state, &names, changes, now).await?);
-        }
-        let places = files.iter().map(|distribution| Ok((Files::of(distribution)?, distribution)));
-        let places = places.collect::<Result<Vec<_>, RepositoryError>>()?;
-        let mut contents = objects(&places);
-        if let Some(text) = file.page.as_ref().filter(|_| page.is_some()) {
-            let at = layout::hashed(&layout::page(&project)?, &sha256(text.as_bytes()))?;
-            contents.push((at, Content::Bytes(text.as_bytes())));
-        }
-        let written = vec![(name.to_string(), MetaFile::version(version))];
-        let pages = vec![project.to_string()];
-        let transaction =
-            Transaction { roles, written, files: contents.clone(), pages, ..Transaction::empty() };
-        let staged = self.stage(keys, state, transaction, now).await?;
-        for distribution in files {
-            if let Some(conflict) = self.other_content(distribution, &staged.found).await? {
-                return Err(conflict);
-            }
-        }
-        let notes = staged.notes.clone();
-        let committed = self.swap_timestamp(keys, state, staged, None, now).await?;
-        contents.push((layout::versioned(name.as_str(), version)?, Content::Bytes(&file.role)));
-        self.write_missing(contents).await?;
-        for note in &notes {
-            self.follow_note(&committed, note).await?;
-        }
-        let snapshot = committed.snapshot.common.version;
-        Ok(Applied { project, kind: file.kind, role: version, added, removed, snapshot, family })
     }
 
     /// The delegator and its buckets, ready to be signed.

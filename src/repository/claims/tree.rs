@@ -20,6 +20,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::bucket::{BucketEdit, Take};
 use super::names::{Family, project_of_role, project_role};
 use crate::python::ProjectName;
 use crate::repository::{RepositoryError, layout};
@@ -39,7 +40,7 @@ const FRAME: usize = 200;
 pub(crate) const MAX_KEYS: usize = 16;
 
 /// The projects that a bucket delegates to.
-pub(crate) fn owners_listed(
+fn owners_listed(
     bucket: &RoleName,
     content: &Targets,
 ) -> Result<Vec<(ProjectName, Owners)>, RepositoryError> {
@@ -65,6 +66,20 @@ struct Bucket {
     keys: BTreeMap<KeyId, SharedKey>,
     bytes: usize,
     changed: bool,
+    origin: Origin,
+}
+
+/// What a bucket at hand was made of.
+#[derive(Debug, Clone, Default)]
+struct Origin {
+    /// The bucket that was read, if there was one.
+    from: Option<RoleName>,
+    /// Whether that one gives way to several.
+    divided: bool,
+    /// Projects that came since, or got other owners.
+    put: BTreeSet<ProjectName>,
+    /// Projects that went.
+    gone: BTreeSet<String>,
 }
 
 /// A key of one project or of several.
@@ -136,6 +151,11 @@ impl Tree {
         self.buckets.contains_key(bucket)
     }
 
+    /// Who owns a project of a bucket at hand.
+    pub(crate) fn owners(&self, project: &ProjectName) -> Option<&Owners> {
+        self.buckets.get(self.bucket_of(project)?)?.projects.get(project)
+    }
+
     /// Takes a bucket in hand.
     pub(crate) fn load(&mut self, name: &RoleName, content: &Targets) -> Result<(), RepositoryError> {
         let of_it = self.prefixes.iter().filter(|(_, bucket)| *bucket == name);
@@ -144,6 +164,7 @@ impl Tree {
             bucket.put(project, owners)?;
         }
         bucket.changed = false;
+        bucket.origin = Origin { from: Some(name.clone()), ..Origin::default() };
         self.buckets.insert(name.clone(), bucket);
         Ok(())
     }
@@ -193,8 +214,25 @@ impl Tree {
         Ok(Changes { delegations: self.delegations(), delegator: self.changed, buckets })
     }
 
+    /// Lays the buckets at hand aside, and says how those that changed are to be.
+    pub(crate) fn lay_aside(&mut self) -> Vec<BucketEdit> {
+        let buckets = std::mem::take(&mut self.buckets);
+        let changed = buckets.into_iter().filter(|(_, bucket)| bucket.changed);
+        changed.map(|(role, bucket)| bucket.edit(role)).collect()
+    }
+
+    /// Whether the delegator says something new.
+    pub(crate) fn delegator_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Its buckets by each of their prefixes.
+    pub(crate) fn prefixes(&self) -> &BTreeMap<String, RoleName> {
+        &self.prefixes
+    }
+
     /// What the delegator says: longer prefixes first.
-    fn delegations(&self) -> Delegations {
+    pub(crate) fn delegations(&self) -> Delegations {
         let mut by_bucket: BTreeMap<&RoleName, Vec<&String>> = BTreeMap::new();
         for (prefix, bucket) in &self.prefixes {
             by_bucket.entry(bucket).or_default().push(prefix);
@@ -260,6 +298,8 @@ impl Bucket {
     fn put(&mut self, project: ProjectName, owners: Owners) -> Result<(), RepositoryError> {
         owners.check(&project)?;
         self.remove(&project);
+        self.origin.gone.remove(project.as_str());
+        self.origin.put.insert(project.clone());
         self.insert(project, owners, key_bytes);
         Ok(())
     }
@@ -289,8 +329,23 @@ impl Bucket {
                 self.bytes = self.bytes.saturating_sub(entry.remove().bytes);
             }
         }
+        self.origin.put.remove(project);
+        self.origin.gone.insert(project.to_string());
         self.changed = true;
         true
+    }
+
+    /// What it is to be, by what changes in what it was made of.
+    fn edit(mut self, role: RoleName) -> BucketEdit {
+        let Origin { from, divided, put, gone } = self.origin;
+        let put: BTreeMap<_, _> =
+            put.into_iter().filter_map(|project| self.projects.remove_entry(&project)).collect();
+        let take = if divided {
+            Take::Only(self.projects.keys().map(ToString::to_string).collect())
+        } else {
+            Take::AllBut(gone)
+        };
+        BucketEdit { role, from, take, put }
     }
 
     fn delegations(&self) -> Result<Delegations, RepositoryError> {
@@ -302,7 +357,7 @@ impl Bucket {
 
     /// Two buckets that share what is in this one: by prefix if it has several, else by the next character.
     fn halves(self) -> Vec<Self> {
-        let Self { prefixes, projects, keys, bytes, .. } = self;
+        let Self { prefixes, projects, keys, bytes, origin, .. } = self;
         let bytes_of =
             |id: &KeyId, key: &Key| keys.get(id).map_or_else(|| key_bytes(id, key), |key| key.bytes);
         let length = prefixes.first().map_or(0, String::len);
@@ -334,7 +389,11 @@ impl Bucket {
         let shares: [Vec<_>; 2] =
             [of(groups).collect(), of(rest).chain(stay.into_iter().flatten()).collect()];
         for (half, share) in halves.iter_mut().zip(shares) {
+            half.origin = Origin { from: origin.from.clone(), divided: true, ..Origin::default() };
             for (project, owners) in share {
+                if origin.put.contains(&project) {
+                    half.origin.put.insert(project.clone());
+                }
                 half.insert(project, owners, bytes_of);
             }
         }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set is a test that cannot run")]
 
 mod attacks;
+mod many;
 mod requests;
 mod together;
 mod upkeep;
@@ -38,7 +39,7 @@ pub(crate) async fn open_to_claims() -> Scene {
     let scene = Scene::new().await;
     let repository = scene.open().await;
     let event = repository.claims_enabling(EventName::new("enable").unwrap(), now()).await.unwrap().unwrap();
-    let changed = repository.hold(event, &keyring(&OFFLINE).await, now(), &Unwatched).await.unwrap();
+    let changed = repository.hold(event, &keyring(&OFFLINE).await, None, now(), &Unwatched).await.unwrap();
     assert!(matches!(changed, Changed::Done(_)), "{changed:?}");
     scene
 }
@@ -63,8 +64,8 @@ pub(crate) async fn promote(scene: &Scene, projects: &[&str]) {
     let projects: BTreeSet<_> = projects.iter().map(|project| name(project)).collect();
     let waiting = repository.waiting_claims().await.unwrap();
     let event = EventName::new("promote").unwrap();
-    let event = repository.promotion(event, &projects, &waiting, now()).await.unwrap();
-    let changed = repository.hold(event, &keyring(&OFFLINE).await, now(), &Unwatched).await.unwrap();
+    let event = repository.promotion(event, &projects, &waiting, now()).await.unwrap().event;
+    let changed = repository.hold(event, &keyring(&OFFLINE).await, None, now(), &Unwatched).await.unwrap();
     assert!(matches!(changed, Changed::Done(_)), "{changed:?}");
 }
 

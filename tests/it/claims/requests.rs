@@ -1,7 +1,9 @@
 //! What maintainers send, taken or refused: claims, releases, changes of keys.
 
 use wheelseal::python::FreeText;
-use wheelseal::repository::{Edit, Family, Kind, LookAlike, RepositoryError};
+use wheelseal::repository::{
+    Changed, Detail, Edit, EventName, Family, Kind, LookAlike, RepositoryError, Unwatched,
+};
 
 use super::{
     ANN, BOB, added, apply, claim, known, name, open_to_claims, owners, promote, published, refuses, release,
@@ -302,13 +304,13 @@ async fn keys_of_a_promoted_project_change_in_a_ceremony() {
 async fn a_promotion_of_what_changed_its_keys_since_is_refused() {
     let scene = with_six().await;
     let repository = scene.open().await;
-    let event = wheelseal::repository::EventName::new("late").unwrap();
-    let event = repository.promotion(event, &[name("six")].into(), &[], now()).await.unwrap();
+    let event = EventName::new("late").unwrap();
+    let event = repository.promotion(event, &[name("six")].into(), &[], now()).await.unwrap().event;
     let team = owners(&[BOB], 1).await;
     let file = request(&scene, "six", Kind::Keys, Some(team), &[], &[], &[ANN, BOB]).await;
     apply(&scene, &file, Vec::new()).await.unwrap();
     let keys = keyring(&super::OFFLINE).await;
-    let held = repository.hold(event, &keys, now(), &wheelseal::repository::Unwatched);
+    let held = repository.hold(event, &keys, None, now(), &Unwatched);
     let refused = held.await.unwrap_err().to_string();
     assert!(refused.contains("other keys than when this was proposed"), "{refused}");
 }
@@ -317,9 +319,17 @@ async fn a_promotion_of_what_changed_its_keys_since_is_refused() {
 async fn a_revoked_project_is_the_indexs_again_and_can_be_claimed_anew() {
     let scene = with_six_promoted().await;
     let repository = scene.open().await;
-    let missing = repository.revoke(&keyring(&ONLINE).await, &name("six"), now()).await;
-    assert!(matches!(missing, Err(RepositoryError::KeysMissing { .. })), "{missing:?}");
-    repository.revoke(&keyring(&super::OFFLINE).await, &name("six"), now()).await.unwrap();
+    let keys = keyring(&super::OFFLINE).await;
+    let at_once = repository.revoke(&keys, &name("six"), now()).await;
+    assert_eq!(at_once, Err(RepositoryError::NeedsCeremony("six".to_owned())));
+    let called = EventName::new("revoke-six").unwrap();
+    let event = repository.revocation(called, &name("six"), now()).await.unwrap().unwrap();
+    let review = event.review(Detail::Brief, None).unwrap();
+    assert_eq!(review.roles[0].changes[0], "1 project(s) removed: six");
+    let held = repository.hold(event, &keyring(&ONLINE).await, None, now(), &Unwatched).await.unwrap();
+    let Changed::Waiting { mut event, .. } = held else { panic!("{held:?}") };
+    event.sign_with(&keyring(&["targets-1"]).await, now()).await.unwrap();
+    repository.finish(&event, &keyring(&ONLINE).await, None, now(), &Unwatched).await.unwrap();
     scene.publish(&[scene.add("six", "2.0", "two")]).await.unwrap();
     assert_eq!(published(&scene, "six").await, [ONE, TWO]);
     scene.assert_sound("after a revocation").await;

@@ -138,9 +138,9 @@ async fn other_keys_of_claimed_sign_its_buckets_too() {
     apply(&scene, &claim(&scene, "ten", &[ANN], 1, &[]).await, Vec::new()).await.unwrap();
     let repository = scene.open().await;
     let event = EventName::new("promote").unwrap();
-    let event = repository.promotion(event, &[super::name("ten")].into(), &[], now()).await.unwrap();
+    let event = repository.promotion(event, &[super::name("ten")].into(), &[], now()).await.unwrap().event;
     let keys = keyring(&["targets-2", "online"]).await;
-    let changed = repository.hold(event, &keys, now(), &Unwatched).await.unwrap();
+    let changed = repository.hold(event, &keys, None, now(), &Unwatched).await.unwrap();
     assert!(matches!(changed, Changed::Done(_)), "{changed:?}");
     scene.assert_verifies("after a promotion by the new keys").await;
 }
@@ -150,8 +150,8 @@ async fn a_promotion_without_the_offline_keys_waits_for_them() {
     let scene = with_six().await;
     let repository = scene.open().await;
     let event = EventName::new("promote").unwrap();
-    let event = repository.promotion(event, &[super::name("six")].into(), &[], now()).await.unwrap();
-    let changed = repository.hold(event, &keyring(&ONLINE).await, now(), &Unwatched).await.unwrap();
+    let event = repository.promotion(event, &[super::name("six")].into(), &[], now()).await.unwrap().event;
+    let changed = repository.hold(event, &keyring(&ONLINE).await, None, now(), &Unwatched).await.unwrap();
     let Changed::Waiting { mut event, .. } = changed else { panic!("{changed:?}") };
     let (file, files) = release(&scene, "six", "2.0", &[ANN]).await;
     apply(&scene, &file, files).await.unwrap();

@@ -258,7 +258,7 @@ fn endless_data_stops_at_the_limit_of_each_file() {
     for (file, max, cached) in [
         ("2.root.json", 512_000, "root 1"),
         ("timestamp.json", 65_536, "root 1"),
-        ("2.snapshot.json", 10_000_000, "root 1, timestamp 2"),
+        ("2.snapshot.json", 64_000_000, "root 1, timestamp 2"),
         ("2.targets.json", 10_000_000, "root 1, snapshot 2, timestamp 2"),
         ("2.A.json", 10_000_000, "root 1, snapshot 2, targets 2, timestamp 2"),
     ] {

@@ -263,10 +263,10 @@ fn a_snapshot_that_is_not_the_announced_one_is_refused_before_it_is_read() {
 #[test]
 fn what_is_announced_above_the_limit_is_not_asked_for() {
     let mut repo = Repo::new();
-    repo.timestamp.snapshot.edit(|about| about.length = Some(10_000_001));
+    repo.timestamp.snapshot.edit(|about| about.length = Some(64_000_001));
     repo.publish_timestamp();
     let user = User::new(&repo);
-    let error = TrustError::TooLarge { role: "snapshot".into(), announced: 10_000_001, limit: 10_000_000 };
+    let error = TrustError::TooLarge { role: "snapshot".into(), announced: 64_000_001, limit: 64_000_000 };
     assert_eq!(user.refresh(), Err(trust(error)));
     assert_eq!(repo.server.requests(), ["2.root.json", "timestamp.json"]);
 }

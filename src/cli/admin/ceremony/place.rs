@@ -58,7 +58,7 @@ impl Found {
             Self::InRepository(repository) => Ok(repository.keep(event).await?),
             Self::InFile(file) => {
                 let mut merged = event.clone();
-                merged.merge(&read_event(file)?).map_err(RepositoryError::from)?;
+                merged.merge_file(&read_file(file, MAX_EVENT)?).map_err(RepositoryError::from)?;
                 write_file(file, &merged.to_bytes().map_err(RepositoryError::from)?)?;
                 Ok(merged)
             }

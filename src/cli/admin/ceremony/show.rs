@@ -2,7 +2,7 @@
 
 use crate::cli::Context;
 use crate::cli::output::{BAD, FAINT, GOOD, STRONG, styled};
-use crate::repository::{Count, Finished, Review, RoleReview};
+use crate::repository::{Count, Finished, Review, RoleReview, in_short};
 
 /// What changes, what follows from it, what to think of first.
 pub(in crate::cli) fn review(review: &Review, context: &Context) {
@@ -25,7 +25,10 @@ pub(in crate::cli) fn review(review: &Review, context: &Context) {
 fn changes(role: &RoleReview, context: &Context) {
     let out = &context.out;
     let after = if role.from == 0 { "new".to_owned() } else { format!("after version {}", role.from) };
-    out.line(format_args!("{} version {} ({after})", styled(STRONG, &role.role), role.to));
+    match role.buckets {
+        0 => out.line(format_args!("{} version {} ({after})", styled(STRONG, &role.role), role.to)),
+        _ => out.line(styled(STRONG, &role.role)),
+    }
     role.changes.iter().for_each(|text| out.line(format_args!("  - {text}")));
     role.consequences.iter().for_each(|text| out.line(format_args!("  → {text}")));
 }
@@ -81,7 +84,7 @@ pub(in crate::cli) fn next(review: &Review, event: &str, context: &Context) {
 /// What was published.
 pub(in crate::cli) fn finished(finished: &Finished, context: &Context) {
     let out = &context.out;
-    let roles = finished.roles.join(", ");
+    let roles = in_short(finished.roles.iter().map(String::as_str)).join(", ");
     let (root, snapshot) = (finished.root, finished.snapshot);
     out.line(format_args!("{} {roles}: root version {root}, snapshot {snapshot}", styled(GOOD, "published")));
     if let Some(sorted) = finished.sorted {

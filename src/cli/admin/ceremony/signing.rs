@@ -12,7 +12,7 @@ use crate::cli::Context;
 use crate::cli::files::read_file;
 use crate::cli::output::{GOOD, styled};
 use crate::keys::{self, Ask, KeyUri};
-use crate::repository::{Event, MAX_METADATA, RepositoryError};
+use crate::repository::{Event, MAX_METADATA, RepositoryError, in_short};
 
 /// Bytes of a signature's file, at most: it may be a whole metadata file.
 const MAX_SIGNATURE: u64 = MAX_METADATA;
@@ -101,7 +101,8 @@ impl Sign {
         let mut done = Vec::new();
         for uri in &self.keys {
             let signer = keys::open(&KeyUri::from_str(uri)?, &Ask).await?;
-            for role in event.sign(&*signer, self.holder.as_deref(), context.now).await? {
+            let roles = event.sign(&*signer, self.holder.as_deref(), context.now).await?;
+            for role in in_short(roles.iter().map(String::as_str)) {
                 done.push(format!("{role} by key {}", signer.key().id().short()));
             }
         }
