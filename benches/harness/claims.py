@@ -16,7 +16,7 @@ CLAIMED, CLAIMS = 750_000, 10_000
 # CPU seconds of that ceremony: the diff is shown, and signed.
 MOST_CEREMONY = 10.0
 # Claims made, and applied, by one process.
-AT_ONCE = 500
+AT_ONCE = 100
 # CPU seconds of a release of one project in a repository of 16,384 bins, on either side.
 MOST_RELEASE = 0.1
 # Files that a client fetches for a claimed project beside the top-level ones, and bytes of each.

@@ -208,3 +208,29 @@ fn about<T: Role>(metadata: &Held<T>, authority: &Authority<'_>, now: DateTime<U
         signed_by: metadata.signers().iter().map(ToString::to_string).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expired_project_is_told_and_is_not_the_indexs_business() {
+        let project = RoleStatus {
+            role: "project-six".to_owned(),
+            version: 1,
+            expires: DateTime::UNIX_EPOCH,
+            expired: true,
+            threshold: 1,
+            keys: Vec::new(),
+            signed_by: Vec::new(),
+        };
+        let bucket = RoleStatus { role: "claimed-0000".to_owned(), ..project.clone() };
+        let mut status = Status { first_project: Some(project.clone()), ..Status::default() };
+        let expiry = Expiry { root: 365, targets: 365, bin_n: 30, snapshot: 14, timestamp: 7 };
+        let now = DateTime::UNIX_EPOCH + TimeDelta::days(1);
+        assert_eq!(status.expiring(TimeDelta::days(7), &expiry, now), Vec::<&RoleStatus>::new());
+        assert_eq!(status.every().collect::<Vec<_>>(), [&project]);
+        status.first_bucket = Some(bucket.clone());
+        assert_eq!(status.expiring(TimeDelta::zero(), &expiry, now), [&bucket]);
+    }
+}
