@@ -87,10 +87,13 @@ impl Anchor {
             return Ok(());
         }
         let root = String::from_utf8_lossy(state.root.bytes()).into_owned();
-        let new = Seen { root, timestamp };
-        match self.seen()? {
+        let other = self.seen()?;
+        let known = other.as_ref().filter(|other| !forgotten(other)).map_or(0, |other| other.timestamp);
+        // A timestamp that only the root before vouches for says nothing of those to come: it may be a thief's.
+        let new = Seen { root, timestamp: if state.forgotten() { known } else { timestamp } };
+        match other {
             // Another command was faster, and has seen something newer.
-            Some(other) if other == new || (other.timestamp > timestamp && !forgotten(&other)) => Ok(()),
+            Some(other) if other == new || (other.timestamp > new.timestamp && !forgotten(&other)) => Ok(()),
             _ => self.write(&new),
         }
     }

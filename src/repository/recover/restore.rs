@@ -368,6 +368,11 @@ impl<'a> Work<'a> {
         for (project, differences) in &projects {
             let mut lost = BTreeSet::new();
             for differing in differences {
+                // Metadata of a file that is not there is of no use.
+                let of = differing.path.strip_suffix(".metadata");
+                if differing.after.is_none() && of.is_some_and(|file| lost.contains(file)) {
+                    continue;
+                }
                 if !self.target(differing).await? {
                     lost.insert(differing.path.clone());
                 }
