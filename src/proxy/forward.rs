@@ -13,7 +13,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
-use axum::http::header::{HOST, HeaderName, PROXY_AUTHORIZATION};
+use axum::http::header::{AUTHORIZATION, HOST, HeaderName, PROXY_AUTHORIZATION};
 use axum::http::{HeaderMap, Method, Request, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -221,10 +221,10 @@ impl Forward {
                 Err(_) => Refusal::Bad("the path has a form that no index uses"),
             });
         };
-        if let Some(login) = headers.get(axum::http::header::AUTHORIZATION) {
-            index.remember(login);
-        }
         let url = request.uri().path_and_query().map(|path| format!("{scheme}://{origin}{path}"));
+        if let (Some(url), Some(login)) = (&url, headers.get(AUTHORIZATION)) {
+            index.remember(url, login);
+        }
         let method = request.method();
         let pages = index.pages_path();
         let request = index::Request { method, headers, path, pages, view: View::AsSigned, url };

@@ -157,7 +157,8 @@ impl Index {
     pub(super) async fn admit(&self, headers: &HeaderMap) -> bool {
         match headers.get(AUTHORIZATION) {
             Some(value) => {
-                if self.remember(value) {
+                let url = self.pages.as_ref().map(Url::as_str).unwrap_or_default();
+                if self.remember(url, value) {
                     *self.began.lock().await = None;
                 }
                 true
@@ -166,9 +167,8 @@ impl Index {
         }
     }
 
-    /// `true`: these are not those of before.
-    pub(super) fn remember(&self, value: &HeaderValue) -> bool {
-        let url = self.pages.as_ref().map(Url::as_str).unwrap_or_default();
+    /// What a tool sent with a request for this URL of the index; `true`: it is not what it sent before.
+    pub(super) fn remember(&self, url: &str, value: &HeaderValue) -> bool {
         self.credentials.remember(url, value.clone())
     }
 

@@ -1,42 +1,38 @@
 //! What a user's tool proves itself with to an index, passed on to that index alone.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
-/// A value of `Authorization`, and the scheme, host and port that it was sent to. Clones share it. Never printed.
+/// Values of `Authorization`, each for the scheme, host and port that it was sent to. Clones share them. Never printed.
 #[derive(Clone, Default)]
-pub struct Credentials(Arc<Mutex<Option<Held>>>);
-
-struct Held {
-    origin: String,
-    value: HeaderValue,
-}
+pub struct Credentials(Arc<Mutex<BTreeMap<String, HeaderValue>>>);
 
 impl Credentials {
     /// Sends `value` with each request to the origin of `url` from now on; `false` if that was so already. A URL that does
-    /// not read has no origin: nothing is kept then.
+    /// not read has no origin: nothing is kept then. Callers name no other servers than those of one index.
     pub fn remember(&self, url: &str, mut value: HeaderValue) -> bool {
         let Some(origin) = origin(url) else { return false };
         value.set_sensitive(true);
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = held.as_ref().is_some_and(|held| held.origin == origin && held.value == value);
-        *held = Some(Held { origin, value });
-        !known
+        let before = self.held().insert(origin, value.clone());
+        before.as_ref() != Some(&value)
     }
 
     /// Whether there are any.
     pub fn any(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        !self.held().is_empty()
     }
 
     /// What to send with a request for `url`.
     pub(super) fn for_url(&self, url: &str) -> Option<HeaderValue> {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = held.as_ref()?;
-        (origin(url)? == held.origin).then(|| held.value.clone())
+        self.held().get(&origin(url)?).cloned()
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, HeaderValue>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

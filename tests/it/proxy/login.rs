@@ -63,6 +63,20 @@ async fn a_password_for_one_origin_is_not_shown_to_another() {
 }
 
 #[tokio::test]
+async fn a_password_for_the_files_goes_to_the_server_of_the_files_alone() {
+    let stage = closed().await;
+    let running = stage.forward(&Setup::default());
+    let pages = "Authorization: Basic cGFnZXM6cGFnZXM=";
+    assert_eq!(running.tool.ask("GET", PAGE_PATH, &[pages]).status, 401, "the server was shown nothing");
+    assert_eq!(
+        ask(&stage, &running, "/targets/alpha/alpha-1.0-py3-none-any.whl", &format!("{LOGIN}\r\n")).status,
+        200
+    );
+    assert_eq!(running.tool.ask("GET", PAGE_PATH, &[pages]).status, 200);
+    assert!(!stage.wire.heads().iter().any(|head| head.contains("cGFnZXM6cGFnZXM=")));
+}
+
+#[tokio::test]
 async fn on_a_fixed_port_what_a_password_opened_stays_closed_to_who_does_not_show_it() {
     let stage = closed().await;
     let running = stage.reverse(&open(&stage));
