@@ -198,9 +198,10 @@ impl Clients {
     async fn read_with_python_tuf(&self, seen: &Seen) -> Result<Verdict, CeremonyError> {
         let folder = folder()?;
         let names = seen.asked.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        write_out(&seen.store, names.into_iter().chain(["1.root.json".to_owned()]), folder.path())
-            .await
-            .map_err(refused)?;
+        write_out(&seen.store, names, folder.path()).await.map_err(refused)?;
+        // The first root that there is; after a new start it is not version 1.
+        let root = self.present.first_root().await.map_err(refused)?;
+        std::fs::write(folder.path().join("root.json"), root).map_err(refused)?;
         let found = seen.found.as_deref().unwrap_or_default();
         Ok(python_tuf::ask(&self.python, folder.path(), found, self.now).await)
     }

@@ -80,6 +80,7 @@ def ask(
     work = folder.parent / "asked"
     shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(folder / "metadata", work / "metadata")
+    shutil.copy(folder / "metadata" / "1.root.json", work / "root.json")
     (work / "wanted.json").write_text(json.dumps(wanted))
     command = [sys.executable, *flags, "-c", SCRIPT.read_text(), str(work), now or in_time(folder)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={})

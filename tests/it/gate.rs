@@ -87,7 +87,7 @@ fn python_tuf_is_left_out_where_no_python_is_named() {
 #[test]
 fn python_tuf_is_given_neither_secrets_nor_more_metadata_than_the_client_asked_for() {
     let mut home = signed(
-        "env > seen; echo \"$1 $2\" >> seen; ls \"$4/metadata\" >> seen; cat \"$4/wanted.json\" >> seen",
+        "env > seen; echo \"$1 $2\" >> seen; ls \"$4\" \"$4/metadata\" >> seen; cat \"$4/wanted.json\" >> seen",
     );
     home.set("WHEELSEAL_PASSPHRASE", "tell nobody");
     home.set("AWS_SECRET_ACCESS_KEY", "tell nobody");
@@ -97,7 +97,7 @@ fn python_tuf_is_given_neither_secrets_nor_more_metadata_than_the_client_asked_f
     for absent in ["tell nobody", "PYTHONPATH", "HOME="] {
         assert!(!seen.contains(absent), "{absent} in {seen}");
     }
-    for there in ["-I -c", "\n1.root.json\n", "\n2.targets.json\n", "\"no-such-project/no-such-file\":null"] {
+    for there in ["-I -c", "\nroot.json\n", "\n2.targets.json\n", "\"no-such-project/no-such-file\":null"] {
         assert!(seen.contains(there), "no {there} in {seen}");
     }
     let published = files_below(&home.work().join("repo/metadata"));

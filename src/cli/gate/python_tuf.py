@@ -33,7 +33,7 @@ def refused(reason):
 def main(folder, now):
     with open(os.path.join(folder, "wanted.json"), encoding="utf-8") as file:
         wanted = json.load(file)
-    with open(os.path.join(folder, "metadata", "1.root.json"), "rb") as file:
+    with open(os.path.join(folder, "root.json"), "rb") as file:
         root = file.read()
     kept = os.path.join(folder, "kept")
     os.mkdir(kept)

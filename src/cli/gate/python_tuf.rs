@@ -37,7 +37,7 @@ pub(super) enum Verdict {
     Unasked(String),
 }
 
-/// Asks python-tuf about `metadata/` of a folder, where this script may write.
+/// Asks python-tuf about `metadata/` of a folder, starting from the `root.json` beside it. The script may write there.
 pub(super) async fn ask(
     python: &OsString,
     folder: &Path,
