@@ -268,7 +268,7 @@ impl Scribe {
         assert!(matches!(done, Changed::Done(_)), "{done:?}");
         let event = EventName::new("enable").unwrap();
         let event = repository.claims_enabling(event, days_later(0)).await.unwrap().unwrap();
-        let done = repository.hold(event, &keys, days_later(0), &Unwatched).await.unwrap();
+        let done = repository.hold(event, &keys, None, days_later(0), &Unwatched).await.unwrap();
         assert!(matches!(done, Changed::Done(_)), "{done:?}");
         self.notes(0).await;
     }
@@ -306,9 +306,10 @@ impl Scribe {
     async fn promotes(&mut self, project: &str) {
         let repository = self.scene.open().await;
         let event = EventName::new("promote").unwrap();
-        let event = repository.promotion(event, &[name(project)].into(), &[], days_later(0)).await.unwrap();
+        let event =
+            repository.promotion(event, &[name(project)].into(), &[], days_later(0)).await.unwrap().event;
         let keys = keyring(&["claimed", "timestamp", "snapshot", "recently-claimed"]);
-        let done = repository.hold(event, &keys, days_later(0), &Unwatched).await.unwrap();
+        let done = repository.hold(event, &keys, None, days_later(0), &Unwatched).await.unwrap();
         assert!(matches!(done, Changed::Done(_)), "{done:?}");
         self.notes(0).await;
     }
