@@ -82,12 +82,10 @@ impl ProjectPage {
         json!(self.wire()).to_string()
     }
 
-    /// The same for tools: without what a quarantine withholds, and without the old name of `core-metadata`, at which pip
-    /// 22.3 and 23.0 end in an error (PEP 714). This is not what is signed, and it is not read back.
+    /// The same for tools: without what a quarantine withholds. This is not what is signed, and it is not read back.
     pub fn to_json_for_tools(&self) -> String {
         let mut wire = self.wire();
         wire.withheld_files.clear();
-        wire.files.iter_mut().for_each(|file| file.dist_info_metadata = None);
         json!(wire).to_string()
     }
 
@@ -195,6 +193,7 @@ struct WireFile {
     yanked: WireYanked,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     core_metadata: Option<WireHashes>,
+    /// Read in pages of old, and not written: pip 22.3 and 23.0 end in an error when they meet it in JSON (PEP 714).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dist_info_metadata: Option<WireHashes>,
 }
@@ -239,8 +238,8 @@ impl From<&PageFile> for WireFile {
                 Yanked::Yes(None) => WireYanked::Flag(true),
                 Yanked::Yes(Some(reason)) => WireYanked::Reason(reason.clone()),
             },
-            dist_info_metadata: core_metadata.clone(),
             core_metadata,
+            dist_info_metadata: None,
         }
     }
 }
@@ -249,7 +248,7 @@ impl TryFrom<WireFile> for PageFile {
     type Error = PageError;
 
     fn try_from(wire: WireFile) -> Result<Self, PageError> {
-        if wire.core_metadata != wire.dist_info_metadata {
+        if wire.dist_info_metadata.is_some() && wire.core_metadata != wire.dist_info_metadata {
             return Err(PageError::CoreMetadata { filename: wire.filename });
         }
         Ok(Self {
@@ -278,8 +277,7 @@ mod tests {
         r#"{"filename":"foo-1.0.tar.gz","url":"../f/foo-1.0.tar.gz","hashes":{"sha256":"#,
         r#""aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},"size":18446744073709551615,"#,
         r#""upload-time":"2024-01-02T03:04:05.678Z","requires-python":">=3.8","yanked":"\"><script>","#,
-        r#""core-metadata":{"sha256":"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"},"#,
-        r#""dist-info-metadata":{"sha256":"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"}}]}"#,
+        r#""core-metadata":{"sha256":"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"}}]}"#,
     );
 
     fn read(json: &str) -> Result<ProjectPage, PageError> {
@@ -408,13 +406,15 @@ mod tests {
             "in the page: the file name \"../foo-1.0.tar.gz\" holds '/'; \
              expected ASCII letters, digits, '.', '_', '-', '+' and '!'"
         );
+        let other =
+            format!("\"dist-info-metadata\":{{\"sha256\":\"{}\"}},\"core-metadata\":{{", "c".repeat(64));
         assert_eq!(
-            changed(r#""core-metadata":{"sha256":"b"#, r#""core-metadata":{"sha256":"c"#),
+            changed(r#""core-metadata":{"#, &other),
             PageError::CoreMetadata { filename: "foo-1.0.tar.gz".to_owned() }
         );
         assert_eq!(
             changed(r#""files":["#, r#""_withheld-files":["#),
-            PageError::Shape { detail: "missing field `files` at line 1 column 555".to_owned() }
+            PageError::Shape { detail: "missing field `files` at line 1 column 456".to_owned() }
         );
         assert_eq!(
             changed(r#""files":["#, r#""files":[],"_withheld-files":["#),
