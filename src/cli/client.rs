@@ -123,8 +123,8 @@ async fn targets_meant(
     files.iter().map(|file| Ok(TargetPath::new(format!("{project}/{}", file.filename))?)).collect()
 }
 
-/// The page of a project, if it has one, with those files alone that enough repositories list. Says what it leaves out: a newer file
-/// that one repository has not got yet, or that only one of them has ever heard of.
+/// The page of a project, if it has one, with those files alone that enough repositories list. Says what it leaves out:
+/// a newer file that one repository has not got yet, or that only one of them has ever heard of.
 pub(super) async fn project_page(
     sitting: &mut Sitting<'_>,
     project: &ProjectName,

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     /// Answers by the first digit of their status, from 1 to 5.
-    answers: [AtomicU64; 5],
+    answers: [Count; 5],
     /// Connections accepted.
     pub(super) connections: Count,
     /// Connections that are open.
@@ -48,7 +48,7 @@ impl Metrics {
     pub(super) fn answered(&self, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).saturating_sub(1);
         if let Some(count) = self.answers.get(class) {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.add(1);
         }
     }
 
@@ -62,7 +62,7 @@ impl Metrics {
                 let _ = writeln!(text, "wheelseal_{name}{labels} {value}");
             }
         };
-        let answers: Vec<u64> = self.answers.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        let answers: Vec<u64> = self.answers.iter().map(Count::now).collect();
         let labels = ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|class| format!("{{status=\"{class}\"}}"));
         let answers: Vec<(&str, u64)> = labels.iter().map(String::as_str).zip(answers).collect();
         family("answers_total", "counter", "Answers, by the class of their status.", &answers);

@@ -85,7 +85,7 @@ impl Package {
         };
         Ok(Locked {
             project: format.project(&self.name)?,
-            version: self.version.as_ref().map(|version| format.version(&self.name, version)).transpose()?,
+            version: format.version(&self.name, self.version.as_deref())?,
             origin: self.origin(),
             marker: self.markers.as_ref().and_then(Markers::joined),
             artifacts: match self.origin() {

@@ -183,6 +183,49 @@ impl Format {
     fn package(self, package: &str, reason: &dyn std::fmt::Display) -> LockError {
         LockError::Package { format: self, package: package.to_owned(), reason: reason.to_string() }
     }
+
+    fn project(self, name: &str) -> Result<ProjectName, LockError> {
+        ProjectName::from_str(name).map_err(|error| self.package(name, &error))
+    }
+
+    fn version(self, package: &str, version: Option<&str>) -> Result<Option<Version>, LockError> {
+        let read = |version| Version::from_str(version).map_err(|error| self.package(package, &error));
+        version.map(read).transpose()
+    }
+
+    fn filename(self, package: &str, name: &str) -> Result<DistributionFilename, LockError> {
+        DistributionFilename::from_str(name).map_err(|error| self.package(package, &error))
+    }
+
+    /// The name of a file: as the lock says it, or else what its URL or path ends with.
+    fn file(
+        self,
+        package: &str,
+        name: Option<&String>,
+        place: Option<&String>,
+    ) -> Result<DistributionFilename, LockError> {
+        match (name, place) {
+            (Some(name), _) => self.filename(package, name),
+            (None, Some(place)) => self.at_end_of(package, place),
+            (None, None) => Err(self.package(package, &"a file without name, url and path")),
+        }
+    }
+
+    fn at_end_of(self, package: &str, place: &str) -> Result<DistributionFilename, LockError> {
+        let path = place.split(['?', '#']).next().unwrap_or_default();
+        let name = path.rsplit(['/', '\\']).next().unwrap_or_default();
+        let name = percent_encoding::percent_decode_str(name).decode_utf8();
+        self.filename(package, &name.map_err(|error| self.package(package, &error))?)
+    }
+
+    fn artifact(self, package: &str, file: DistributionFilename, hash: &str) -> Result<Artifact, LockError> {
+        let artifact = Artifact::hashed(Some(file), hash);
+        artifact.ok_or_else(|| self.no_hash(package, hash))
+    }
+
+    fn no_hash(self, package: &str, text: &str) -> LockError {
+        self.package(package, &format_args!("{text:?} is no hash"))
+    }
 }
 
 impl Lock {
@@ -220,33 +263,6 @@ impl Artifact {
 fn digest_of(algorithm: &str, digest: &str) -> Option<(String, String)> {
     let hex = !digest.is_empty() && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
     hex.then(|| (algorithm.to_ascii_lowercase(), digest.to_ascii_lowercase()))
-}
-
-impl Format {
-    fn project(self, name: &str) -> Result<ProjectName, LockError> {
-        ProjectName::from_str(name).map_err(|error| self.package(name, &error))
-    }
-
-    fn version(self, package: &str, version: &str) -> Result<Version, LockError> {
-        Version::from_str(version).map_err(|error| self.package(package, &error))
-    }
-
-    fn filename(self, package: &str, name: &str) -> Result<DistributionFilename, LockError> {
-        DistributionFilename::from_str(name).map_err(|error| self.package(package, &error))
-    }
-
-    /// The file that a URL or a path ends with.
-    fn at_end_of(self, package: &str, place: &str) -> Result<DistributionFilename, LockError> {
-        let path = place.split(['?', '#']).next().unwrap_or_default();
-        let name = path.rsplit(['/', '\\']).next().unwrap_or_default();
-        let name = percent_encoding::percent_decode_str(name).decode_utf8();
-        self.filename(package, &name.map_err(|error| self.package(package, &error))?)
-    }
-
-    fn artifact(self, package: &str, file: DistributionFilename, hash: &str) -> Result<Artifact, LockError> {
-        let artifact = Artifact::hashed(Some(file), hash);
-        artifact.ok_or_else(|| self.package(package, &format_args!("{hash:?} is no hash")))
-    }
 }
 
 #[cfg(test)]

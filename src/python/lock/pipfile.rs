@@ -46,10 +46,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Locked>, LockError> {
 
 impl Package {
     fn locked(&self, name: &str) -> Result<Locked, LockError> {
-        let hashed = |hash: &String| {
-            Artifact::hashed(None, hash)
-                .ok_or_else(|| FORMAT.package(name, &format_args!("{hash:?} is no hash")))
-        };
+        let hashed = |hash: &String| Artifact::hashed(None, hash).ok_or_else(|| FORMAT.no_hash(name, hash));
         let version = self.version.as_deref().and_then(|version| version.strip_prefix("=="));
         let origin = match (self.git.as_ref().or(self.file.as_ref()), &self.path) {
             (Some(place), _) => Origin::Elsewhere(place.clone()),
@@ -58,7 +55,7 @@ impl Package {
         };
         Ok(Locked {
             project: FORMAT.project(name)?,
-            version: version.map(|version| FORMAT.version(name, version)).transpose()?,
+            version: FORMAT.version(name, version)?,
             origin,
             marker: self.markers.clone(),
             artifacts: self.hashes.iter().map(hashed).collect::<Result<_, _>>()?,

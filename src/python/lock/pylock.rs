@@ -59,7 +59,7 @@ impl Package {
         let files = self.sdist.iter().chain(&self.wheels);
         Ok(Locked {
             project: FORMAT.project(&self.name)?,
-            version: self.version.as_ref().map(|version| FORMAT.version(&self.name, version)).transpose()?,
+            version: FORMAT.version(&self.name, self.version.as_deref())?,
             origin: self.origin(),
             marker: self.marker.clone(),
             artifacts: files.map(|file| file.artifact(&self.name)).collect::<Result<_, _>>()?,
@@ -81,14 +81,10 @@ impl Package {
 
 impl File {
     fn artifact(&self, package: &str) -> Result<Artifact, LockError> {
-        let filename = match (&self.name, self.url.as_ref().or(self.path.as_ref())) {
-            (Some(name), _) => FORMAT.filename(package, name)?,
-            (None, Some(place)) => FORMAT.at_end_of(package, place)?,
-            (None, None) => return Err(FORMAT.package(package, &"a file without name, url and path")),
-        };
+        let place = self.url.as_ref().or(self.path.as_ref());
+        let filename = FORMAT.file(package, self.name.as_ref(), place)?;
         let digest = |(algorithm, digest): (&String, &String)| {
-            digest_of(algorithm, digest)
-                .ok_or_else(|| FORMAT.package(package, &format_args!("{digest:?} is no hash")))
+            digest_of(algorithm, digest).ok_or_else(|| FORMAT.no_hash(package, digest))
         };
         let hashes = self.hashes.iter().map(digest).collect::<Result<_, _>>()?;
         Ok(Artifact { filename: Some(filename), size: self.size, hashes })

@@ -57,9 +57,8 @@ fn locked(line: &str) -> Result<Locked, LockError> {
     while let Some(word) = words.next() {
         if word == "--hash" {
             let hash = words.next().unwrap_or_default();
-            artifacts.extend(Some(
-                Artifact::hashed(None, hash).ok_or_else(|| refused(format!("{hash:?} is no hash")))?,
-            ));
+            let artifact = Artifact::hashed(None, hash);
+            artifacts.push(artifact.ok_or_else(|| refused(format!("{hash:?} is no hash")))?);
         }
     }
     let project = FORMAT.project(wanted.name.as_ref())?;

@@ -80,7 +80,7 @@ impl Package {
         let (origin, files) = (self.source.origin(), self.sdist.iter().chain(&self.wheels));
         Ok(Locked {
             project: FORMAT.project(&self.name)?,
-            version: self.version.as_ref().map(|version| FORMAT.version(&self.name, version)).transpose()?,
+            version: FORMAT.version(&self.name, self.version.as_deref())?,
             marker,
             artifacts: match &origin {
                 Origin::Index => files.map(|file| file.artifact(&self.name)).collect::<Result<_, _>>()?,
@@ -113,14 +113,11 @@ impl Source {
 
 impl File {
     fn artifact(&self, package: &str) -> Result<Artifact, LockError> {
-        let filename = match (&self.filename, self.url.as_ref().or(self.path.as_ref())) {
-            (Some(name), _) => FORMAT.filename(package, name)?,
-            (None, Some(place)) => FORMAT.at_end_of(package, place)?,
-            (None, None) => return Err(FORMAT.package(package, &"a file without url and path")),
-        };
+        let place = self.url.as_ref().or(self.path.as_ref());
+        let filename = FORMAT.file(package, self.filename.as_ref(), place)?;
         let digest = |hash: &String| {
             let digest = hash.split_once(':').and_then(|(algorithm, digest)| digest_of(algorithm, digest));
-            digest.ok_or_else(|| FORMAT.package(package, &format_args!("{hash:?} is no hash")))
+            digest.ok_or_else(|| FORMAT.no_hash(package, hash))
         };
         let hashes = self.hash.iter().map(digest).collect::<Result<_, _>>()?;
         Ok(Artifact { filename: Some(filename), size: self.size, hashes })

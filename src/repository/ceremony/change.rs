@@ -105,11 +105,11 @@ impl Repository {
         progress: &dyn Progress,
     ) -> Result<Changed, RepositoryError> {
         let event = self.draft(name.clone(), edits, now).await?;
-        self.change_by(event, keys, gate, now, progress).await
+        self.hold(event, keys, gate, now, progress).await
     }
 
     /// The same for a ceremony that was made already.
-    pub(in crate::repository) async fn change_by(
+    pub async fn hold(
         &self,
         mut event: Event,
         keys: &Keyring,

@@ -16,16 +16,14 @@ use super::owner::Owned;
 use super::tree::{Owners, Tree, patterns};
 use crate::crypto::sha256;
 use crate::python::ProjectName;
-use crate::repository::ceremony::{
-    Changed, Event, EventName, Gate, MAX_CORE, MAX_PUT, MAX_ROLES, ProposedRole,
-};
+use crate::repository::ceremony::{Event, EventName, MAX_CORE, MAX_PUT, MAX_ROLES, ProposedRole};
 use crate::repository::commit::Transaction;
 use crate::repository::edit::describe;
 use crate::repository::plan::Plan;
 use crate::repository::publish::refuse_unvouched;
 use crate::repository::state::State;
 use crate::repository::{
-    Keyring, MAX_ATTEMPTS, PATIENCE, Progress, Repository, RepositoryError, days_after, layout, pause,
+    Keyring, MAX_ATTEMPTS, PATIENCE, Repository, RepositoryError, days_after, layout, pause,
 };
 use crate::store::{Content, Store, StoreError, StorePath};
 use crate::tuf::metadata::{Common, DelegatedRoles, Delegations, MetaFile, PathSet, Table, Targets, Version};
@@ -234,18 +232,6 @@ impl Repository {
             edit: edit.clone(),
         }));
         Ok(roles)
-    }
-
-    /// Publishes a ceremony at once if the keys at hand suffice; else keeps it, signed as far as it goes.
-    pub async fn hold(
-        &self,
-        event: Event,
-        keys: &Keyring,
-        gate: Option<&dyn Gate>,
-        now: DateTime<Utc>,
-        progress: &dyn Progress,
-    ) -> Result<Changed, RepositoryError> {
-        self.change_by(event, keys, gate, now, progress).await
     }
 
     /// A project that waits in `recently-claimed` is claimed no more: its files stay as they are, signed by the index from

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
-use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::StreamExt;
@@ -12,7 +11,7 @@ use tempfile::NamedTempFile;
 use tokio::time::timeout;
 
 use super::refusal::Refused;
-use super::{DRAIN, DRAIN_PAUSE};
+use super::{DRAIN, DRAIN_PAUSE, UploadLimits};
 use crate::crypto::Hasher;
 use crate::python::DistributionFilename;
 
@@ -39,7 +38,6 @@ pub(super) struct Fields {
     pub(super) version: String,
     pub(super) filetype: String,
     pub(super) sha256_digest: String,
-    pub(super) attestations: Option<String>,
 }
 
 /// A file as it came.
@@ -50,27 +48,18 @@ pub(super) struct Spooled {
     pub(super) size: u64,
 }
 
-/// What a form may cost.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    /// Bytes of the file.
-    pub(super) file: u64,
-    /// Time in which some bytes must come.
-    pub(super) stall: Duration,
-}
-
 impl Form {
     /// Reads one. `admit` is asked about the file's name before its bytes are kept.
     pub(super) async fn read(
         body: Body,
         boundary: &str,
         spool: &Path,
-        bounds: Bounds,
+        limits: UploadLimits,
         admit: impl Fn(&DistributionFilename) -> Result<(), Refused>,
     ) -> Result<Self, Refused> {
         let stream = body.into_data_stream().map(|chunk| chunk.map_err(std::io::Error::other));
         let mut parts = Multipart::new(stream, boundary);
-        let form = Self::parts(&mut parts, spool, bounds, admit).await;
+        let form = Self::parts(&mut parts, spool, limits, admit).await;
         if form.is_err() {
             // So that the uploader reads the answer instead of a broken pipe.
             drop(timeout(DRAIN, drain(&mut parts)).await);
@@ -81,12 +70,12 @@ impl Form {
     async fn parts(
         parts: &mut Multipart<'_>,
         spool: &Path,
-        bounds: Bounds,
+        limits: UploadLimits,
         admit: impl Fn(&DistributionFilename) -> Result<(), Refused>,
     ) -> Result<Self, Refused> {
         let (mut fields, mut file, mut text_bytes) = (Fields::default(), None, 0_usize);
         for _ in 0..MAX_COUNT {
-            let next = timeout(bounds.stall, parts.next_field()).await.map_err(|_| Refused::Stalled)?;
+            let next = timeout(limits.stall, parts.next_field()).await.map_err(|_| Refused::Stalled)?;
             let Some(mut part) = next? else {
                 return Ok(Self { fields, file: file.ok_or(Refused::Missing("content"))? });
             };
@@ -96,14 +85,14 @@ impl Form {
                     let filename = DistributionFilename::from_str(filename)
                         .map_err(|error| Refused::Form(error.to_string()))?;
                     admit(&filename)?;
-                    let spooled = Spooled::read(&mut part, filename, spool, bounds).await?;
+                    let spooled = Spooled::read(&mut part, filename, spool, limits).await?;
                     if file.replace(spooled).is_some() {
                         return Err(Refused::Form("there are two files in the form".to_owned()));
                     }
                 }
                 name => {
                     let name = name.to_owned();
-                    let text = text(&mut part, bounds).await?;
+                    let text = text(&mut part, limits).await?;
                     text_bytes = text_bytes.saturating_add(text.len());
                     if text_bytes > MAX_FIELDS {
                         return Err(Refused::Form(format!("the fields have more than {MAX_FIELDS} bytes")));
@@ -132,7 +121,6 @@ impl Fields {
             "version" => &mut self.version,
             "filetype" => &mut self.filetype,
             "sha256_digest" => &mut self.sha256_digest,
-            "attestations" => self.attestations.get_or_insert_default(),
             _ => return Ok(()),
         };
         if !place.is_empty() {
@@ -143,13 +131,13 @@ impl Fields {
     }
 }
 
-async fn chunk(part: &mut Field<'_>, bounds: Bounds) -> Result<Option<axum::body::Bytes>, Refused> {
-    Ok(timeout(bounds.stall, part.chunk()).await.map_err(|_| Refused::Stalled)??)
+async fn chunk(part: &mut Field<'_>, limits: UploadLimits) -> Result<Option<axum::body::Bytes>, Refused> {
+    Ok(timeout(limits.stall, part.chunk()).await.map_err(|_| Refused::Stalled)??)
 }
 
-async fn text(part: &mut Field<'_>, bounds: Bounds) -> Result<String, Refused> {
+async fn text(part: &mut Field<'_>, limits: UploadLimits) -> Result<String, Refused> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = chunk(part, bounds).await? {
+    while let Some(chunk) = chunk(part, limits).await? {
         if bytes.len().saturating_add(chunk.len()) > MAX_FIELD {
             return Err(Refused::Form(format!("a field has more than {MAX_FIELD} bytes")));
         }
@@ -163,14 +151,14 @@ impl Spooled {
         part: &mut Field<'_>,
         filename: DistributionFilename,
         spool: &Path,
-        bounds: Bounds,
+        limits: UploadLimits,
     ) -> Result<Self, Refused> {
         let mut copy = NamedTempFile::new_in(spool).map_err(|error| Refused::Disk(error.to_string()))?;
         let (mut hasher, mut size) = (Hasher::new(false), 0_u64);
-        while let Some(chunk) = chunk(part, bounds).await? {
+        while let Some(chunk) = chunk(part, limits).await? {
             size = size.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-            if size > bounds.file {
-                return Err(Refused::TooLarge(bounds.file));
+            if size > limits.file {
+                return Err(Refused::TooLarge(limits.file));
             }
             // The page cache takes it; a thread of its own for each 64 kB would cost more than it saves.
             copy.write_all(&chunk).map_err(|error| Refused::Disk(error.to_string()))?;

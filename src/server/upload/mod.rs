@@ -34,7 +34,7 @@ use futures_util::StreamExt;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use self::form::{Bounds, Form};
+use self::form::Form;
 use self::refusal::Refused;
 pub use self::token::{Grant, TokenError, Tokens};
 use super::metrics::Metrics;
@@ -152,10 +152,9 @@ impl Uploads {
         let boundary = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let boundary = boundary.and_then(|value| multer::parse_boundary(value).ok());
         let boundary = boundary.ok_or_else(|| Refused::Form("it is no multipart form".to_owned()))?;
-        let bounds = Bounds { file: self.limits.file, stall: self.limits.stall };
         let admit = |name: &DistributionFilename| permitted(&grant, name.project());
         let body = body.take().unwrap_or_default();
-        let form = Form::read(body, &boundary, &self.spool, bounds, admit).await?;
+        let form = Form::read(body, &boundary, &self.spool, self.limits, admit).await?;
         let distribution = tokio::task::spawn_blocking(move || judged(form)).await;
         let distribution = distribution.map_err(|error| Refused::Repository(error.to_string()))??;
         let size = distribution.size();
