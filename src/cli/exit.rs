@@ -1,7 +1,7 @@
 //! Exit codes, and what to do about an error. `wheelseal help exit-codes` prints the table.
 
 use crate::client::trust::{OpenError, TrustStoreError};
-use crate::client::{CacheError, ClientError, FetchError, FileError};
+use crate::client::{CacheError, ClientError, FetchError, FileError, SendError};
 use crate::crawl::CrawlError;
 use crate::keys::KeyError;
 use crate::proxy::{Fault, ProxyError};
@@ -86,6 +86,12 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
         Some(CrawlError::Fetch(FetchError::BadUrl { .. })) => return USAGE,
         Some(CrawlError::Local { .. }) => return OTHER,
         Some(_) => return NETWORK,
+        None => {}
+    }
+    match error.downcast_ref::<SendError>() {
+        Some(SendError::Fetch(FetchError::BadUrl { .. }) | SendError::Open(_)) => return USAGE,
+        Some(SendError::Refused { .. }) => return POLICY,
+        Some(SendError::Fetch(_)) => return NETWORK,
         None => {}
     }
     if let Some(error) = error.downcast_ref::<SomeFailed>() {
@@ -267,6 +273,7 @@ fn repository(error: &RepositoryError) -> u8 {
         RepositoryError::Conflict { .. }
         | RepositoryError::TooLarge { .. }
         | RepositoryError::Claimed(_)
+        | RepositoryError::TooMuchWaits(_)
         | RepositoryError::ClaimsDisabled
         | RepositoryError::LookAlike { .. }
         | RepositoryError::NeedsCeremony(_) => POLICY,

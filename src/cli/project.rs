@@ -1,9 +1,10 @@
-//! What maintainers type: `project claim | release | cosign | add-maintainer | … | status | verify-published`.
+//! What maintainers type: `project claim | release | cosign | send | add-maintainer | … | status | verify-published`.
 //!
 //! All of it works on what the verifying client sees. Keys stay on this machine; what is signed goes into a file, or a folder
 //! with distributions beside it, that the index applies with `claims receive`.
 
 mod published;
+mod send;
 mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 
 use self::published::Seen;
+use self::send::{TokenArg, send};
 use super::Context;
 use super::client::TrustArg;
 use super::exit::{SomeFailed, Usage};
@@ -40,6 +42,8 @@ pub(crate) enum Project {
     Release(Release),
     /// Add your signature to what another maintainer signed
     Cosign(Cosign),
+    /// Send what was signed to the index
+    Send(send::Send),
     /// Let another key sign for your project
     AddMaintainer(AddMaintainer),
     /// Let a key sign for your project no more
@@ -96,7 +100,8 @@ pub(crate) struct Claim {
 
 /// Sign files of your project, and withdraw or yank some.
 ///
-/// Writes a folder with all that the index needs: hand it over, and they run `wheelseal claims receive FOLDER`.
+/// Writes a folder with all that the index needs: send it with `wheelseal project send`, or hand it over, and they run
+/// `wheelseal claims receive FOLDER`. With --upload it is sent at once, and no folder stays.
 #[derive(Debug, Args)]
 pub(crate) struct Release {
     #[command(flatten)]
@@ -116,6 +121,11 @@ pub(crate) struct Release {
     /// Where to write the folder, if not to NAME.release
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Send it to this index, which runs `wheelseal serve`
+    #[arg(long, value_name = "URL")]
+    upload: Option<String>,
+    #[command(flatten)]
+    token: TokenArg,
     /// Show what would change, write nothing
     #[arg(long)]
     dry_run: bool,
@@ -224,6 +234,7 @@ impl Project {
             Self::Claim(command) => command.run(context).await,
             Self::Release(command) => command.run(context).await,
             Self::Cosign(command) => command.run(context).await,
+            Self::Send(command) => command.run(context).await,
             Self::AddMaintainer(command) => command.run(context).await,
             Self::RemoveMaintainer(command) => command.run(context).await,
             Self::Rotate(command) => command.run(context).await,
@@ -312,6 +323,9 @@ impl Claim {
 impl Release {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let project = project(&self.name)?;
+        if self.upload.is_some() {
+            self.token.check()?;
+        }
         let keyring = self.signing.keyring().await?;
         let spool = tempfile::tempdir()?;
         let edits = self.edits(spool.path())?;
@@ -328,7 +342,7 @@ impl Release {
         }
         let mut file = request(Kind::Release, project, &seen, owned.owners.clone(), next);
         file.sign(&keyring).await?;
-        let out = self.out.unwrap_or_else(|| format!("{}.release", file.project).into());
+        let out = self.out.clone().unwrap_or_else(|| format!("{}.release", file.project).into());
         std::fs::create_dir(&out).map_err(|error| Usage(format!("{}: {error}", out.display())))?;
         for edit in &edits {
             if let Edit::Add(distribution) = edit {
@@ -336,7 +350,14 @@ impl Release {
             }
         }
         write_new(&out.join(RELEASE), &file)?;
-        show::signed(context, &file, &out)
+        let Some(url) = self.upload.as_ref().filter(|_| file.verified(&file.owners).is_ok()) else {
+            return show::signed(context, &file, &out);
+        };
+        send(context, &out, url, &self.token).await?;
+        if self.out.is_none() {
+            std::fs::remove_dir_all(&out)?;
+        }
+        Ok(())
     }
 
     fn edits(&self, spool: &Path) -> anyhow::Result<Vec<Edit>> {

@@ -5,6 +5,7 @@
 
 mod credentials;
 mod index;
+mod send;
 mod unverified;
 
 use std::sync::{Arc, OnceLock};
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 pub use self::credentials::Credentials;
 pub use self::index::Answer;
+pub use self::send::{SendError, Upload, Uploader};
 use super::source::{FetchError, Fetched, Sink, Source};
 use crate::coding::delta::{self, Held};
 use crate::coding::{self, Coding, DecodeError};

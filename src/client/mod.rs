@@ -35,7 +35,7 @@ use thiserror::Error;
 pub use cache::{CacheError, MetadataDir};
 use file::Flush;
 pub use file::{FileError, OpenFile, VerifiedFile};
-pub use http::{Answer, Credentials, Http, HttpSource, Timing};
+pub use http::{Answer, Credentials, Http, HttpSource, SendError, Timing, Upload, Uploader};
 pub use parallel::Wanted;
 pub use quorum::{Agreed, Quorum, Sitting, Vote};
 pub use shared::Shared;

@@ -16,6 +16,7 @@
 //! | `apply` | what they sent, checked |
 //! | `together` | the same, committed, many at once |
 //! | `admin` | what admins decide: enable, promote, revoke |
+//! | `staged` | files that came before their maintainers' signatures |
 //! | `upkeep` | all claimed projects, for what looks at everything |
 //! | `look_alike` | names that people take for one another (pure) |
 //! | `bucket` | what a bucket is to be, by what changes (pure) |
@@ -31,6 +32,7 @@ mod file;
 mod look_alike;
 pub(super) mod names;
 pub(super) mod owner;
+mod staged;
 mod together;
 pub(super) mod tree;
 mod upkeep;
@@ -41,6 +43,8 @@ pub use content::{Base, Next};
 pub use file::{Kind, MAX_PROJECT_FILE, ProjectFile};
 pub use names::Family;
 pub use owner::Owned;
+pub(super) use staged::forgotten_before;
+pub use staged::{Accepted, STAGED_DAYS, Staged, Staging};
 pub use together::Sent;
 pub use tree::Owners;
 pub(crate) use upkeep::Bucket;

@@ -160,6 +160,9 @@ pub enum RepositoryError {
     /// A project whose maintainers sign it themselves.
     #[error("{0} is claimed: its maintainers alone publish, withdraw and yank its files")]
     Claimed(String),
+    /// Uploads that nobody signs.
+    #[error("too many uploads of {0} wait for its maintainers' signatures")]
+    TooMuchWaits(String),
     /// Nobody can claim a project here.
     #[error("projects cannot be claimed in this repository yet")]
     ClaimsDisabled,
@@ -213,6 +216,9 @@ impl RepositoryError {
             }
             Self::Claimed(_) => {
                 Some("they sign with `wheelseal project release`; apply what they send with `wheelseal claims receive`".into())
+            }
+            Self::TooMuchWaits(_) => {
+                Some("maintainers release them; an admin forgets them with `wheelseal claims staged --forget`".into())
             }
             Self::ClaimsDisabled => Some("an admin allows it: wheelseal claims enable".into()),
             Self::LookAlike { .. } => {

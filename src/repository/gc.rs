@@ -41,6 +41,7 @@ use self::mark::Board;
 use self::sweep::Sweep;
 use super::check::names::{file_name, plain_name};
 use super::check::split_name;
+use super::claims::forgotten_before;
 use super::{Progress, Repository, RepositoryError, layout};
 use crate::store::{Entry, Visit};
 use crate::tuf::metadata::{TopLevel, Version};
@@ -114,6 +115,12 @@ impl Repository {
         .await?;
         self.list(layout::TARGETS, &mut |entry| board.list(&entry)).await?;
         self.list(layout::ASIDE, &mut |entry| board.list_aside(&entry)).await?;
+        let (mut unsigned, unsigned_before) = (Vec::new(), forgotten_before(now));
+        self.list(layout::UPLOADS, &mut |entry| {
+            unsigned.extend((entry.modified < unsigned_before).then_some(entry));
+            Ok(())
+        })
+        .await?;
         let keep = kept_snapshots(&snapshots, state.snapshot.common.version, retention.snapshots, before);
         let board = self.mark(&state, &keep, board, progress).await?;
         let mut sweep = Sweep::new(self, state, dry_run, tell)?;
@@ -123,6 +130,9 @@ impl Repository {
             sweep.metadata(entry, before).await?;
         }
         board.sweep(&mut sweep, progress).await?;
+        for entry in unsigned {
+            sweep.forgotten(entry).await?;
+        }
         let mut collected = sweep.finish().await?;
         if !dry_run {
             collected.temporary = self.store.sweep(before).await?;

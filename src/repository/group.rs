@@ -1,5 +1,6 @@
 //! Group commit: publications that wait at the same time become one snapshot.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -13,7 +14,7 @@ use super::keyring::Keyring;
 use super::plan::{Ahead, Plan};
 use super::publish::{Decided, Group, Published, Recent};
 use super::state::State;
-use super::{Repository, RepositoryError, Unwatched};
+use super::{Accepted, Distribution, ProjectFile, Repository, RepositoryError, Staging, Unwatched};
 
 /// Publications in one snapshot, at most: all of them wait for the slowest.
 const MAX_GROUP: usize = 256;
@@ -28,6 +29,7 @@ const MAX_AHEAD: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Publisher {
     queue: mpsc::Sender<Waiting>,
+    keys: Arc<Keyring>,
     scout: Scout,
 }
 
@@ -47,19 +49,39 @@ impl Publisher {
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
         let places = Arc::new(Semaphore::new(cores()));
         let scout = Scout { repository: repository.clone(), latest: Latest::default(), places };
-        tokio::spawn(work(repository, keys, waiting, Arc::clone(&scout.latest)));
-        Self { queue, scout }
+        let keys = Arc::new(keys);
+        tokio::spawn(work(repository, Arc::clone(&keys), waiting, Arc::clone(&scout.latest)));
+        Self { queue, keys, scout }
     }
 
     /// Publishes all of `edits`, or none. Returns when the new snapshot is durable and visible. If the future is
     /// dropped, the publication may still happen.
-    pub async fn publish(&self, edits: Vec<Edit>, now: DateTime<Utc>) -> Result<Published, RepositoryError> {
+    pub async fn publish(
+        &self,
+        edits: impl Into<Arc<[Edit]>>,
+        now: DateTime<Utc>,
+    ) -> Result<Published, RepositoryError> {
         let (answer, answered) = oneshot::channel();
         let stopped = || RepositoryError::Plan("the publisher has stopped".to_owned());
-        let edits: Arc<[Edit]> = edits.into();
+        let edits = edits.into();
         let ahead = tokio::spawn(self.scout.clone().look_ahead(Arc::clone(&edits)));
         self.queue.send(Waiting { edits, ahead, now, answer }).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
+    }
+
+    /// Keeps a file of a claimed project until its maintainers sign it: see [`Repository::stage_upload`].
+    pub async fn stage_upload(&self, distribution: &Distribution) -> Result<Staging, RepositoryError> {
+        self.scout.repository.stage_upload(distribution).await
+    }
+
+    /// Takes what maintainers sent: see [`Repository::accept`].
+    pub async fn accept(
+        &self,
+        file: &ProjectFile,
+        spool: &Path,
+        now: DateTime<Utc>,
+    ) -> Result<Accepted, RepositoryError> {
+        self.scout.repository.accept(&self.keys, file, spool, now).await
     }
 }
 
@@ -106,7 +128,12 @@ struct Ending {
 }
 
 /// While the pages of one group are written, the next one is committed.
-async fn work(repository: Repository, keys: Keyring, mut queue: mpsc::Receiver<Waiting>, latest: Latest) {
+async fn work(
+    repository: Repository,
+    keys: Arc<Keyring>,
+    mut queue: mpsc::Receiver<Waiting>,
+    latest: Latest,
+) {
     let mut recent = Recent::default();
     let mut before: Option<Ending> = None;
     loop {

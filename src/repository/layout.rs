@@ -33,6 +33,23 @@ pub(super) fn waiting_claim(project: &ProjectName) -> Result<StorePath, Reposito
     path(format!("{WAITING_CLAIMS}/{project}.json"))
 }
 
+/// Folder of files that wait for their maintainers' signatures.
+pub(super) const UPLOADS: &str = "staging/uploads";
+
+/// `staging/uploads/PROJECT`.
+pub(super) fn staged_for(project: &ProjectName) -> String {
+    format!("{UPLOADS}/{project}")
+}
+
+/// `staging/uploads/PROJECT/SHA256.FILENAME`.
+pub(super) fn staged(
+    project: &ProjectName,
+    sha256: &str,
+    filename: &str,
+) -> Result<StorePath, RepositoryError> {
+    path(format!("{UPLOADS}/{project}/{sha256}.{filename}"))
+}
+
 /// `metadata/N.role.json`.
 pub(super) fn versioned(role: &str, version: Version) -> Result<StorePath, RepositoryError> {
     path(format!("{METADATA}/{version}.{}.json", percent_quote(role, b"")))

@@ -80,8 +80,8 @@ pub use ceremony::{
 };
 pub use check::{Checked, MAX_PROBLEMS, Problem, Sample, Share, Unseen};
 pub use claims::{
-    Applied, Base, Claimed, Family, Kind, LookAlike, MAX_PROJECT_FILE, Next, Owned, Owners, ProjectFile,
-    Promotion, Sent,
+    Accepted, Applied, Base, Claimed, Family, Kind, LookAlike, MAX_PROJECT_FILE, Next, Owned, Owners,
+    ProjectFile, Promotion, STAGED_DAYS, Sent, Staged, Staging,
 };
 pub use diff::{Change, Difference};
 pub use distribution::{Distribution, read_distribution};

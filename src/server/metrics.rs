@@ -16,6 +16,8 @@ pub(super) struct Metrics {
     pub(super) open: Count,
     /// Uploads that were published.
     pub(super) published: Count,
+    /// Uploads that wait for their maintainers' signatures.
+    pub(super) staged: Count,
     /// Uploads of what was there already.
     pub(super) unchanged: Count,
     /// Uploads refused for what was sent.
@@ -70,6 +72,7 @@ impl Metrics {
         family("connections", "gauge", "Connections open.", &[("", self.open.now())]);
         let uploads = [
             ("{outcome=\"published\"}", self.published.now()),
+            ("{outcome=\"staged\"}", self.staged.now()),
             ("{outcome=\"unchanged\"}", self.unchanged.now()),
             ("{outcome=\"refused\"}", self.refused.now()),
             ("{outcome=\"failed\"}", self.failed.now()),

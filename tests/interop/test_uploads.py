@@ -33,6 +33,7 @@ def index(binary: Path, wheelseal: Wheelseal, tmp_path: Path) -> Iterator[Index]
     sealed.init(bins=4)
     tokens = tmp_path / "tokens.json"
     token = wheelseal("token", "create", "--tokens", tokens, "--project", "seal").strip()
+    wheelseal("claims", "enable", "--repo", sealed.folder, "--key", key("targets-1"), "--key", key("online"))
     command = [binary, "serve", "--repo", sealed.folder, "--listen", "127.0.0.1:0", "--tokens", tokens]
     command += ["--key", key("online")]
     env = {**clean_environment(), "XDG_STATE_HOME": str(tmp_path / "state")}
@@ -92,3 +93,69 @@ def test_twine_is_told_that_a_token_is_worth_nothing(index: Index, tmp_path: Pat
     refused = twine(index, wheel(tmp_path / "dists", "seal", "1.0"), token="wheelseal-1-2")
     assert refused.returncode != 0
     assert "an upload needs a token" in refused.stdout + refused.stderr
+
+
+@pytest.fixture
+def claimed(index: Index, wheelseal: Wheelseal, tmp_path: Path) -> Index:
+    """`seal` belongs to a maintainer whose key the index does not have."""
+    wheelseal("trust", "add", "index", index.sealed.folder, "--root", index.sealed.first_root)
+    claim = tmp_path / "seal.claim.json"
+    wheelseal("project", "claim", "seal", "--key", key("root-2"), "--out", claim)
+    wheelseal("claims", "apply", "--repo", index.sealed.folder, "--key", key("online"), claim)
+    return index
+
+
+@pytest.mark.parametrize("tool", [twine, uv])
+def test_an_upload_of_a_claimed_project_waits_for_its_maintainer(
+    claimed: Index, wheelseal: Wheelseal, tmp_path: Path, tool
+) -> None:
+    dist = wheel(tmp_path / "dists", "seal", "1.0")
+    done = tool(claimed, dist)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert dist.name in wheelseal("claims", "staged", "--repo", claimed.sealed.folder)
+    refused = wheelseal.run("verify", dist)
+    assert refused.code != 0, "it is not signed yet"
+
+    folder = tmp_path / "release"
+    wheelseal("project", "release", "seal", dist, "--key", key("root-2"), "--out", folder)
+    (folder / dist.name).unlink()
+    token = tmp_path / "token"
+    token.write_text(claimed.token)
+    said = wheelseal("project", "send", folder, "--to", claimed.url, "--token-file", token)
+    assert f"added {dist.name}" in said
+    assert "is what was signed" in wheelseal("verify", dist)
+    assert dist.name not in wheelseal("claims", "staged", "--repo", claimed.sealed.folder)
+
+
+def test_a_release_is_signed_and_uploaded_in_one_step(
+    claimed: Index, wheelseal: Wheelseal, tmp_path: Path
+) -> None:
+    dist = wheel(tmp_path / "dists", "seal", "1.0")
+    token = tmp_path / "token"
+    token.write_text(claimed.token + "\n")
+    command = ["project", "release", "seal", dist, "--key", key("root-2"), "--upload", claimed.url]
+    said = wheelseal(*command, "--token-file", token, cwd=tmp_path)
+    assert f"added {dist.name}" in said
+    assert not (tmp_path / "seal.release").exists()
+    assert "is what was signed" in wheelseal("verify", dist)
+
+    token.write_text("wheelseal-1-2")
+    other = wheel(tmp_path / "dists", "seal", "2.0")
+    refused = wheelseal.run(*command[:3], other, *command[4:], "--token-file", token, cwd=tmp_path)
+    assert refused.code == 9
+    assert "an upload needs a token" in refused.err
+    assert (tmp_path / "seal.release" / other.name).exists(), "what was signed is lost"
+
+
+def test_a_token_is_not_sent_where_anybody_can_read_it(
+    claimed: Index, wheelseal: Wheelseal, tmp_path: Path
+) -> None:
+    dist = wheel(tmp_path / "dists", "seal", "1.0")
+    folder = tmp_path / "release"
+    wheelseal("project", "release", "seal", dist, "--key", key("root-2"), "--out", folder)
+    token = tmp_path / "token"
+    token.write_text(claimed.token)
+    refused = wheelseal.run("project", "send", folder, "--to", "http://index.example/", "--token-file", token)
+    assert refused.code == 2
+    assert "is neither https nor on this machine" in refused.err
+    assert claimed.token not in refused.err

@@ -1,4 +1,4 @@
-//! `claims enable | receive | list | approve | apply | promote | revoke`: projects that belong to their maintainers.
+//! `claims enable | receive | list | staged | approve | apply | promote | revoke`: projects that belong to their maintainers.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ pub(crate) enum Claims {
     Apply(Receive),
     /// Claimed projects, and claims that wait
     List(List),
+    /// Uploads that wait for their maintainers' signatures
+    Staged(StagedArgs),
     /// Agree with claims that wait: their makers own these projects from then on
     Approve(Approve),
     /// Let the offline keys vouch for claimed projects, and for new keys of them; needs the keys of claimed
@@ -74,6 +76,19 @@ pub(crate) struct Receive {
 pub(crate) struct List {
     #[command(flatten)]
     repo: RepoArg,
+}
+
+/// Uploads to `serve` that wait for their maintainers' signatures. What nobody signs within 30 days, `gc` removes.
+#[derive(Debug, Args)]
+pub(crate) struct StagedArgs {
+    #[command(flatten)]
+    repo: RepoArg,
+    /// Forget them
+    #[arg(long, requires = "name")]
+    forget: bool,
+    /// Of this project alone
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
 }
 
 /// Agree with claims that wait.
@@ -128,6 +143,7 @@ impl Claims {
             Self::Receive(command) => command.run(context, false).await,
             Self::Apply(command) => command.run(context, true).await,
             Self::List(command) => command.run(context).await,
+            Self::Staged(command) => command.run(context).await,
             Self::Approve(command) => command.run(context).await,
             Self::Promote(command) => command.run(context).await,
             Self::Revoke(command) => command.run(context).await,
@@ -309,6 +325,33 @@ impl List {
                 rows.push(vec![file.project.to_string(), next.to_owned(), team, "-".to_owned()]);
             }
             context.out.table(&rows);
+        })
+    }
+}
+
+impl StagedArgs {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let repository = open_repository(&self.repo).await?;
+        let staged = match &self.name {
+            Some(name) => repository.staged_for(&project(name)?).await?,
+            None => repository.staged().await?,
+        };
+        if self.forget {
+            for one in &staged {
+                repository.forget_staged(one).await?;
+            }
+        }
+        let value = serde_json::json!({ "staged": staged, "forgotten": self.forget });
+        context.out.result(&value, || {
+            let mut rows = vec![["SINCE", "BYTES", "SHA-256", "FILE"].map(ToOwned::to_owned).to_vec()];
+            for one in &staged {
+                let since = one.since.format("%Y-%m-%d %H:%M").to_string();
+                rows.push(vec![since, one.size.to_string(), one.sha256.clone(), one.filename.clone()]);
+            }
+            context.out.table(&rows);
+            if self.forget {
+                context.out.note(format_args!("{} upload(s) forgotten", staged.len()));
+            }
         })
     }
 }

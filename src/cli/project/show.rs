@@ -119,7 +119,7 @@ pub(super) fn signed(context: &Context, file: &ProjectFile, out: &Path) -> anyho
             context.out.note(format_args!("the key {id} must sign as well: wheelseal project cosign"));
         }
         if ready {
-            context.out.note("send it to the index, who runs: wheelseal claims receive");
+            context.out.note("send it to the index with `wheelseal project send`, or by hand: they run `wheelseal claims receive`");
         } else if missing.is_empty() {
             context.out.note("more signatures are needed: wheelseal project cosign");
         }

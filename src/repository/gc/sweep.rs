@@ -53,6 +53,15 @@ impl<'a> Sweep<'a> {
         self.unmarked(Listed { path: entry.path, len: entry.len, young }).await
     }
 
+    /// An upload that nobody signed in time.
+    pub(super) async fn forgotten(&mut self, entry: Entry) -> Result<(), RepositoryError> {
+        if !self.dry_run {
+            self.repository.store.delete(&entry.path).await?;
+        }
+        self.removed(&Listed { path: entry.path, len: entry.len, young: false });
+        Ok(())
+    }
+
     /// Something that is not marked.
     pub(super) async fn unmarked(&mut self, listed: Listed) -> Result<(), RepositoryError> {
         if listed.young {

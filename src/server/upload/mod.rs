@@ -4,14 +4,17 @@
 //! |---|---|
 //! | `token` | who may publish what |
 //! | `form` | the form, read as a stream |
+//! | `release` | what maintainers signed: releases, changes of keys, claims |
 //! | `refusal` | why it is refused |
 //!
 //! Order: token; how many are under way, and how many in this minute; then the form, whose file is hashed on its way to the
 //! disk; then, on a thread of its own, whether the archive is what its name says; then the publisher, which groups those
 //! who wait. The answer is sent when the new snapshot is durable and visible. Nothing is kept of what is refused.
+//! A file of a claimed project is answered with 202: it waits for a release of its maintainers.
 
 mod form;
 mod refusal;
+mod release;
 mod token;
 
 use std::collections::BTreeMap;
@@ -39,7 +42,7 @@ use self::refusal::Refused;
 pub use self::token::{Grant, TokenError, Tokens};
 use super::metrics::Metrics;
 use crate::python::{DistributionFilename, Kind, ProjectName};
-use crate::repository::{Distribution, Edit, Published, Publisher};
+use crate::repository::{Distribution, Edit, Published, Publisher, RepositoryError, Staging};
 
 /// Bytes around the file that a form may have.
 const OVERHEAD: u64 = 8 * 1024 * 1024;
@@ -80,6 +83,8 @@ pub struct Uploads {
     limits: UploadLimits,
     clock: fn() -> DateTime<Utc>,
     places: Semaphore,
+    /// Requests of maintainers that are read at once: they are held in memory.
+    requests: Semaphore,
     /// For each token: when its minute began, and the uploads in it.
     counts: Mutex<BTreeMap<String, (DateTime<Utc>, u32)>>,
     report: Box<dyn Fn(&str) + Send + Sync>,
@@ -96,14 +101,30 @@ impl Uploads {
         clock: fn() -> DateTime<Utc>,
         report: impl Fn(&str) + Send + Sync + 'static,
     ) -> Self {
-        let places = Semaphore::new(limits.at_once);
+        let (places, requests) = (Semaphore::new(limits.at_once), Semaphore::new(release::AT_ONCE));
         let (counts, report) = (Mutex::default(), Box::new(report));
-        Self { publisher, tokens, spool, limits, clock, places, counts, report }
+        Self { publisher, tokens, spool, limits, clock, places, requests, counts, report }
+    }
+
+    /// Counts a refusal, and reads on for a while, so that the uploader reads the answer.
+    async fn refuse(&self, refused: Refused, body: Option<Body>, metrics: &Metrics) -> Response {
+        match refused.fault() {
+            Some(fault) => {
+                metrics.failed.add(1);
+                (self.report)(fault);
+            }
+            None => metrics.refused.add(1),
+        }
+        if let Some(body) = body {
+            drain(body, self.limits.file.saturating_add(OVERHEAD)).await;
+        }
+        refused.into_response()
     }
 
     /// Its routes.
     pub(super) fn router(self: Arc<Self>, metrics: Arc<Metrics>) -> Router {
-        Router::new().route("/legacy/", post(upload)).with_state((self, metrics))
+        let routes = Router::new().route("/legacy/", post(upload)).route("/release/", post(release::take));
+        routes.with_state((self, metrics))
     }
 
     /// The token of a request, if it is worth anything (RFC 7617; the user name is `__token__`).
@@ -139,8 +160,8 @@ impl Uploads {
         if *count > self.limits.per_minute { Err(Refused::Busy) } else { Ok(()) }
     }
 
-    /// What was published, and the bytes of its file.
-    async fn take(&self, headers: &HeaderMap, body: &mut Option<Body>) -> Result<(Published, u64), Refused> {
+    /// What became of a file.
+    async fn take(&self, headers: &HeaderMap, body: &mut Option<Body>) -> Result<Taken, Refused> {
         let grant = self.grant(headers)?;
         self.count(&grant)?;
         let _place = self.places.try_acquire().map_err(|_| Refused::Busy)?;
@@ -158,10 +179,34 @@ impl Uploads {
         let distribution = tokio::task::spawn_blocking(move || judged(form)).await;
         let distribution = distribution.map_err(|error| Refused::Repository(error.to_string()))??;
         let size = distribution.size();
-        let edits = vec![Edit::Add(Box::new(distribution))];
-        let published = self.publisher.publish(edits, (self.clock)()).await;
-        published.map(|published| (published, size)).map_err(|error| Refused::of(&error))
+        let edits: Arc<[Edit]> = Arc::new([Edit::Add(Box::new(distribution))]);
+        match self.publisher.publish(Arc::clone(&edits), (self.clock)()).await {
+            Ok(published) => Ok(Taken::Published(published, size)),
+            Err(RepositoryError::Claimed(project)) => self.stage(&edits, &project).await,
+            Err(error) => Err(Refused::of(&error)),
+        }
     }
+
+    async fn stage(&self, edits: &[Edit], project: &str) -> Result<Taken, Refused> {
+        let [Edit::Add(distribution)] = edits else { return Err(Refused::Missing("content")) };
+        let (staging, name) = (self.publisher.stage_upload(distribution).await, distribution.filename());
+        Ok(match staging.map_err(|error| Refused::of(&error))? {
+            Staging::Published => Taken::Known(format!("{name} was published already\n")),
+            Staging::Waits => Taken::Waits(format!(
+                "{name} waits: the maintainers of {project} sign it with `wheelseal project release`\n"
+            )),
+        })
+    }
+}
+
+/// What became of an upload.
+enum Taken {
+    /// It is in a snapshot, or was; the bytes of the file.
+    Published(Published, u64),
+    /// It was there, signed by its maintainers.
+    Known(String),
+    /// It waits for their signatures.
+    Waits(String),
 }
 
 fn permitted(grant: &Grant, project: &ProjectName) -> Result<(), Refused> {
@@ -207,28 +252,24 @@ async fn upload(
     let (head, body) = request.into_parts();
     let mut body = Some(body);
     match uploads.take(&head.headers, &mut body).await {
-        Ok((published, size)) => {
-            if published.changed.is_empty() {
-                metrics.unchanged.add(1);
-            } else {
-                metrics.published.add(1);
-                metrics.bytes.add(size);
-            }
+        Ok(Taken::Published(published, _)) if published.changed.is_empty() => {
+            metrics.unchanged.add(1);
             (StatusCode::OK, said(&published)).into_response()
         }
-        Err(refused) => {
-            match refused.fault() {
-                Some(fault) => {
-                    metrics.failed.add(1);
-                    (uploads.report)(fault);
-                }
-                None => metrics.refused.add(1),
-            }
-            if let Some(body) = body {
-                drain(body, uploads.limits.file.saturating_add(OVERHEAD)).await;
-            }
-            refused.into_response()
+        Ok(Taken::Published(published, size)) => {
+            metrics.published.add(1);
+            metrics.bytes.add(size);
+            (StatusCode::OK, said(&published)).into_response()
         }
+        Ok(Taken::Known(text)) => {
+            metrics.unchanged.add(1);
+            (StatusCode::OK, text).into_response()
+        }
+        Ok(Taken::Waits(text)) => {
+            metrics.staged.add(1);
+            (StatusCode::ACCEPTED, text).into_response()
+        }
+        Err(refused) => uploads.refuse(refused, body, &metrics).await,
     }
 }
 

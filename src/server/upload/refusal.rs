@@ -19,8 +19,8 @@ pub(super) enum Refused {
     NoToken,
     /// A token that is for other projects.
     NotYours(String),
-    /// A project whose maintainers sign it themselves.
-    Claimed(String),
+    /// A request of maintainers that does not fit what is published, or is not signed as it must be.
+    Unfit(String),
     /// Not a form of the legacy upload API, or not one of a file that fits it.
     Form(String),
     /// A field that must be there.
@@ -47,7 +47,7 @@ impl Refused {
             RepositoryError::Archive { .. } | RepositoryError::Filename { .. } => {
                 Self::Form(error.to_string())
             }
-            RepositoryError::Claimed(project) => Self::Claimed(project.clone()),
+            RepositoryError::TooMuchWaits(_) => Self::Unfit(error.to_string()),
             RepositoryError::Conflict { .. } => Self::Conflict(error.to_string()),
             RepositoryError::Busy(_) => Self::Busy,
             _ => Self::Repository(error.to_string()),
@@ -65,10 +65,10 @@ impl Refused {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NoToken => StatusCode::UNAUTHORIZED,
-            Self::NotYours(_) | Self::Claimed(_) => StatusCode::FORBIDDEN,
+            Self::NotYours(_) => StatusCode::FORBIDDEN,
             Self::Form(_) | Self::Missing(_) | Self::CutShort => StatusCode::BAD_REQUEST,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Conflict(_) | Self::Unfit(_) => StatusCode::CONFLICT,
             Self::Busy => StatusCode::TOO_MANY_REQUESTS,
             Self::Stalled => StatusCode::REQUEST_TIMEOUT,
             Self::Disk(_) | Self::Repository(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -79,10 +79,7 @@ impl Refused {
         match self {
             Self::NoToken => "an upload needs a token: user name __token__, the token as password".to_owned(),
             Self::NotYours(project) => format!("this token is not for {project}"),
-            Self::Claimed(project) => format!(
-                "{project} is claimed: its maintainers sign each release with `wheelseal project release`"
-            ),
-            Self::Form(reason) | Self::Conflict(reason) => reason.clone(),
+            Self::Form(reason) | Self::Conflict(reason) | Self::Unfit(reason) => reason.clone(),
             Self::Missing(field) => format!("the form has no field {field}"),
             Self::TooLarge(max) => format!("a file may have {max} bytes"),
             Self::Busy => "too many uploads: try again in a minute".to_owned(),

@@ -38,7 +38,13 @@ class Wheelseal:
     home: Path
     env: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *args: object, env: dict[str, str] | None = None, at: str | None = None) -> Result:
+    def run(
+        self,
+        *args: object,
+        env: dict[str, str] | None = None,
+        at: str | None = None,
+        cwd: Path | None = None,
+    ) -> Result:
         """Runs a command. `at` shifts its clock, as in "+8d"; that needs faketime."""
         xdg = {"XDG_CONFIG_HOME": str(self.home / "config"), "XDG_STATE_HOME": str(self.home / "state")}
         command = [str(self.binary), *map(str, args)]
@@ -48,6 +54,7 @@ class Wheelseal:
             command = [faketime, "-f", at, *command]
         done = subprocess.run(
             command,
+            cwd=cwd,
             env={**clean_environment(), **xdg, **self.env, **(env or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,

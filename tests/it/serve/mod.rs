@@ -6,6 +6,7 @@ mod answers;
 mod coded;
 mod hostile;
 mod lifetime;
+mod staged;
 mod upload;
 
 use std::collections::BTreeMap;

@@ -19,11 +19,11 @@ use crate::scene::{ONLINE, Scene, keyring, now, wheel_bytes, wheel_name};
 
 const BOUNDARY: &str = "----boundary";
 
-/// A repository that takes uploads of `alpha` and `beta`.
-struct Index {
-    scene: Scene,
-    served: Served,
-    token: String,
+/// A repository that takes uploads of `alpha`, `beta` and `six`.
+pub(super) struct Index {
+    pub(super) scene: Scene,
+    pub(super) served: Served,
+    pub(super) token: String,
     /// Where uploads lie until they are published.
     spool: TempDir,
 }
@@ -34,9 +34,14 @@ impl Index {
     }
 
     async fn with(limits: UploadLimits) -> Self {
-        let (scene, spool) = (scene().await, tempfile::tempdir().unwrap());
+        Self::over(scene().await, limits).await
+    }
+
+    pub(super) async fn over(scene: Scene, limits: UploadLimits) -> Self {
+        let spool = tempfile::tempdir().unwrap();
         let file = spool.path().with_extension("tokens");
-        let projects: BTreeSet<ProjectName> = ["alpha", "beta"].map(|name| name.parse().unwrap()).into();
+        let projects: BTreeSet<ProjectName> =
+            ["alpha", "beta", "six"].map(|name| name.parse().unwrap()).into();
         let (_, token) = Tokens::at(&file).create(Some(projects), None).unwrap();
         let (repository, keys, folder) =
             (scene.open().await, keyring(&ONLINE).await, spool.path().to_owned());
@@ -48,7 +53,7 @@ impl Index {
         Self { scene, served, token: token.to_string(), spool }
     }
 
-    fn head(&self, length: usize) -> String {
+    pub(super) fn head(&self, length: usize) -> String {
         let pair = STANDARD.encode(format!("__token__:{}", self.token));
         format!(
             "POST /legacy/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Basic {pair}\r\n\
@@ -56,7 +61,7 @@ impl Index {
         )
     }
 
-    fn send(&self, form: &Form) -> Answer {
+    pub(super) fn send(&self, form: &Form) -> Answer {
         let body = form.bytes();
         Answer::read(&self.served.raw(&[self.head(body.len()).as_bytes(), &body].concat()))
     }
@@ -75,7 +80,7 @@ impl Index {
         self.spool_is_empty();
     }
 
-    fn spool_is_empty(&self) {
+    pub(super) fn spool_is_empty(&self) {
         let left: Vec<_> =
             fs::read_dir(self.spool.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(left.is_empty(), "{left:?}");
@@ -83,21 +88,21 @@ impl Index {
 }
 
 impl Answer {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
     }
 }
 
 /// A form of the legacy API.
 #[derive(Clone)]
-struct Form {
+pub(super) struct Form {
     fields: Vec<(String, String)>,
-    files: Vec<(String, Vec<u8>)>,
+    pub(super) files: Vec<(String, Vec<u8>)>,
 }
 
 impl Form {
     /// What twine sends for a wheel.
-    fn of(project: &str, version: &str) -> Self {
+    pub(super) fn of(project: &str, version: &str) -> Self {
         let bytes = wheel_bytes(project, version, "x = 1\n");
         let digest = hex::encode(sha256(&bytes));
         let fields = [

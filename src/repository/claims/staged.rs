@@ -1,0 +1,212 @@
+//! Files of claimed projects that came before their maintainers' signatures: `staging/uploads/PROJECT/SHA256.FILENAME`.
+//!
+//! They are no part of the repository: nothing signs them and no page lists them. A release that lists one takes it from
+//! here. Whoever may upload for a project may fill its place, which is bounded; `gc` removes what nobody signed.
+
+use std::io::Write;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tempfile::NamedTempFile;
+use tokio::io::AsyncReadExt;
+
+use super::apply::{Applied, LookAlike};
+use super::file::{Kind, ProjectFile};
+use crate::crypto::Hasher;
+use crate::python::{DistributionFilename, ProjectName, ProjectPage};
+use crate::repository::{Distribution, Keyring, Repository, RepositoryError, layout};
+use crate::store::{Content, Entry, StoreError};
+
+/// Days after which `gc` removes a file that nobody signed: enough for people who sign on another machine.
+pub const STAGED_DAYS: i64 = 30;
+/// Files that wait for one project, at most. Releases with wheels for every platform have some 100.
+const MAX_STAGED: usize = 500;
+/// Bytes that wait for one project, at most: room for a release of the largest ones.
+const MAX_STAGED_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+/// Bytes read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// A file that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Staged {
+    /// Its project.
+    pub project: String,
+    /// Its name.
+    pub filename: String,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it came.
+    pub since: DateTime<Utc>,
+}
+
+/// What became of a file for a claimed project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Staging {
+    /// It waits for its maintainers.
+    Waits,
+    /// It is published already.
+    Published,
+}
+
+/// What became of what maintainers sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is published.
+    Applied(Applied),
+    /// It waits for an admin.
+    Waits,
+}
+
+impl Repository {
+    /// Keeps a file of a claimed project until its maintainers sign it.
+    pub async fn stage_upload(&self, distribution: &Distribution) -> Result<Staging, RepositoryError> {
+        let (name, found) = (distribution.filename.to_string(), hex::encode(distribution.sha256));
+        let project = distribution.filename.project();
+        let page = self.page(&self.state().await?, project).await?;
+        if let Some(listed) = page.as_ref().and_then(|page| page.file(&name)) {
+            if listed.sha256.as_str() == found {
+                return Ok(Staging::Published);
+            }
+            let published = listed.sha256.to_string();
+            return Err(RepositoryError::Conflict { filename: name, published, found });
+        }
+        let waiting = self.staged_for(project).await?;
+        if waiting.iter().any(|one| one.filename == name && one.sha256 == found) {
+            return Ok(Staging::Waits);
+        }
+        let bytes: u64 = waiting.iter().map(|one| one.size).sum();
+        if waiting.len() >= MAX_STAGED || bytes.saturating_add(distribution.size) > MAX_STAGED_BYTES {
+            return Err(RepositoryError::TooMuchWaits(project.to_string()));
+        }
+        let at = layout::staged(project, &found, &name)?;
+        match self.store.create(&at, Content::File(distribution.copy.path())).await {
+            Ok(()) | Err(StoreError::Exists { .. }) => Ok(Staging::Waits),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What waits for a project.
+    pub async fn staged_for(&self, project: &ProjectName) -> Result<Vec<Staged>, RepositoryError> {
+        let entries = self.store.list(&layout::staged_for(project)).await?;
+        Ok(entries.iter().filter_map(Staged::of).collect())
+    }
+
+    /// What waits for any project.
+    pub async fn staged(&self) -> Result<Vec<Staged>, RepositoryError> {
+        let entries = self.store.list(layout::UPLOADS).await?;
+        Ok(entries.iter().filter_map(Staged::of).collect())
+    }
+
+    /// Forgets a file that waits.
+    pub async fn forget_staged(&self, staged: &Staged) -> Result<(), RepositoryError> {
+        let project = ProjectName::from_str(&staged.project);
+        let project = project.map_err(|_| RepositoryError::Missing(staged.project.clone()))?;
+        Ok(self.store.delete(&layout::staged(&project, &staged.sha256, &staged.filename)?).await?)
+    }
+
+    /// Takes what a project's maintainers sent over the network: a release with the files that wait here for it, or a
+    /// change of keys. A claim, and keys that take a ceremony, wait for an admin. Files lie in `spool` meanwhile.
+    pub async fn accept(
+        &self,
+        keys: &Keyring,
+        file: &ProjectFile,
+        spool: &Path,
+        now: DateTime<Utc>,
+    ) -> Result<Accepted, RepositoryError> {
+        let in_ceremony = file.kind == Kind::Keys && self.needs_ceremony(file, now).await?;
+        if file.kind == Kind::Claim {
+            self.judge_project(file, &[], LookAlike::Refused, now).await?;
+        }
+        if in_ceremony || file.kind == Kind::Claim {
+            self.queue_claim(file).await?;
+            return Ok(Accepted::Waits);
+        }
+        let waiting = if file.kind == Kind::Release { self.wanted(file).await? } else { Vec::new() };
+        let mut files = Vec::with_capacity(waiting.len());
+        for staged in &waiting {
+            files.push(self.unstaged(staged, spool).await?);
+        }
+        let applied = self.apply(keys, file, &files, LookAlike::Refused, now).await?;
+        for staged in &waiting {
+            self.forget_staged(staged).await?;
+        }
+        Ok(Accepted::Applied(applied))
+    }
+
+    /// What waits, is listed by a release, and is not published yet. The release is not verified here.
+    async fn wanted(&self, file: &ProjectFile) -> Result<Vec<Staged>, RepositoryError> {
+        let Some(text) = &file.page else { return Ok(Vec::new()) };
+        let page = ProjectPage::from_json(text.as_bytes());
+        let page =
+            page.map_err(|error| RepositoryError::Page { project: file.project.to_string(), error })?;
+        let published = self.page(&self.state().await?, &file.project).await?;
+        let new = |name: &str| published.as_ref().is_none_or(|page| page.file(name).is_none());
+        let listed = |one: &Staged| {
+            page.file(&one.filename)
+                .is_some_and(|file| file.sha256.as_str() == one.sha256 && new(&one.filename))
+        };
+        Ok(self.staged_for(&file.project).await?.into_iter().filter(listed).collect())
+    }
+
+    /// Copies a file that waits aside, and judges it as if it came now: nothing that lies in a store is trusted.
+    async fn unstaged(&self, staged: &Staged, spool: &Path) -> Result<Distribution, RepositoryError> {
+        let shown = staged.filename.clone();
+        let filename = DistributionFilename::from_str(&staged.filename)
+            .map_err(|error| RepositoryError::Filename { file: shown.clone(), error })?;
+        let at = layout::staged(filename.project(), &staged.sha256, &staged.filename)?;
+        let stream = self.store.open(&at).await?.ok_or_else(|| RepositoryError::Missing(at.to_string()))?;
+        let failed = |error: std::io::Error| RepositoryError::File {
+            what: "copying aside",
+            file: shown.clone(),
+            reason: error.to_string(),
+        };
+        let mut copy = NamedTempFile::new_in(spool).map_err(failed)?;
+        let (mut stream, mut hasher, mut size) = (stream.take(staged.size), Hasher::new(false), 0);
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let count = stream.read(&mut chunk).await.map_err(failed)?;
+            let read = chunk.get(..count).unwrap_or_default();
+            if read.is_empty() {
+                break;
+            }
+            copy.write_all(read).map_err(failed)?;
+            hasher.update(read);
+            size += u64::try_from(count).unwrap_or(u64::MAX);
+        }
+        let sha256 = hasher.finish().sha256;
+        if hex::encode(sha256) != staged.sha256 {
+            return Err(RepositoryError::Missing(format!("{at} as it was uploaded")));
+        }
+        let judge = move || Distribution::spooled(filename, copy, (sha256, size), &shown);
+        let judged = tokio::task::spawn_blocking(judge).await;
+        judged.map_err(|error| RepositoryError::Plan(error.to_string()))?
+    }
+}
+
+impl Staged {
+    /// By where it lies; none for what this program would not have written.
+    fn of(entry: &Entry) -> Option<Self> {
+        let (project, file) =
+            entry.path.as_str().strip_prefix(layout::UPLOADS)?.strip_prefix('/')?.split_once('/')?;
+        let (sha256, filename) = file.split_once('.')?;
+        let parsed = DistributionFilename::from_str(filename).ok()?;
+        let fits = parsed.project().as_str() == project && parsed.as_str() == filename && sha256.len() == 64;
+        fits.then(|| Self {
+            project: project.to_owned(),
+            filename: filename.to_owned(),
+            sha256: sha256.to_owned(),
+            size: entry.len,
+            since: DateTime::from(entry.modified),
+        })
+    }
+}
+
+/// What came before this was not signed for so long that it may go.
+pub(in crate::repository) fn forgotten_before(now: DateTime<Utc>) -> SystemTime {
+    SystemTime::from(now - chrono::TimeDelta::days(STAGED_DAYS))
+}

@@ -1,0 +1,99 @@
+//! `POST /release/`: what a project's maintainers signed, one file as `wheelseal project` writes it. The files that a
+//! release lists were uploaded before. The token says who may ask; what is taken, the signatures alone decide.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::refusal::Refused;
+use super::{Uploads, permitted};
+use crate::repository::{Accepted, Applied, Kind, MAX_PROJECT_FILE, ProjectFile, RepositoryError};
+use crate::server::metrics::Metrics;
+
+/// Requests read at once: each has up to [`MAX_PROJECT_FILE`] bytes in memory, and as much again while it is checked.
+pub(super) const AT_ONCE: usize = 4;
+
+/// What became of a request.
+enum Taken {
+    Applied(Applied),
+    Waits(ProjectFile),
+}
+
+pub(super) async fn take(
+    State((uploads, metrics)): State<(Arc<Uploads>, Arc<Metrics>)>,
+    request: Request,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let mut body = Some(body);
+    match uploads.accept(&head.headers, &mut body).await {
+        Ok(Taken::Applied(applied)) => {
+            metrics.published.add(1);
+            (StatusCode::OK, said(&applied)).into_response()
+        }
+        Ok(Taken::Waits(file)) => {
+            metrics.staged.add(1);
+            let what = if file.kind == Kind::Claim { "the claim" } else { "the change of keys" };
+            let text = format!("{what} of {} waits for an admin of the index\n", file.project);
+            (StatusCode::ACCEPTED, text).into_response()
+        }
+        Err(refused) => uploads.refuse(refused, body, &metrics).await,
+    }
+}
+
+impl Uploads {
+    async fn accept(&self, headers: &HeaderMap, body: &mut Option<Body>) -> Result<Taken, Refused> {
+        let grant = self.grant(headers)?;
+        self.count(&grant)?;
+        let _place = self.requests.try_acquire().map_err(|_| Refused::Busy)?;
+        let bytes = self.read(body.take().unwrap_or_default()).await?;
+        let file = ProjectFile::read(&bytes).map_err(|error| Refused::Form(error.to_string()))?;
+        permitted(&grant, &file.project)?;
+        let accepted = self.publisher.accept(&file, &self.spool, (self.clock)()).await;
+        match accepted.map_err(|error| refused(&error))? {
+            Accepted::Applied(applied) => Ok(Taken::Applied(applied)),
+            Accepted::Waits => Ok(Taken::Waits(file)),
+        }
+    }
+
+    async fn read(&self, body: Body) -> Result<Vec<u8>, Refused> {
+        let (mut stream, mut bytes) = (body.into_data_stream(), Vec::new());
+        while let Some(chunk) =
+            timeout(self.limits.stall, stream.next()).await.map_err(|_| Refused::Stalled)?
+        {
+            bytes.extend_from_slice(&chunk.map_err(|_| Refused::CutShort)?);
+            if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_PROJECT_FILE {
+                return Err(Refused::TooLarge(MAX_PROJECT_FILE));
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// What is wrong with a request is for its maker to know; what is wrong with the store is not.
+fn refused(error: &RepositoryError) -> Refused {
+    match error {
+        RepositoryError::Store(_) | RepositoryError::Key(_) | RepositoryError::KeysMissing { .. } => {
+            Refused::Repository(error.to_string())
+        }
+        RepositoryError::Busy(_) => Refused::Busy,
+        error => Refused::Unfit(error.to_string()),
+    }
+}
+
+fn said(applied: &Applied) -> String {
+    let (project, snapshot) = (&applied.project, applied.snapshot);
+    let list = |what: &str, names: &[String]| match names {
+        [] => String::new(),
+        names => format!("; {what} {}", names.join(", ")),
+    };
+    format!(
+        "{project} is published in snapshot {snapshot}{}{}\n",
+        list("added", &applied.added),
+        list("removed", &applied.removed)
+    )
+}
