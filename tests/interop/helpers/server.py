@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,17 +27,27 @@ def folder(base: Path) -> Lookup:
 
 
 class Server:
-    """Serves until closed. HTTP/1.0, one thread for each connection, every path once more in `requests`."""
+    """Serves until closed. HTTP/1.0, one thread for each connection, every path once more in `requests`.
 
-    def __init__(self, lookup: Lookup, tls: ssl.SSLContext | None = None) -> None:
+    With a `login` ("user:password") it answers nobody else.
+    """
+
+    def __init__(self, lookup: Lookup, tls: ssl.SSLContext | None = None, login: str | None = None) -> None:
         self.requests: list[str] = []
         requests = self.requests
+        wanted = login and "Basic " + base64.b64encode(login.encode()).decode()
 
         class Handler(BaseHTTPRequestHandler):
             """Answers GET alone: no client here may need anything else."""
 
             def do_GET(self) -> None:
                 path = self.path[1:]
+                if wanted and self.headers.get("Authorization") != wanted:
+                    self.send_response(401)
+                    self.send_header("WWW-Authenticate", 'Basic realm="index"')
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 requests.append(path)
                 body = lookup(path)
                 if body is None:

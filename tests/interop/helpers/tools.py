@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -31,6 +32,18 @@ def fetch(binary: Path, name: str, version: str) -> Path:
         subprocess.run([*command, f"{name}=={version}"], check=True, stdin=subprocess.DEVNULL)
         unfinished.rename(folder)
     return folder
+
+
+def environment(binary: Path, name: str, *wanted: str) -> Path:
+    """A virtual environment with these packages and what they need. Its folder of programs."""
+    folder = binary.parent.parent / "test-tools" / name
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *wanted]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        (folder / "complete").touch()
+    return folder / "bin"
 
 
 def pip(binary: Path, version: str) -> Tool:
