@@ -19,6 +19,7 @@
 //! | [`crawl`] | another index, read into a list | `client python` |
 //! | [`server`] | the repository over HTTP, for reading | `coding crypto python repository store web` |
 //! | [`proxy`] | verification between a tool and its index | `client crypto python tuf web` |
+//! | [`sync`] | a verified index in a folder | `client python tuf` |
 //! | `web` | what everything that answers HTTP needs | `coding` |
 //! | [`cli`] | what was typed → a call | all |
 //!
@@ -48,5 +49,6 @@ pub mod python;
 pub mod repository;
 pub mod server;
 pub mod store;
+pub mod sync;
 pub mod tuf;
 mod web;

@@ -334,8 +334,43 @@ pub(super) struct Explained {
     roles: Vec<Link>,
 }
 
+/// The same for one of many files: roles by name, each of them told of once.
 #[derive(Serialize)]
-struct Link {
+pub(super) struct Brief {
+    target: String,
+    length: u64,
+    sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha512: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hashes_from: Option<String>,
+    /// The role that lists it.
+    role: String,
+    version: u64,
+    /// From root to that one; delegated roles as `DELEGATOR/ROLE`.
+    roles: Vec<String>,
+}
+
+impl Explained {
+    /// In brief, and the roles by the names they have there.
+    pub(super) fn in_brief(self) -> (Brief, Vec<(String, Link)>) {
+        let name = |link: &Link| match link.trusted_by.as_str() {
+            "root" => link.role.clone(),
+            delegator => format!("{delegator}/{}", link.role),
+        };
+        let links: Vec<_> = self.roles.into_iter().map(|link| (name(&link), link)).collect();
+        let last = links.last().map(|(_, link)| (link.role.clone(), link.version));
+        let (role, version) = last.unwrap_or_default();
+        let (target, length, sha256, sha512) = (self.target, self.length, self.sha256, self.sha512);
+        let roles = links.iter().map(|(name, _)| name.clone()).collect();
+        let brief =
+            Brief { target, length, sha256, sha512, hashes_from: self.hashes_from, role, version, roles };
+        (brief, links)
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Link {
     role: String,
     trusted_by: String,
     version: u64,

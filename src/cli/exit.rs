@@ -7,6 +7,7 @@ use crate::keys::KeyError;
 use crate::proxy::{Fault, ProxyError};
 use crate::repository::{CeremonyError, RepositoryError};
 use crate::store::{Fault as StoreFault, StoreError};
+use crate::sync::{Reason, SyncError};
 use crate::tuf::signed::VerifyError;
 use crate::tuf::trusted::TrustError;
 
@@ -15,7 +16,7 @@ pub(super) const OTHER: u8 = 1;
 pub(super) const USAGE: u8 = 2;
 pub(super) const INTEGRITY: u8 = 3;
 pub(super) const EXPIRED: u8 = 4;
-const ROLLBACK: u8 = 5;
+pub(super) const ROLLBACK: u8 = 5;
 pub(super) const THRESHOLD: u8 = 6;
 const NETWORK: u8 = 7;
 const BUSY: u8 = 8;
@@ -97,6 +98,9 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<SomeFailed>() {
         return error.code;
     }
+    if let Some(error) = error.downcast_ref::<SyncError>() {
+        return sync(error);
+    }
     match error.downcast_ref::<ProxyError>() {
         Some(ProxyError::Address { .. } | ProxyError::Twice { .. }) => return USAGE,
         Some(ProxyError::Command { absent: true, .. }) => return NO_COMMAND,
@@ -124,12 +128,31 @@ pub(super) fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(CrawlError::Fetch(error)) = error.downcast_ref::<CrawlError>() {
         return error.hint().filter(|_| !matches!(error, FetchError::TooLarge { .. })).map(Into::into);
     }
+    if let Some(error) = error.downcast_ref::<SyncError>() {
+        return sync_hint(error);
+    }
     match error.downcast_ref::<OpenError>() {
         Some(OpenError::Store(error)) => return error.hint(),
         Some(OpenError::Client(error)) => return client_hint(error),
         None => {}
     }
     error.downcast_ref::<ClientError>().and_then(client_hint)
+}
+
+fn sync_hint(error: &SyncError) -> Option<String> {
+    let text = match error {
+        SyncError::Client(error) => return client_hint(error),
+        SyncError::NotOurs { .. } | SyncError::InRepository { .. } | SyncError::OtherRepository { .. } => {
+            "name an empty folder, or one that does not exist yet"
+        }
+        SyncError::WentBack { .. } => {
+            "this mirror serves an older state than the folder has; use another one, and tell the admin"
+        }
+        SyncError::TooMany { .. } => "sync a lock file, or all of the repository",
+        SyncError::Io { .. } => "what was there before is still there; run it again when this is mended",
+        SyncError::Busy { .. } | SyncError::BadState { .. } => return None,
+    };
+    Some(text.to_owned())
 }
 
 fn client_hint(error: &ClientError) -> Option<String> {
@@ -173,6 +196,37 @@ pub(super) fn fault_code(fault: &Fault) -> u8 {
         Fault::Client(error) => client(error),
         Fault::Stranger => POLICY,
         Fault::Local { .. } => OTHER,
+    }
+}
+
+/// The exit code for what a sync left out.
+pub(super) fn reason_code(reason: &Reason) -> u8 {
+    match reason {
+        Reason::Client(ClientError::Fetch(FetchError::TooLarge { .. }))
+        | Reason::Page(_)
+        | Reason::Disagree { .. }
+        | Reason::Dependencies(_)
+        | Reason::Archive(_)
+        | Reason::Lock { contradicts: true, .. } => INTEGRITY,
+        Reason::Client(error) => client(error),
+        Reason::Select(_)
+        | Reason::NoFile { .. }
+        | Reason::Lock { contradicts: false, .. }
+        | Reason::Elsewhere { .. }
+        | Reason::Torn { .. } => POLICY,
+    }
+}
+
+fn sync(error: &SyncError) -> u8 {
+    match error {
+        SyncError::Client(error) => client(error),
+        SyncError::NotOurs { .. } | SyncError::InRepository { .. } | SyncError::OtherRepository { .. } => {
+            USAGE
+        }
+        SyncError::WentBack { .. } => ROLLBACK,
+        SyncError::Busy { .. } => BUSY,
+        SyncError::TooMany { .. } => POLICY,
+        SyncError::Io { .. } | SyncError::BadState { .. } => OTHER,
     }
 }
 

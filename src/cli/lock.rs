@@ -300,7 +300,7 @@ fn names(except: &[String]) -> anyhow::Result<BTreeSet<String>> {
     Ok(except.iter().map(name).collect::<Result<_, _>>().map_err(|error| Usage(error.to_string()))?)
 }
 
-fn read(path: &Path) -> anyhow::Result<Lock> {
+pub(super) fn read(path: &Path) -> anyhow::Result<Lock> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let format = Format::of(name).map_err(|error| Usage(error.to_string()))?;
     let bytes = read_file(path, MAX_LOCK)?;

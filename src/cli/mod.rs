@@ -5,7 +5,7 @@
 //! | `admin`, `keys` | repository admins: `init key add import remove yank bump status check fsck gc backup restore recover diff bins role ceremony claims serve token compress` |
 //! | `project` | maintainers: `project` |
 //! | `gate` | who is asked before a ceremony is published |
-//! | `client`, `lock`, `trust`, `exec`, `proxy` | clients: `trust download verify lock explain exec proxy` |
+//! | `client`, `lock`, `trust`, `exec`, `proxy`, `sync` | clients: `trust download verify lock explain exec proxy sync` |
 //! | `look` | everyone: `inspect tree completion man help` |
 //! | `conformance` | the TUF conformance suite |
 //! | `demo`, `samples` | whoever tries it for the first time |
@@ -29,6 +29,7 @@ mod place;
 mod project;
 mod proxy;
 mod samples;
+mod sync;
 mod trust;
 
 use std::process::ExitCode;
@@ -142,6 +143,8 @@ enum Command {
     Exec(exec::Exec),
     /// Verified indexes on a port of this machine
     Proxy(proxy::Proxy),
+    /// A verified index in a folder, for machines without a network
+    Sync(sync::Sync),
     // Everyone.
     /// Show a metadata file (nothing is verified)
     Inspect(look::Inspect),
@@ -182,7 +185,7 @@ pub fn main(clock: fn() -> DateTime<Utc>) -> ExitCode {
     let conformance = matches!(cli.command, Command::Conformance(_));
     let context = Context { out, now: clock(), clock };
     let mut runtime = match &cli.command {
-        Command::Serve(_) | Command::Exec(_) | Command::Proxy(_) => {
+        Command::Serve(_) | Command::Exec(_) | Command::Proxy(_) | Command::Sync(_) => {
             tokio::runtime::Builder::new_multi_thread()
         }
         Command::Add(add) if add.stays() => tokio::runtime::Builder::new_multi_thread(),
@@ -238,6 +241,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Explain(command) => command.run(context).await,
         Command::Exec(command) => command.run(context).await,
         Command::Proxy(command) => command.run(context).await,
+        Command::Sync(command) => command.run(context).await,
         Command::Inspect(command) => command.run(context).await,
         Command::Tree(command) => command.run(context).await,
         Command::Demo(command) => command.run(context).await,

@@ -24,6 +24,7 @@ mod quorum;
 mod shared;
 mod source;
 pub mod trust;
+mod walk;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub use parallel::Wanted;
 pub use quorum::{Agreed, Quorum, Sitting, Vote};
 pub use shared::Shared;
 pub use source::{DirSource, FetchError, Fetched, Sink, Source};
+pub use walk::Unread;
 
 use crate::tuf::lookup::{Edge, Found, Search, Step};
 use crate::tuf::metadata::Targets;

@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::file::{self, Flush, OpenFile};
 use super::{Client, ClientError, Needed, VerifiedFile};
 use crate::tuf::lookup::{Edge, Found, Search, Step};
+use crate::tuf::metadata::Targets;
 use crate::tuf::path::{RoleName, TargetPath};
+use crate::tuf::signed::Verified;
 use crate::tuf::trusted::Trusted;
 
 /// See the module. Made by [`super::Session::share`].
@@ -22,6 +24,10 @@ pub struct Shared {
     trusted: Mutex<Trusted>,
     /// One for each delegator and role that was ever asked for; a snapshot lists all there can be.
     turns: Mutex<BTreeMap<Pair, Arc<Turn>>>,
+    /// Bytes of delegated roles that were accepted since all were forgotten.
+    held: AtomicUsize,
+    /// With more, all are forgotten, and accepted again when they are needed.
+    max_held: usize,
 }
 
 /// A role as one delegator has it: with another one, it is verified anew.
@@ -43,7 +49,13 @@ struct Loading {
 
 impl Shared {
     pub(super) fn new(client: Client, trusted: Trusted) -> Self {
-        Self { client, trusted: Mutex::new(trusted), turns: Mutex::default() }
+        let (trusted, turns) = (Mutex::new(trusted), Mutex::default());
+        Self { client, trusted, turns, held: AtomicUsize::new(0), max_held: usize::MAX }
+    }
+
+    /// Holds not much more than so many bytes of delegated roles: for those who visit more than memory holds.
+    pub fn holding(self, max_held: usize) -> Self {
+        Self { max_held, ..self }
     }
 
     /// All that is trusted at this moment.
@@ -76,6 +88,35 @@ impl Shared {
         self.client.download(found, self.consistent(), to, Flush::Never, &AtomicU64::new(0)).await
     }
 
+    /// The same for a place of the user's own: the file stays what it is, even if the machine stops. Adds to `count` each byte
+    /// that came.
+    pub async fn download_to_keep(
+        &self,
+        found: &Found,
+        to: &Path,
+        count: &AtomicU64,
+    ) -> Result<VerifiedFile, ClientError> {
+        self.client.download(found, self.consistent(), to, Flush::Disk, count).await
+    }
+
+    /// Is the file there, and what was signed? Blocks.
+    pub fn already(found: &Found, path: &Path) -> Result<Option<VerifiedFile>, ClientError> {
+        Ok(file::already(found, path)?)
+    }
+
+    /// A role as its delegator has it; none, if the snapshot does not list it.
+    pub async fn role(&self, edge: &Edge) -> Result<Option<Verified<Targets>>, ClientError> {
+        if self.trusted().snapshot().role(edge.role().as_str()).is_none() {
+            return Ok(None);
+        }
+        loop {
+            if let Some(role) = self.trusted().delegated(edge) {
+                return Ok(Some(role.clone()));
+            }
+            self.load(edge).await?;
+        }
+    }
+
     /// Reads an open file to its end: is it what was signed? Blocks.
     pub fn check(found: &Found, file: File) -> Result<OpenFile, ClientError> {
         Ok(file::check_open(found, file)?)
@@ -91,15 +132,34 @@ impl Shared {
         if let Some(refused) = &turn.refused {
             return Err(refused.clone());
         }
+        self.make_room();
         let needed = self.client.at_hand(&mut self.trusted(), edge)?;
-        let Some(Needed { request, held }) = needed else { return Ok(()) };
+        let Some(Needed { request, held }) = needed else {
+            self.weigh(
+                self.with_trusted(|trusted| trusted.delegated(edge).map_or(0, |role| role.bytes().len())),
+            );
+            return Ok(());
+        };
         let bytes: Arc<[u8]> = self.client.must_fetch(&request, held.as_deref()).await?.into();
         let accepted = self.trusted().accept(edge, Arc::clone(&bytes));
         if let Err(error) = accepted {
             turn.refused = Some(error.clone().into());
             return Err(error.into());
         }
+        self.weigh(bytes.len());
         Ok(self.client.cache.keep(&edge.role().file_stem(), &bytes)?)
+    }
+
+    /// Before a role is accepted, and never after: who waits for it finds it.
+    fn make_room(&self) {
+        if self.held.load(Ordering::Relaxed) > self.max_held {
+            self.trusted().forget_delegated();
+            self.held.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn weigh(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn turn(&self, edge: &Edge) -> Arc<Turn> {

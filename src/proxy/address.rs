@@ -5,7 +5,7 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 
 use crate::python::{DistributionFilename, ProjectName};
-use crate::tuf::path::{TargetPath, percent_quote};
+use crate::tuf::path::TargetPath;
 
 /// Bytes of a path, at most: file names have up to 255, quoted three times as many.
 const MAX_PATH: usize = 4_096;
@@ -67,11 +67,6 @@ pub(super) fn asked(path: &str, pages: &str) -> Result<Asked, Trick> {
 pub(super) fn target(file: &DistributionFilename, part: Part) -> Option<TargetPath> {
     let ending = if part == Part::Metadata { METADATA } else { "" };
     TargetPath::new(format!("{}/{file}{ending}", file.project())).ok()
-}
-
-/// The path of a distribution below an index of our own, from a project's page.
-pub(super) fn below_page(file: &DistributionFilename) -> String {
-    format!("../../targets/{}/{}", file.project(), percent_quote(file.as_str(), b""))
 }
 
 /// What is asked for below the pages; `None`: no page. Some indexes have files there too.
@@ -168,7 +163,6 @@ mod tests {
             assert_eq!(read(&format!("{path}.metadata")), Ok(Asked::File(wheel.clone(), Part::Metadata)));
         }
         assert_eq!(target(&wheel, Part::Metadata).unwrap().as_str(), "a/a-1.0+b-py3-none-any.whl.metadata");
-        assert_eq!(below_page(&wheel), "../../targets/a/a-1.0%2Bb-py3-none-any.whl");
     }
 
     #[test]

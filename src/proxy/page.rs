@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use axum::body::Bytes;
 use tokio::sync::OnceCell;
 
-use super::address::below_page;
 use super::refusal::Fault;
 use crate::client::Shared;
 use crate::crypto::sha256;
@@ -126,25 +125,17 @@ impl Pages {
     }
 }
 
-fn addressed(mut shown: ProjectPage, view: View, judge: impl Fn(&str) -> bool) -> Result<ProjectPage, Fault> {
-    for file in shown.files().to_vec() {
-        let name = file.filename.as_str();
-        match view {
-            View::AsSigned if judge(file.url.as_str()) => {}
-            View::AsSigned => {
-                let url = file.url.as_str().to_owned();
-                return Err(Fault::Elsewhere { filename: name.to_owned(), url });
-            }
-            View::Below if file.url.as_str() == below_page(&file.filename) => {}
-            View::Below => {
-                let url = below_page(&file.filename).parse();
-                let url = url.map_err(|_| Fault::Local { what: "naming a file", reason: name.to_owned() })?;
-                shown.remove(name);
-                shown.insert(crate::python::PageFile { url, ..file });
-            }
+fn addressed(page: ProjectPage, view: View, judge: impl Fn(&str) -> bool) -> Result<ProjectPage, Fault> {
+    if view == View::Below {
+        return Ok(page.relocated());
+    }
+    match page.files().iter().find(|file| !judge(file.url.as_str())) {
+        None => Ok(page),
+        Some(file) => {
+            let (filename, url) = (file.filename.to_string(), file.url.as_str().to_owned());
+            Err(Fault::Elsewhere { filename, url })
         }
     }
-    Ok(shown)
 }
 
 #[cfg(test)]

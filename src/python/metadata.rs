@@ -150,6 +150,18 @@ impl fmt::Display for MetadataVersion {
     }
 }
 
+/// The values of `Requires-Dist` in a metadata file of at most `limit` bytes, as they stand there.
+pub(super) fn requires_dist(bytes: &[u8], limit: usize) -> Result<Vec<String>, MetadataError> {
+    if bytes.len() > limit {
+        return Err(MetadataError::TooLong { found: bytes.len(), limit });
+    }
+    let headers = Headers::parse(bytes).0.into_iter();
+    Ok(headers
+        .filter(|(name, _)| name.eq_ignore_ascii_case("Requires-Dist"))
+        .map(|(_, value)| value)
+        .collect())
+}
+
 /// The headers in order, continuation lines joined to their header by one space.
 struct Headers(Vec<(String, String)>);
 

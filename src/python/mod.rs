@@ -9,6 +9,7 @@
 //! | `filename` | [`DistributionFilename`] | binary distribution format, PEP 625 and what came before it |
 //! | `values` | [`Sha256Hex`], [`FileUrl`], [`UploadTime`], [`FreeText`] | PEP 503, 592, 691, 700 |
 //! | `metadata` | [`CoreMetadata`] | core metadata; PEP 440 specifiers |
+//! | `dependency` | [`Dependency`], and which machines it and wheels are for | PEP 508, PEP 425 |
 //! | `archive` | [`inspect`]: from a wheel or an sdist to its metadata | PEP 658 names the file served |
 //! | [`lock`] | lock files of pip, uv, Poetry, PDM and Pipenv, against pages | PEP 751, and what the tools write |
 //! | `simple` | [`ProjectPage`] and the project list, as JSON and HTML | PEP 503, 592, 658, 691, 700, 714, 792 |
@@ -21,6 +22,7 @@
 //! 4. A page is a function of its files: the same set gives the same bytes.
 
 mod archive;
+mod dependency;
 mod filename;
 pub mod lock;
 mod metadata;
@@ -30,6 +32,7 @@ mod simple;
 mod values;
 
 pub use archive::{ArchiveError, ArchiveLimits, Inspected, inspect};
+pub use dependency::{Dependency, DependencyError, Machine, Platform, Source};
 pub use filename::{DistributionFilename, FilenameError, Kind, SdistFormat};
 pub use metadata::{CoreMetadata, MetadataError, MetadataVersion, RequiresPython};
 pub use name::{NameError, ProjectName};

@@ -201,6 +201,26 @@ impl ProjectPage {
         self.files.len() < before
     }
 
+    /// Takes off the page what `keep` does not want.
+    pub fn retain(&mut self, keep: impl FnMut(&PageFile) -> bool) {
+        self.files.retain(keep);
+    }
+
+    /// Says no longer that the metadata of a file is served beside it.
+    pub fn withhold_metadata(&mut self, filename: &str) {
+        for file in self.files.iter_mut().filter(|file| file.filename.as_str() == filename) {
+            file.core_metadata_sha256 = None;
+        }
+    }
+
+    /// The page for an index that keeps files in `targets/` beside `simple/`, wherever they are now.
+    pub fn relocated(mut self) -> Self {
+        for file in &mut self.files {
+            file.url = FileUrl::below(&file.filename);
+        }
+        self
+    }
+
     /// Marks a file as yanked (PEP 592), also to change the reason; `false` if there is none of this name.
     pub fn yank(&mut self, filename: &str, reason: Option<FreeText>) -> bool {
         self.set_yanked(filename, &Yanked::Yes(reason))

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use super::filename::DistributionFilename;
+
 /// Hex digits of a SHA-256 digest: two for each of its 32 bytes.
 const SHA256_HEX_DIGITS: usize = 64;
 
@@ -136,6 +138,13 @@ impl Sha256Hex {
 }
 
 impl FileUrl {
+    /// Where a file is from its project's page, in an index that keeps files in `targets/` beside `simple/`. Of what a file
+    /// name may hold, two characters are quoted in a URL.
+    pub fn below(file: &DistributionFilename) -> Self {
+        let name = file.as_str().replace('+', "%2B").replace('!', "%21");
+        Self(format!("../../targets/{}/{name}", file.project()))
+    }
+
     /// The URL, without a fragment.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -515,6 +515,12 @@ impl Trusted {
         Ok(())
     }
 
+    /// Forgets every delegated role: what is needed again is accepted again. For those who visit more roles than memory
+    /// holds, and some of them twice.
+    pub fn forget_delegated(&mut self) {
+        self.delegated.clear();
+    }
+
     /// The checks of [`Self::accept`], and nothing is kept: for those who visit more roles than memory holds.
     pub fn check(&self, edge: &Edge, bytes: impl Into<Arc<[u8]>>) -> Result<Verified<Targets>, TrustError> {
         let (bytes, role) = (bytes.into(), edge.role().as_str());

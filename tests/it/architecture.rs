@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Module, and the modules it may name. `cli` may name all.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("crypto", &[]),
     ("coding", &["crypto"]),
     ("python", &[]),
@@ -21,6 +21,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("crawl", &["client", "python"]),
     ("server", &["coding", "crypto", "python", "repository", "store", "web"]),
     ("proxy", &["client", "crypto", "python", "tuf", "web"]),
+    ("sync", &["client", "python", "tuf"]),
     ("web", &["coding"]),
 ];
 

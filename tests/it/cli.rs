@@ -105,6 +105,7 @@ const COMMANDS: &[&[&str]] = &[
     &["exec"],
     &["proxy"],
     &["proxy", "env"],
+    &["sync"],
     &["inspect"],
     &["tree"],
     &["demo"],

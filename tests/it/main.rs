@@ -43,6 +43,7 @@ mod serve;
 mod shell;
 mod simulator;
 mod stream;
+mod sync;
 mod upkeep;
 mod upkeep_check;
 mod upkeep_gc;

@@ -127,6 +127,20 @@ pub fn judge(package: &Locked, page: Option<&ProjectPage>) -> Vec<Judged> {
     }
 }
 
+/// The files of a locked package that a signed page lists as the lock has them.
+pub fn signed_files<'a>(package: &Locked, page: &'a ProjectPage) -> Vec<&'a PageFile> {
+    if package.version.is_none() || quarantined(page) {
+        return Vec::new();
+    }
+    let signed =
+        package.artifacts.iter().filter(|artifact| package.compare(artifact, page) == Verdict::Signed);
+    let file = |artifact: &Artifact| match &artifact.filename {
+        Some(name) => page.file(name.as_str()),
+        None => artifact.sha256().and_then(|sha256| package.with_hash(sha256, page)),
+    };
+    signed.filter_map(file).collect()
+}
+
 /// What else a signed page says of a locked version: files yanked, files that the lock does not have.
 pub fn watch(package: &Locked, page: &ProjectPage) -> Vec<Judged> {
     let of_version =

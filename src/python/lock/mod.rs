@@ -26,7 +26,8 @@ use std::str::FromStr;
 
 use pep440_rs::Version;
 
-pub use self::judge::{Change, Difference, Judged, Verdict, differences, judge, watch};
+pub use self::judge::{Change, Difference, Judged, Verdict, differences, judge, signed_files, watch};
+pub use self::requirements::wishes;
 use super::{DistributionFilename, ProjectName};
 
 /// Bytes of a lock file, at most. Real ones of large projects have a few megabytes.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use pep440_rs::Operator;
 use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
 
+use super::super::dependency::{Dependency, is_readable};
 use super::{Artifact, Format, LockError, Locked, Origin};
 
 const FORMAT: Format = Format::Requirements;
@@ -29,6 +30,35 @@ pub(super) fn read(text: &str) -> Result<Vec<Locked>, LockError> {
     Ok(packages)
 }
 
+/// What requirements ask for, pinned or not. Options of a line are passed over.
+pub fn wishes(text: &str) -> Result<Vec<Dependency>, LockError> {
+    let mut wanted = Vec::new();
+    for line in logical_lines(text) {
+        let line = line.trim();
+        match line.chars().next() {
+            None => {}
+            Some('-') if is_harmless(line) => {}
+            Some('-') => {
+                return Err(
+                    FORMAT.form(&format_args!("{line:?} is not followed: name the requirements themselves"))
+                );
+            }
+            Some(_) => {
+                let (requirement, _) = line.find(" --").map_or((line, ""), |at| line.split_at(at));
+                wanted.push(requirement.trim().parse().map_err(|error| FORMAT.form(&error))?);
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+/// Options that name no other requirements: where to look, and how.
+fn is_harmless(option: &str) -> bool {
+    let name = option.split([' ', '=']).next().unwrap_or_default();
+    !["-r", "--requirement", "-c", "--constraint", "-e", "--editable"].contains(&name)
+        && !["-r", "-c", "-e"].iter().any(|short| name.starts_with(short) && !name.starts_with("--"))
+}
+
 /// Lines put together, without comments.
 fn logical_lines(text: &str) -> Vec<String> {
     let (mut lines, mut open) = (Vec::new(), String::new());
@@ -50,6 +80,7 @@ fn logical_lines(text: &str) -> Vec<String> {
 fn locked(line: &str) -> Result<Locked, LockError> {
     let refused = |reason: String| FORMAT.package(line.split(' ').next().unwrap_or_default(), &reason);
     let (requirement, options) = line.find(" --").map_or((line, ""), |at| line.split_at(at));
+    is_readable(requirement).map_err(|error| refused(error.to_string()))?;
     let wanted = Requirement::<VerbatimUrl>::from_str(requirement.trim())
         .map_err(|error| refused(error.to_string().lines().next().unwrap_or_default().to_owned()))?;
     let mut artifacts = Vec::new();

@@ -10,10 +10,11 @@ import zipfile
 from pathlib import Path
 
 
-def _metadata(name: str, version: str, requires_python: str | None) -> str:
+def _metadata(name: str, version: str, requires_python: str | None, requires: tuple[str, ...] = ()) -> str:
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
     if requires_python is not None:
         lines.append(f"Requires-Python: {requires_python}")
+    lines += [f"Requires-Dist: {one}" for one in requires]
     return "\n".join(lines) + "\n"
 
 
@@ -25,13 +26,14 @@ def wheel(
     requires_python: str | None = None,
     text: str = "",
     tag: str = "py3-none-any",
+    requires: tuple[str, ...] = (),
 ) -> Path:
     """Writes a wheel that pip installs. Its one module says its version, and `text`."""
     module = name.replace("-", "_").replace(".", "_")
     info = f"{module}-{version}.dist-info"
     files = {
         f"{module}.py": f"VERSION = {version!r}\nTEXT = {text!r}\n",
-        f"{info}/METADATA": _metadata(name, version, requires_python),
+        f"{info}/METADATA": _metadata(name, version, requires_python, requires),
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: {tag}\n",
     }
     record = ""
