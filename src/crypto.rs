@@ -10,6 +10,7 @@ use pkcs8::der::{Decode, asn1::BitStringRef, pem::LineEnding};
 use pkcs8::spki::{AlgorithmIdentifierRef, ObjectIdentifier, SubjectPublicKeyInfoRef};
 use pkcs8::{Document, PrivateKeyInfoRef};
 use ring::digest;
+use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair, UnparsedPublicKey};
 use thiserror::Error;
@@ -64,6 +65,13 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 pub fn sha512(bytes: &[u8]) -> [u8; 64] {
     let mut out = [0; 64];
     out.copy_from_slice(digest::digest(&digest::SHA512, bytes).as_ref());
+    out
+}
+
+/// HMAC-SHA-256 of `message` under `key` (RFC 2104).
+pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref());
     out
 }
 

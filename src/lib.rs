@@ -17,7 +17,8 @@
 //! | [`client`] | drives `tuf` over a server and a folder | `coding crypto store tuf` |
 //! | [`repository`] | plan → sign → commit | `coding crypto keys python store tuf` |
 //! | [`crawl`] | another index, read into a list | `client python` |
-//! | [`server`] | the repository over HTTP, for reading | `coding crypto python repository store web` |
+//! | [`journal`] | what `serve` writes down, and how it goes again | `crypto python` |
+//! | [`server`] | the repository over HTTP | `coding crypto journal python repository store web` |
 //! | [`proxy`] | verification between a tool and its index | `client crypto python tuf web` |
 //! | [`sync`] | a verified index in a folder | `client python tuf` |
 //! | `web` | what everything that answers HTTP needs | `coding` |
@@ -43,6 +44,7 @@ pub mod client;
 pub mod coding;
 pub mod crawl;
 pub mod crypto;
+pub mod journal;
 pub mod keys;
 pub mod proxy;
 pub mod python;

@@ -277,6 +277,8 @@ WHEELSEAL_PIN          PIN of tokens (pkcs11: keys)
 WHEELSEAL_PKCS11_MODULE   library of the tokens' vendor, for pkcs11: keys that name none
 WHEELSEAL_TOKENS       file of upload tokens (--tokens)
 WHEELSEAL_TOKEN        an upload token, for `project send` and `release --upload` (--token-file)
+WHEELSEAL_JOURNAL      folder of the journal (--journal)
+WHEELSEAL_JOURNAL_KEY  keys of its address hashes (--journal-key)
 WHEELSEAL_PYTHON       the Python that has python-tuf, which reads what ceremonies publish (--python); nothing, to leave it out
 WHEELSEAL_COLOR        auto, always or never (--color); NO_COLOR is respected
 WHEELSEAL_NO_PROGRESS  no progress bars (--no-progress)

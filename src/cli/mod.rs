@@ -3,6 +3,7 @@
 //! | file | who |
 //! |---|---|
 //! | `admin`, `keys` | repository admins: `init key add import remove yank bump status check fsck gc backup restore recover diff bins role ceremony claims serve token compress` |
+//! | `journal`, `watch` | what `serve` writes down: `journal` |
 //! | `project` | maintainers: `project` |
 //! | `gate` | who is asked before a ceremony is published |
 //! | `client`, `lock`, `trust`, `exec`, `proxy`, `sync` | clients: `trust download verify lock explain exec proxy sync` |
@@ -21,6 +22,7 @@ mod exec;
 mod exit;
 mod files;
 mod gate;
+mod journal;
 mod keys;
 mod lock;
 mod look;
@@ -31,6 +33,7 @@ mod proxy;
 mod samples;
 mod sync;
 mod trust;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -110,6 +113,9 @@ enum Command {
     /// Tokens for uploads to `serve`
     #[command(subcommand)]
     Token(admin::Token),
+    /// What `serve` has written down, and how to be rid of it
+    #[command(subcommand)]
+    Journal(journal::JournalCommand),
     /// Change how many hashed bins there are
     #[command(subcommand)]
     Bins(admin::Bins),
@@ -229,6 +235,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Compress(command) => command.run(context).await,
         Command::Serve(command) => command.run(context).await,
         Command::Token(command) => command.run(context),
+        Command::Journal(command) => command.run(context),
         Command::Bins(command) => command.run(context).await,
         Command::Role(command) => command.run(context).await,
         Command::Claims(command) => command.run(context).await,

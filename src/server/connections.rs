@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -15,6 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Limits;
 use super::metrics::Metrics;
+use super::watch::Peer;
 use crate::web::Patient;
 
 /// Pause after a connection could not be accepted: there may be no file descriptor left until another one ends.
@@ -41,15 +45,20 @@ pub(super) async fn serve(
             accepted = listener.accept() => accepted,
             () = &mut stop => break,
         };
-        // Where it comes from is dropped here, and nobody ever learns it.
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, from)) = accepted else {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
         // Only a slower answer, if the system refuses.
         drop(stream.set_nodelay(true));
         let stream = TokioIo::new(Patient::new(stream, limits.stall));
-        let connection = graceful.watch(protocol.serve_connection(stream, service.clone()));
+        let (service, peer) = (service.clone(), Peer(from.ip()));
+        // Where it comes from is for `watch.rs` alone, which reads it for uploads.
+        let told = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            service.call(request)
+        });
+        let connection = graceful.watch(protocol.serve_connection(stream, told));
         metrics.connections.add(1);
         metrics.open.add(1);
         let metrics = Arc::clone(&metrics);

@@ -2,8 +2,11 @@
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::http::StatusCode;
+
+use crate::journal::Counts;
 
 /// Counts since the server began.
 #[derive(Debug, Default)]
@@ -26,6 +29,8 @@ pub(super) struct Metrics {
     pub(super) failed: Count,
     /// Bytes of files published.
     pub(super) bytes: Count,
+    /// Events of the journal, if there is one.
+    pub(super) journal: OnceLock<Arc<Counts>>,
 }
 
 /// One number.
@@ -79,6 +84,14 @@ impl Metrics {
         ];
         family("uploads_total", "counter", "Uploads, by what became of them.", &uploads);
         family("upload_bytes_total", "counter", "Bytes of files published.", &[("", self.bytes.now())]);
+        if let Some(journal) = self.journal.get() {
+            let events = [
+                ("{outcome=\"written\"}", journal.written()),
+                ("{outcome=\"omitted\"}", journal.omitted()),
+                ("{outcome=\"failed\"}", journal.failed()),
+            ];
+            family("journal_events_total", "counter", "Events, by what became of them.", &events);
+        }
         text
     }
 }

@@ -8,12 +8,13 @@
 //! | `cache.rs` | what was read, compressed or made a delta of, within a number of bytes |
 //! | `shared.rs` | what all requests share: store, cache, how much is done at once |
 //! | `upload/` | what twine and uv send |
+//! | `watch.rs` | who asks, for as long as a request lasts; the journal |
 //! | `metrics.rs` | counts for Prometheus |
 //! | `connections.rs` | TCP: how many, how slow, how they end |
 //!
 //! The server is **not trusted** by clients, and has nothing worth stealing. What it must not do is fail under hostile
 //! requests: heads, connections, work at once and waiting are all bounded by [`Limits`]. It writes down nothing about
-//! its clients, least of all their addresses.
+//! who reads. Of uploads it writes down what the [journal](crate::journal) may hold, if there is one: no address is in it.
 //!
 //! An answer from memory is metadata or a page. Its steps: read the plain file (cached, if its name is for good); not
 //! changed since the client saw it: 304; the client holds an older version: a delta of it; else a compressed sibling
@@ -26,6 +27,7 @@ mod resource;
 mod routes;
 mod shared;
 mod upload;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +39,7 @@ use tokio::net::TcpListener;
 
 use self::shared::Shared;
 pub use self::upload::{Grant, TokenError, Tokens, UploadLimits, Uploads};
+pub use self::watch::{Visitors, Watch};
 use crate::store::{Store, StoreError};
 
 /// What a server bears.
@@ -87,6 +90,7 @@ impl Default for Limits {
 pub struct Server {
     shared: Arc<Shared>,
     uploads: Option<Arc<Uploads>>,
+    watch: Option<Arc<Watch>>,
 }
 
 impl Server {
@@ -96,7 +100,7 @@ impl Server {
         limits: Limits,
         report: impl Fn(&StoreError) + Send + Sync + 'static,
     ) -> Self {
-        Self { shared: Arc::new(Shared::new(store, limits, Box::new(report))), uploads: None }
+        Self { shared: Arc::new(Shared::new(store, limits, Box::new(report))), uploads: None, watch: None }
     }
 
     /// Takes uploads as well.
@@ -104,11 +108,23 @@ impl Server {
         Self { uploads: Some(Arc::new(uploads)), ..self }
     }
 
+    /// Looks at who asks, so far as [`Watch`] does.
+    pub fn watched(self, watch: Watch) -> Self {
+        if let Some(recorder) = watch.recorder() {
+            // Only the first journal is counted, and there is one.
+            drop(self.shared.metrics.journal.set(Arc::clone(recorder.counts())));
+        }
+        Self { watch: Some(Arc::new(watch)), ..self }
+    }
+
     /// All routes, for a caller who has others to add.
     pub fn router(&self) -> Router {
         let router = routes::router(Arc::clone(&self.shared));
         let router = match &self.uploads {
-            Some(uploads) => router.merge(Arc::clone(uploads).router(Arc::clone(&self.shared.metrics))),
+            Some(uploads) => {
+                let (metrics, watch) = (Arc::clone(&self.shared.metrics), self.watch.clone());
+                router.merge(Arc::clone(uploads).router(metrics, watch))
+            }
             None => router,
         };
         let metrics = Arc::clone(&self.shared.metrics);
@@ -122,5 +138,9 @@ impl Server {
     pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
         let (limits, metrics) = (self.shared.limits, Arc::clone(&self.shared.metrics));
         connections::serve(listener, self.router(), limits, metrics, stop).await;
+        if let Some(watch) = self.watch.clone() {
+            // Whatever went wrong with writing was told when it did.
+            drop(tokio::task::spawn_blocking(move || watch.close()).await);
+        }
     }
 }

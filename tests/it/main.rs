@@ -32,6 +32,7 @@ mod lock;
 mod memory;
 mod model;
 mod operating;
+mod privacy;
 mod program;
 mod proxy;
 mod quorum;

@@ -40,6 +40,14 @@ impl Ran {
     }
 }
 
+impl Ran {
+    /// Fails the test unless the line itself was wrong, in these words.
+    pub(crate) fn refused_usage(&self, text: &str) {
+        assert_eq!(self.code, 2, "{}{}", self.stdout, self.stderr);
+        assert!(self.stderr.contains(text), "no {text:?} in: {}", self.stderr);
+    }
+}
+
 /// A home, and in it a folder to work in.
 pub(crate) struct Home {
     folder: TempDir,

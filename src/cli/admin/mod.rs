@@ -17,7 +17,7 @@ mod token;
 mod upkeep;
 
 pub(super) use bins::Bins;
-pub(super) use ceremony::Ceremony;
+pub(super) use ceremony::{Ceremony, agreed};
 pub(super) use claims::Claims;
 pub(super) use import::Import;
 pub(super) use publish::{Add, Remove, Yank};

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::keys::{KeyArgs, open_repository};
+use crate::cli::watch::WatchArgs;
 use crate::cli::{Context, RepoArg};
 use crate::repository::{Keyring, Publisher, Repository};
 use crate::server::{Limits, Server, Tokens, UploadLimits, Uploads};
@@ -16,7 +17,7 @@ use crate::server::{Limits, Server, Tokens, UploadLimits, Uploads};
 /// Serve the repository over HTTP: metadata, files and pages, and with `--tokens` uploads.
 ///
 /// For reading no key is needed. With `--tokens`, twine and uv publish to URL/legacy/, signed with the online keys. Metadata goes out compressed, and to a client that holds an older version as what changed since. Ends on SIGINT or
-/// SIGTERM, once the running answers are out. Nothing is written down about clients.
+/// SIGTERM, once the running answers are out. Nothing is written down about who reads; of uploads only what `--journal` keeps.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
@@ -44,6 +45,8 @@ pub(crate) struct Serve {
     /// Where uploads lie until they are published, if not in the system's folder for temporary files
     #[arg(long, value_name = "DIR", requires = "tokens")]
     spool: Option<PathBuf>,
+    #[command(flatten)]
+    watch: WatchArgs,
 }
 
 impl Serve {
@@ -77,6 +80,7 @@ impl Serve {
                 Some(folder) => tempfile::tempdir_in(folder),
                 None => tempfile::tempdir(),
             }?;
+            server = server.watched(self.watch.watch(&self.repo, context)?);
             server = server.accepting(self.uploads(tokens, repository, keyring, spool.path(), context));
         }
         context.out.result(&serde_json::json!({"url": url}), || context.out.line(&url))?;

@@ -41,6 +41,8 @@ use self::form::Form;
 use self::refusal::Refused;
 pub use self::token::{Grant, TokenError, Tokens};
 use super::metrics::Metrics;
+use super::watch::{About, Ended, Note, Watch};
+use crate::journal::{Digest, Outcome, TokenUse};
 use crate::python::{DistributionFilename, Kind, ProjectName};
 use crate::repository::{Distribution, Edit, Published, Publisher, RepositoryError, Staging};
 
@@ -122,13 +124,13 @@ impl Uploads {
     }
 
     /// Its routes.
-    pub(super) fn router(self: Arc<Self>, metrics: Arc<Metrics>) -> Router {
+    pub(super) fn router(self: Arc<Self>, metrics: Arc<Metrics>, watch: Option<Arc<Watch>>) -> Router {
         let routes = Router::new().route("/legacy/", post(upload)).route("/release/", post(release::take));
-        routes.with_state((self, metrics))
+        routes.with_state(Desk { uploads: self, metrics, watch })
     }
 
     /// The token of a request, if it is worth anything (RFC 7617; the user name is `__token__`).
-    fn grant(&self, headers: &HeaderMap) -> Result<Grant, Refused> {
+    fn grant(&self, headers: &HeaderMap, note: &mut Note) -> Result<Grant, Refused> {
         let field = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let (scheme, rest) = field.and_then(|field| field.split_once(' ')).ok_or(Refused::NoToken)?;
         let decoded = STANDARD.decode(rest.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -137,9 +139,15 @@ impl Uploads {
             ("bearer", _) => rest.trim(),
             _ => "",
         };
-        let grant = self.tokens.grant(token, (self.clock)());
-        let grant = grant.map_err(|error| Refused::Repository(error.to_string()))?;
-        grant.ok_or(Refused::NoToken)
+        let grant = self.tokens.known(token).map_err(|error| Refused::Repository(error.to_string()))?;
+        note.account = grant.as_ref().and_then(|grant| grant.id.parse().ok());
+        let lasts = grant.as_ref().map(|grant| grant.lasts((self.clock)()));
+        note.token = Some(match lasts {
+            Some(true) => TokenUse::Accepted,
+            Some(false) => TokenUse::Expired,
+            None => TokenUse::Wrong,
+        });
+        grant.filter(|_| lasts == Some(true)).ok_or(Refused::NoToken)
     }
 
     /// Counts an upload. The rate is that of each token, so that one cannot use up the patience for others.
@@ -160,10 +168,26 @@ impl Uploads {
         if *count > self.limits.per_minute { Err(Refused::Busy) } else { Ok(()) }
     }
 
-    /// What became of a file.
-    async fn take(&self, headers: &HeaderMap, body: &mut Option<Body>) -> Result<Taken, Refused> {
-        let grant = self.grant(headers)?;
+    /// The token of a request, if it and where it comes from are to be borne.
+    fn admit(&self, headers: &HeaderMap, watch: Option<&Watch>, note: &mut Note) -> Result<Grant, Refused> {
+        let grant = self.grant(headers, note);
+        if let Some(watch) = watch {
+            watch.bears(note)?;
+        }
+        let grant = grant?;
         self.count(&grant)?;
+        Ok(grant)
+    }
+
+    /// What became of a file.
+    async fn take(
+        &self,
+        headers: &HeaderMap,
+        body: &mut Option<Body>,
+        watch: Option<&Watch>,
+        note: &mut Note,
+    ) -> Result<Taken, Refused> {
+        let grant = self.admit(headers, watch, note)?;
         let _place = self.places.try_acquire().map_err(|_| Refused::Busy)?;
         let max = self.limits.file.saturating_add(OVERHEAD);
         let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -176,6 +200,7 @@ impl Uploads {
         let admit = |name: &DistributionFilename| permitted(&grant, name.project());
         let body = body.take().unwrap_or_default();
         let form = Form::read(body, &boundary, &self.spool, self.limits, admit).await?;
+        note.about = Some(About::File((&form.file.filename).into(), Digest(form.file.sha256)));
         let distribution = tokio::task::spawn_blocking(move || judged(form)).await;
         let distribution = distribution.map_err(|error| Refused::Repository(error.to_string()))??;
         let size = distribution.size();
@@ -245,13 +270,23 @@ fn judged(form: Form) -> Result<Distribution, Refused> {
         .map_err(|error| Refused::of(&error))
 }
 
-async fn upload(
-    State((uploads, metrics)): State<(Arc<Uploads>, Arc<Metrics>)>,
-    request: Request,
-) -> Response {
+/// What a request needs.
+#[derive(Clone)]
+struct Desk {
+    uploads: Arc<Uploads>,
+    metrics: Arc<Metrics>,
+    watch: Option<Arc<Watch>>,
+}
+
+async fn upload(State(Desk { uploads, metrics, watch }): State<Desk>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let mut body = Some(body);
-    match uploads.take(&head.headers, &mut body).await {
+    let (mut body, watch) = (Some(body), watch.as_deref());
+    let mut note = watch.map(|watch| watch.note(&head.extensions, &head.headers)).unwrap_or_default();
+    let taken = uploads.take(&head.headers, &mut body, watch, &mut note).await;
+    if let Some(watch) = watch {
+        watch.tell(&note, ended(&taken));
+    }
+    match taken {
         Ok(Taken::Published(published, _)) if published.changed.is_empty() => {
             metrics.unchanged.add(1);
             (StatusCode::OK, said(&published)).into_response()
@@ -270,6 +305,19 @@ async fn upload(
             (StatusCode::ACCEPTED, text).into_response()
         }
         Err(refused) => uploads.refuse(refused, body, &metrics).await,
+    }
+}
+
+/// What the journal says of it.
+fn ended(taken: &Result<Taken, Refused>) -> Ended {
+    match taken {
+        Ok(Taken::Published(published, _)) if published.changed.is_empty() => {
+            Ended::Taken(Outcome::Unchanged)
+        }
+        Ok(Taken::Published(..)) => Ended::Taken(Outcome::Published),
+        Ok(Taken::Known(_)) => Ended::Taken(Outcome::Unchanged),
+        Ok(Taken::Waits(_)) => Ended::Taken(Outcome::Staged),
+        Err(refused) => refused.ended(),
     }
 }
 

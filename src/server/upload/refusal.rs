@@ -7,7 +7,9 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::ext::ReasonPhrase;
 
+use crate::journal::Reason;
 use crate::repository::RepositoryError;
+use crate::server::watch::{Ended, Turned};
 
 /// Characters of a reason in the status phrase, at most.
 const MAX_PHRASE: usize = 200;
@@ -31,6 +33,10 @@ pub(super) enum Refused {
     Conflict(String),
     /// Too many at once, or in a minute.
     Busy,
+    /// The same, from one address; whether for the first time in this minute.
+    TooOften(bool),
+    /// An address that is shut out.
+    Blocked,
     /// Nothing came for a while.
     Stalled,
     /// The connection ended within the form.
@@ -65,14 +71,31 @@ impl Refused {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NoToken => StatusCode::UNAUTHORIZED,
-            Self::NotYours(_) => StatusCode::FORBIDDEN,
+            Self::NotYours(_) | Self::Blocked => StatusCode::FORBIDDEN,
             Self::Form(_) | Self::Missing(_) | Self::CutShort => StatusCode::BAD_REQUEST,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Conflict(_) | Self::Unfit(_) => StatusCode::CONFLICT,
-            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy | Self::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Stalled => StatusCode::REQUEST_TIMEOUT,
             Self::Disk(_) | Self::Repository(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
+    }
+
+    /// For the journal: the class alone.
+    pub(super) fn ended(&self) -> Ended {
+        Ended::Refused(match self {
+            Self::NotYours(_) => return Ended::NotForProject,
+            Self::TooOften(false) => return Ended::RefusedAgain,
+            Self::NoToken => Reason::NoToken,
+            Self::Unfit(_) => Reason::Unfit,
+            Self::Form(_) | Self::Missing(_) => Reason::Form,
+            Self::TooLarge(_) => Reason::TooLarge,
+            Self::Conflict(_) => Reason::Conflict,
+            Self::Busy | Self::TooOften(true) => Reason::Busy,
+            Self::Blocked => Reason::Blocked,
+            Self::Stalled | Self::CutShort => Reason::Broken,
+            Self::Disk(_) | Self::Repository(_) => Reason::Fault,
+        })
     }
 
     fn text(&self) -> String {
@@ -82,10 +105,22 @@ impl Refused {
             Self::Form(reason) | Self::Conflict(reason) | Self::Unfit(reason) => reason.clone(),
             Self::Missing(field) => format!("the form has no field {field}"),
             Self::TooLarge(max) => format!("a file may have {max} bytes"),
-            Self::Busy => "too many uploads: try again in a minute".to_owned(),
+            Self::Busy | Self::TooOften(_) => "too many uploads: try again in a minute".to_owned(),
+            Self::Blocked => {
+                "uploads from your network are not taken at the moment: ask the index's admins".to_owned()
+            }
             Self::Stalled => "nothing came for too long".to_owned(),
             Self::CutShort => "the form ends before its end".to_owned(),
             Self::Disk(_) | Self::Repository(_) => "the index cannot publish at the moment".to_owned(),
+        }
+    }
+}
+
+impl From<Turned> for Refused {
+    fn from(turned: Turned) -> Self {
+        match turned {
+            Turned::Blocked => Self::Blocked,
+            Turned::TooOften { first } => Self::TooOften(first),
         }
     }
 }
@@ -116,7 +151,7 @@ impl IntoResponse for Refused {
             Self::NoToken => {
                 fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"upload\""));
             }
-            Self::Busy | Self::Disk(_) | Self::Repository(_) => {
+            Self::Busy | Self::TooOften(_) | Self::Disk(_) | Self::Repository(_) => {
                 fields.insert(RETRY_AFTER, HeaderValue::from_static("60"));
             }
             _ => {}

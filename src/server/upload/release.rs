@@ -1,8 +1,6 @@
 //! `POST /release/`: what a project's maintainers signed, one file as `wheelseal project` writes it. The files that a
 //! release lists were uploaded before. The token says who may ask; what is taken, the signatures alone decide.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -11,9 +9,10 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::refusal::Refused;
-use super::{Uploads, permitted};
+use super::{Desk, Uploads, permitted};
+use crate::journal::ClaimChange;
 use crate::repository::{Accepted, Applied, Kind, MAX_PROJECT_FILE, ProjectFile, RepositoryError};
-use crate::server::metrics::Metrics;
+use crate::server::watch::{About, Ended, Note, Watch};
 
 /// Requests read at once: each has up to [`MAX_PROJECT_FILE`] bytes in memory, and as much again while it is checked.
 pub(super) const AT_ONCE: usize = 4;
@@ -24,13 +23,15 @@ enum Taken {
     Waits(ProjectFile),
 }
 
-pub(super) async fn take(
-    State((uploads, metrics)): State<(Arc<Uploads>, Arc<Metrics>)>,
-    request: Request,
-) -> Response {
+pub(super) async fn take(State(Desk { uploads, metrics, watch }): State<Desk>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let mut body = Some(body);
-    match uploads.accept(&head.headers, &mut body).await {
+    let (mut body, watch) = (Some(body), watch.as_deref());
+    let mut note = watch.map(|watch| watch.note(&head.extensions, &head.headers)).unwrap_or_default();
+    let taken = uploads.accept(&head.headers, &mut body, watch, &mut note).await;
+    if let Some(watch) = watch {
+        watch.tell(&note, ended(&taken));
+    }
+    match taken {
         Ok(Taken::Applied(applied)) => {
             metrics.published.add(1);
             (StatusCode::OK, said(&applied)).into_response()
@@ -46,13 +47,19 @@ pub(super) async fn take(
 }
 
 impl Uploads {
-    async fn accept(&self, headers: &HeaderMap, body: &mut Option<Body>) -> Result<Taken, Refused> {
-        let grant = self.grant(headers)?;
-        self.count(&grant)?;
+    async fn accept(
+        &self,
+        headers: &HeaderMap,
+        body: &mut Option<Body>,
+        watch: Option<&Watch>,
+        note: &mut Note,
+    ) -> Result<Taken, Refused> {
+        let grant = self.admit(headers, watch, note)?;
         let _place = self.requests.try_acquire().map_err(|_| Refused::Busy)?;
         let bytes = self.read(body.take().unwrap_or_default()).await?;
         let file = ProjectFile::read(&bytes).map_err(|error| Refused::Form(error.to_string()))?;
         permitted(&grant, &file.project)?;
+        note.about = Some(About::Project(file.project.clone()));
         let accepted = self.publisher.accept(&file, &self.spool, (self.clock)()).await;
         match accepted.map_err(|error| refused(&error))? {
             Accepted::Applied(applied) => Ok(Taken::Applied(applied)),
@@ -82,6 +89,15 @@ fn refused(error: &RepositoryError) -> Refused {
         }
         RepositoryError::Busy(_) => Refused::Busy,
         error => Refused::Unfit(error.to_string()),
+    }
+}
+
+/// What the journal says of it.
+fn ended(taken: &Result<Taken, Refused>) -> Ended {
+    match taken {
+        Ok(Taken::Applied(_)) => Ended::Signed(ClaimChange::Applied),
+        Ok(Taken::Waits(_)) => Ended::Signed(ClaimChange::Received),
+        Err(refused) => refused.ended(),
     }
 }
 

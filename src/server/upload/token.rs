@@ -68,6 +68,11 @@ impl Grant {
     pub fn allows(&self, project: &ProjectName) -> bool {
         self.projects.as_ref().is_none_or(|projects| projects.contains(project.as_str()))
     }
+
+    /// Whether it has not expired.
+    pub(super) fn lasts(&self, now: DateTime<Utc>) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -126,13 +131,18 @@ impl Tokens {
 
     /// What a token allows; none if it is not known, or has expired.
     pub fn grant(&self, token: &str, now: DateTime<Utc>) -> Result<Option<Grant>, TokenError> {
+        let grant = self.known(token)?;
+        Ok(grant.filter(|grant| grant.lasts(now)))
+    }
+
+    /// What a token allows or has allowed; none if it is not known.
+    pub(super) fn known(&self, token: &str) -> Result<Option<Grant>, TokenError> {
         let parts = token.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
         let Some((id, secret)) = parts else { return Ok(None) };
         let digest = hex::encode(sha256(secret.as_bytes()));
         let grants = self.all()?;
         let grant = grants.iter().find(|grant| grant.id == id && grant.sha256 == digest);
-        let valid = |grant: &&Grant| grant.expires.is_none_or(|expires| now < expires);
-        Ok(grant.filter(valid).cloned())
+        Ok(grant.cloned())
     }
 
     /// Makes one. It is shown once and not kept.

@@ -26,18 +26,18 @@ use crate::scene::Scene;
 pub(crate) struct Served {
     pub(crate) port: u16,
     /// What the operator was told.
-    pub(super) told: Arc<Mutex<Vec<String>>>,
+    pub(crate) told: Arc<Mutex<Vec<String>>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// An answer.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// Names in lower case.
-    pub(super) fields: BTreeMap<String, String>,
-    pub(super) body: Vec<u8>,
+    pub(crate) fields: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
@@ -45,7 +45,7 @@ impl Answer {
         self.fields.get(name).map_or("", String::as_str)
     }
 
-    fn read(bytes: &[u8]) -> Self {
+    pub(crate) fn read(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
         let head = std::str::from_utf8(&bytes[..end]).unwrap();
         let mut lines = head.lines();
@@ -66,7 +66,7 @@ impl Served {
     }
 
     /// With a server that `make` completes, on the runtime that it will run on. It may tell the operator something.
-    pub(super) fn made(
+    pub(crate) fn made(
         store: Arc<dyn Store>,
         limits: Limits,
         make: impl FnOnce(Server, Arc<Mutex<Vec<String>>>) -> Server + Send + 'static,
@@ -100,7 +100,7 @@ impl Served {
     }
 
     /// Sends bytes as they are and reads until the server closes.
-    pub(super) fn raw(&self, request: &[u8]) -> Vec<u8> {
+    pub(crate) fn raw(&self, request: &[u8]) -> Vec<u8> {
         let mut stream = self.connect();
         // A server that refuses early may close before it has read everything.
         drop(stream.write_all(request));
@@ -117,7 +117,7 @@ impl Served {
         Answer::read(&self.raw(request.as_bytes()))
     }
 
-    pub(super) fn get(&self, path: &str, fields: &[&str]) -> Answer {
+    pub(crate) fn get(&self, path: &str, fields: &[&str]) -> Answer {
         self.ask("GET", path, fields)
     }
 
@@ -127,7 +127,7 @@ impl Served {
     }
 
     /// Waits until it has stopped.
-    pub(super) fn join(mut self) {
+    pub(crate) fn join(mut self) {
         self.stop();
         self.thread.take().unwrap().join().unwrap();
     }
@@ -140,7 +140,7 @@ impl Drop for Served {
 }
 
 /// A repository with the project `alpha`, version 1.0.
-pub(super) async fn scene() -> Scene {
+pub(crate) async fn scene() -> Scene {
     let scene = Scene::new().await;
     let edit = scene.add("alpha", "1.0", "x = 1\n");
     scene.publish(&[edit]).await.unwrap();

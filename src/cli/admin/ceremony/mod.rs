@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 pub(super) use self::changes::{Changes, removal, subjects};
-pub(super) use self::place::agreed;
+pub(in crate::cli) use self::place::agreed;
 use self::place::{EventArg, Found, read_event};
 use crate::cli::exit::Usage;
 use crate::cli::files::write_file;
