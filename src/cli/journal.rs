@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::Context;
 use super::admin::agreed;
+use super::disclose::Disclose;
 use super::output::{FAINT, STRONG, styled};
 use super::watch::{KEY_DAYS, day, key_file, retention};
 use crate::journal::{
@@ -21,6 +22,10 @@ pub(crate) enum JournalCommand {
     Show(Show),
     /// The same, as lines of JSON
     Export(Export),
+    /// Everything that is held about an account or a project, as a demand for data would ask
+    Disclose(Disclose),
+    /// Sums of downloads
+    Downloads(Downloads),
     /// Remove what was kept for long enough
     Expire(Expire),
     /// Remove all events about an account
@@ -210,6 +215,8 @@ impl JournalCommand {
         match self {
             Self::Show(command) => command.run(context),
             Self::Export(command) => command.run(context),
+            Self::Disclose(command) => command.run(context),
+            Self::Downloads(command) => command.run(context),
             Self::Expire(command) => command.run(context),
             Self::Erase(command) => command.run(context),
             Self::Block(command) => command.run(context),
@@ -275,6 +282,48 @@ impl Export {
             context.out.line(event.line());
         }
         Ok(())
+    }
+}
+
+/// Sums of downloads: by day, file, tool, version and country.
+///
+/// Each is of five requests at least, in whole fives; what is fewer is counted without the version, the country and so on.
+#[derive(Debug, Args)]
+pub(crate) struct Downloads {
+    #[command(flatten)]
+    journal: JournalArg,
+    /// Of this project alone
+    project: Option<ProjectName>,
+    /// Of this day or later, such as 2030-01-31
+    #[arg(long, value_name = "DAY", value_parser = day)]
+    since: Option<NaiveDate>,
+}
+
+impl Downloads {
+    fn run(self, context: &Context) -> anyhow::Result<()> {
+        let journal = self.journal.open()?;
+        let (mut rows, mut values) = (Vec::new(), Vec::new());
+        for day in journal.days_of_downloads()? {
+            if self.since.is_some_and(|since| day < since) {
+                continue;
+            }
+            for (cell, count) in journal.downloads_of(day)? {
+                if self.project.as_ref().is_some_and(|project| cell.project() != Some(project)) {
+                    continue;
+                }
+                let tool = cell.tool.map(|tool| tool.word().to_owned());
+                let (version, country) = (cell.version.as_ref(), cell.country.as_ref());
+                let (version, country) = (version.map(ToString::to_string), country.map(ToString::to_string));
+                let of = cell.of.to_string();
+                values.push(serde_json::json!({
+                    "day": day, "of": of, "tool": tool, "version": version, "country": country, "count": count,
+                }));
+                let (tool, version) = (self::cell(tool.as_ref()), self::cell(version.as_ref()));
+                let country = self::cell(country.as_ref());
+                rows.push(vec![day.to_string(), of, tool, version, country, count.to_string()]);
+            }
+        }
+        context.out.result(&values, || context.out.table(&rows))
     }
 }
 

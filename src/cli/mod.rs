@@ -3,7 +3,7 @@
 //! | file | who |
 //! |---|---|
 //! | `admin`, `keys` | repository admins: `init key add import remove yank bump status check fsck gc backup restore recover diff bins role ceremony claims serve token compress` |
-//! | `journal`, `watch` | what `serve` writes down: `journal` |
+//! | `journal`, `disclose`, `watch` | what `serve` writes down: `journal` |
 //! | `project` | maintainers: `project` |
 //! | `gate` | who is asked before a ceremony is published |
 //! | `client`, `lock`, `trust`, `exec`, `proxy`, `sync` | clients: `trust download verify lock explain exec proxy sync` |
@@ -18,6 +18,7 @@ mod admin;
 mod client;
 mod conformance;
 mod demo;
+mod disclose;
 mod exec;
 mod exit;
 mod files;

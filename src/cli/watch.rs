@@ -47,7 +47,7 @@ pub(super) struct WatchArgs {
     #[arg(long, value_name = "NAME", requires = "trusted_proxy")]
     city_header: Option<HeaderName>,
     /// Uploads from one address in a minute; and as many without a good token
-    #[arg(long, value_name = "N", default_value = "1200", requires = "tokens")]
+    #[arg(long, value_name = "N", default_value = "1200")]
     address_rate: u32,
 }
 

@@ -10,7 +10,7 @@
 //! | `upkeep` | what is kept for how long; expiry, erasure |
 //! | `blocks` | addresses that are shut out |
 //! | `recorder` | a thread that writes down, so that no request waits for it |
-//! | `downloads`, `cells` | sums of downloads, never one of them |
+//! | `downloads`, `tool` | sums of downloads, never one of them |
 //!
 //! # Rules
 //!
@@ -27,11 +27,13 @@
 
 mod address;
 mod blocks;
+mod downloads;
 mod error;
 mod event;
 mod folder;
 mod keys;
 mod recorder;
+mod tool;
 mod upkeep;
 mod values;
 
@@ -42,11 +44,13 @@ use chrono::NaiveDate;
 
 pub use self::address::Address;
 pub use self::blocks::Block;
+pub use self::downloads::{Cell, Downloads, Of};
 pub use self::error::JournalError;
 pub use self::event::{BlockChange, ClaimChange, Deed, Event, Kind, Origin, Outcome, Reason, TokenUse, Word};
 use self::folder::{Folder, Room};
 pub use self::keys::{HashKey, HashKeys, KeyFile};
 pub use self::recorder::{Counts, Recorder, Upkeep};
+pub use self::tool::{Tool, ToolVersion};
 pub use self::upkeep::{Expired, Kept, Retention};
 pub use self::values::{Account, AddressHash, City, Country, Digest, FileName, KeyName, Minute, ValueError};
 

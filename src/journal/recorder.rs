@@ -11,16 +11,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::event::{Deed, Event, Kind, Origin};
 use super::values::Minute;
-use super::{Journal, JournalError, KeyFile, Retention};
+use super::{Downloads, Journal, JournalError, KeyFile, Retention};
 
 /// Events that wait to be written down, at most.
 const MAX_QUEUE: usize = 4_096;
 /// How long the thread sleeps when nothing comes.
 const TICK: Duration = Duration::from_secs(5);
+
+/// After so long, counts of downloads are added to those on the disk.
+const ADD_AFTER: TimeDelta = TimeDelta::minutes(5);
 
 /// Counts of events since the start.
 #[derive(Debug, Default)]
@@ -49,6 +52,7 @@ pub struct Recorder {
     queue: Mutex<Option<SyncSender<Event>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     counts: Arc<Counts>,
+    downloads: Arc<Downloads>,
 }
 
 impl Counts {
@@ -84,12 +88,21 @@ impl Recorder {
     pub fn start(journal: Journal, upkeep: Upkeep) -> Result<Self, JournalError> {
         let (sender, receiver) = sync_channel(MAX_QUEUE);
         let (counts, path) = (Arc::<Counts>::default(), journal.path().to_owned());
-        let clerk =
-            Clerk { journal, upkeep, counts: Arc::clone(&counts), day: None, told: None, failed: None };
+        let downloads = Arc::<Downloads>::default();
+        let clerk = Clerk {
+            journal,
+            upkeep,
+            counts: Arc::clone(&counts),
+            downloads: Arc::clone(&downloads),
+            day: None,
+            told: None,
+            failed: None,
+            added: None,
+        };
         let thread =
             std::thread::Builder::new().name("journal".to_owned()).spawn(move || clerk.work(&receiver));
         let thread = thread.map_err(|error| JournalError::file("starting to write", &path, &error))?;
-        Ok(Self { queue: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)), counts })
+        Ok(Self { queue: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)), counts, downloads })
     }
 
     /// Has an event written down soon. Does not wait.
@@ -105,6 +118,11 @@ impl Recorder {
     /// Counts an event that is not worth a line of its own, as one of many alike.
     pub fn omit(&self, kind: Kind) {
         self.counts.omit(kind, 1);
+    }
+
+    /// Where downloads are counted.
+    pub fn downloads(&self) -> &Downloads {
+        &self.downloads
     }
 
     /// Its counts.
@@ -138,6 +156,9 @@ struct Clerk {
     told: Option<Minute>,
     /// The minute in which a fault was reported.
     failed: Option<Minute>,
+    /// When counts of downloads were added to those on the disk.
+    added: Option<DateTime<Utc>>,
+    downloads: Arc<Downloads>,
 }
 
 impl Clerk {
@@ -152,6 +173,7 @@ impl Clerk {
             self.keep_up();
         }
         self.tell_what_was_left_out();
+        self.add_downloads((self.upkeep.clock)(), true);
     }
 
     fn write(&mut self, events: &[Event]) {
@@ -180,11 +202,22 @@ impl Clerk {
             self.told = Some(Minute::of(now));
             self.tell_what_was_left_out();
         }
+        // A clock that was set back is no reason to wait.
+        let waited = self.added.map(|then| now - then);
+        if waited.is_none_or(|waited| !(TimeDelta::zero()..ADD_AFTER).contains(&waited)) {
+            self.added = Some(now);
+            self.add_downloads(now, false);
+        }
         if self.day != Some(now.date_naive()) {
             self.day = Some(now.date_naive());
             let done = self.journal.expire(&self.upkeep.retention, Some(&self.upkeep.keys), now);
             done.err().iter().for_each(|error| self.report(error));
         }
+    }
+
+    fn add_downloads(&mut self, now: DateTime<Utc>, end: bool) {
+        let added = self.journal.add_downloads(self.downloads.take(now.date_naive(), end));
+        added.err().iter().for_each(|error| self.report(error));
     }
 
     fn tell_what_was_left_out(&mut self) {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 
 use super::event::{Event, Kind, Origin, Word};
 use super::values::{Account, KeyName, ValueError};
-use super::{Journal, JournalError, KeyFile};
+use super::{Journal, JournalError, KeyFile, downloads};
 
 /// Days of anything, at most: ten years.
 const MAX_DAYS: u32 = 3_660;
@@ -176,6 +176,9 @@ impl Journal {
                 expired.origins += events.iter().filter(changes).count();
             }
         }
+        let days = self.days_of_downloads()?.into_iter();
+        let old = days.filter(|day| *day < first(now, retention.downloads));
+        expired.files.extend(old.map(downloads::name));
         Ok(expired)
     }
 

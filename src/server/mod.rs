@@ -9,12 +9,13 @@
 //! | `shared.rs` | what all requests share: store, cache, how much is done at once |
 //! | `upload/` | what twine and uv send |
 //! | `watch.rs` | who asks, for as long as a request lasts; the journal |
+//! | `downloads.rs` | counts of files that were sent |
 //! | `metrics.rs` | counts for Prometheus |
 //! | `connections.rs` | TCP: how many, how slow, how they end |
 //!
 //! The server is **not trusted** by clients, and has nothing worth stealing. What it must not do is fail under hostile
 //! requests: heads, connections, work at once and waiting are all bounded by [`Limits`]. It writes down nothing about
-//! who reads. Of uploads it writes down what the [journal](crate::journal) may hold, if there is one: no address is in it.
+//! who reads, but sums of downloads. Of uploads it writes down what the [journal](crate::journal) may hold, if there is one: no address is in it.
 //!
 //! An answer from memory is metadata or a page. Its steps: read the plain file (cached, if its name is for good); not
 //! changed since the client saw it: 304; the client holds an older version: a delta of it; else a compressed sibling
@@ -22,6 +23,7 @@
 
 mod cache;
 mod connections;
+mod downloads;
 mod metrics;
 mod resource;
 mod routes;
@@ -33,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::Response;
 use tokio::net::TcpListener;
 
@@ -126,6 +128,12 @@ impl Server {
                 router.merge(Arc::clone(uploads).router(metrics, watch))
             }
             None => router,
+        };
+        let router = match &self.watch {
+            Some(watch) if watch.recorder().is_some() => {
+                router.layer(from_fn_with_state(Arc::clone(watch), downloads::counted))
+            }
+            _ => router,
         };
         let metrics = Arc::clone(&self.shared.metrics);
         router.layer(map_response(move |response: Response| {

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::{CryptoError, random};
 use crate::journal::{
-    Account, Address, AddressHash, City, ClaimChange, Country, Deed, Digest, Event, FileName, Journal,
+    Account, Address, AddressHash, Cell, City, ClaimChange, Country, Deed, Digest, Event, FileName, Journal,
     KeyFile, Kind, Minute, Origin, Outcome, Reason, Recorder, TokenUse,
 };
 use crate::python::ProjectName;
@@ -72,9 +72,12 @@ impl Visitors {
             (None, Some(name)) => self.chained(headers, name).map(Address::of),
             (None, None) => None,
         };
-        let place = |name: &Option<HeaderName>| one(headers, name.as_ref()?);
-        let country = place(&self.country).and_then(|text| text.parse().ok());
-        Visitor { address, country, city: place(&self.city).and_then(|text| text.parse().ok()) }
+        let city = self.city.as_ref().and_then(|name| one(headers, name)?.parse().ok());
+        Visitor { address, country: self.country(headers), city }
+    }
+
+    fn country(&self, headers: &HeaderMap) -> Option<Country> {
+        one(headers, self.country.as_ref()?)?.parse().ok()
     }
 
     fn trusts(&self, ip: IpAddr) -> bool {
@@ -245,6 +248,19 @@ impl Watch {
     /// Who sends a request.
     pub(super) fn visitor(&self, extensions: &Extensions, headers: &HeaderMap) -> Visitor {
         self.visitors.visitor(extensions.get::<Peer>().map(|peer| peer.0), headers)
+    }
+
+    /// The country of a request, if a trusted proxy tells it. Of the address it is asked only whether it is such a proxy's.
+    pub(super) fn country(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<Country> {
+        let peer = extensions.get::<Peer>()?.0.to_canonical();
+        if self.visitors.trusts(peer) { self.visitors.country(headers) } else { None }
+    }
+
+    /// A file was sent.
+    pub(super) fn downloaded(&self, cell: Cell) {
+        if let Some(book) = &self.book {
+            book.recorder.downloads().count((self.clock)().date_naive(), cell);
+        }
     }
 
     /// An upload begins.

@@ -51,6 +51,8 @@ const COMMANDS: &[&[&str]] = &[
     &["journal"],
     &["journal", "show"],
     &["journal", "export"],
+    &["journal", "disclose"],
+    &["journal", "downloads"],
     &["journal", "expire"],
     &["journal", "erase"],
     &["journal", "block"],

@@ -72,6 +72,7 @@ impl Serve {
         let report =
             move |error: &crate::store::StoreError| out.note(format_args!("the store failed: {error}"));
         let mut server = Server::new(repository.shared_store(), limits, report);
+        server = server.watched(self.watch.watch(&self.repo, context)?);
         // Goes with all that lies in it when the server ends.
         let spool;
         if let Some(tokens) = &self.tokens {
@@ -80,7 +81,6 @@ impl Serve {
                 Some(folder) => tempfile::tempdir_in(folder),
                 None => tempfile::tempdir(),
             }?;
-            server = server.watched(self.watch.watch(&self.repo, context)?);
             server = server.accepting(self.uploads(tokens, repository, keyring, spool.path(), context));
         }
         context.out.result(&serde_json::json!({"url": url}), || context.out.line(&url))?;

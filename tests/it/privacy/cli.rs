@@ -64,6 +64,27 @@ fn what_was_written_down_is_shown_and_exported() {
 }
 
 #[test]
+fn a_demand_for_data_is_answered_category_by_category() {
+    let home = home();
+    let disclose = |more: &[&str]| {
+        steady(&home.run(&[&["journal", "disclose", "--journal", "journal"], more].concat()).fine())
+    };
+    let made =
+        home.run(&["token", "create", "--tokens", "tokens.json", "--project", "alpha", "--json"]).fine();
+    let id = serde_json::from_str::<serde_json::Value>(&made).unwrap()["id"].as_str().unwrap().to_owned();
+    insta::assert_snapshot!(disclose(&[ANN, "--tokens", "tokens.json"]));
+    assert!(
+        disclose(&[&id, "--tokens", "tokens.json"]).contains(&format!("  {id}: alpha; expires: never\n"))
+    );
+    let about = disclose(&["--project", "alpha", "--json"]);
+    let about: Vec<serde_json::Value> = serde_json::from_str(&about).unwrap();
+    let held =
+        |category: &str| about.iter().find(|answer| answer["category"] == category).unwrap()["held"].clone();
+    assert_eq!((held("names"), held("uploads").as_array().unwrap().len()), (serde_json::Value::Null, 1));
+    home.run(&["journal", "disclose", "--journal", "journal"]).refused_usage("<ACCOUNT>");
+}
+
+#[test]
 fn an_account_is_erased_when_that_was_agreed_to() {
     let home = home();
     let erase =

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod cli;
+mod downloads;
 mod events;
 mod folder;
+mod leaks;
 mod origin;
 mod table;
 

@@ -88,6 +88,9 @@ fn every_field_that_is_kept_has_a_row_in_the_table_and_every_row_is_a_field() {
         .create(Some(["alpha".parse().unwrap()].into()), Some(now() + TimeDelta::days(1)))
         .unwrap();
     keep("tokens file", entry(&tokens, "tokens"));
+    // One cell that has everything, and one for what a project has together.
+    let cells = super::downloads::one_of_each(place.path());
+    keep("downloads-DAY.json", cells.iter().flat_map(names).collect());
     let told: BTreeSet<(String, String)> =
         rows("| file | field |").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
     assert_eq!(told, kept);
@@ -112,8 +115,7 @@ fn the_words_are_those_of_the_types() {
 
 #[test]
 fn the_days_are_those_of_the_program() {
-    let Retention { uploads, refusals, tokens, claims, blocks, addresses, downloads: _ } =
-        Retention::default();
+    let Retention { uploads, refusals, tokens, claims, blocks, addresses, downloads } = Retention::default();
     let expected = [
         ("uploads", uploads),
         ("refusals", refusals),
@@ -121,6 +123,7 @@ fn the_days_are_those_of_the_program() {
         ("claims", claims),
         ("blocks", blocks),
         ("addresses", addresses),
+        ("downloads", downloads),
     ];
     let expected = expected.map(|(kind, days)| [kind.to_owned(), days.to_string()]);
     let told: Vec<[String; 2]> =
