@@ -17,7 +17,7 @@ use super::trust::QuorumArg;
 pub(super) use super::trust::{Trust, TrustArg};
 use crate::client::{Agreed, ClientError, Sitting, VerifiedFile, Vote};
 use crate::python::{DistributionFilename, ProjectName, ProjectPage, files_of, universal};
-use crate::repository::Progress;
+use crate::repository::{Link, Progress};
 use crate::tuf::lookup::Found;
 use crate::tuf::metadata::{Role, TargetFile, TopLevel};
 use crate::tuf::path::TargetPath;
@@ -369,23 +369,6 @@ impl Explained {
     }
 }
 
-#[derive(Serialize)]
-pub(super) struct Link {
-    role: String,
-    trusted_by: String,
-    version: u64,
-    expires: chrono::DateTime<chrono::Utc>,
-    threshold: u64,
-    keys: usize,
-    signed_by: Vec<Signer>,
-}
-
-#[derive(Serialize)]
-struct Signer {
-    keyid: String,
-    scheme: String,
-}
-
 impl Explain {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let file = Path::new(&self.target);
@@ -458,20 +441,7 @@ pub(super) fn explained(trusted: &Trusted, found: &Found) -> anyhow::Result<Expl
 }
 
 fn link<T: Role>(metadata: &Verified<T>, authority: &Authority<'_>) -> Link {
-    let signer = |id: &crate::tuf::key::KeyId| {
-        let key =
-            authority.keys().find(|(known, _)| *known == id).map(|(_, key)| key.scheme_name().to_owned());
-        Signer { keyid: id.to_string(), scheme: key.unwrap_or_default() }
-    };
-    Link {
-        role: authority.role().to_owned(),
-        trusted_by: authority.delegator().to_owned(),
-        version: metadata.common().version,
-        expires: metadata.common().expires,
-        threshold: authority.threshold(),
-        keys: authority.keys().count(),
-        signed_by: metadata.signers().iter().map(signer).collect(),
-    }
+    Link::new(metadata.common(), metadata.signers(), authority)
 }
 
 /// The chain as a tree: what vouches for freshness, then what vouches for the file.

@@ -4,18 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use serde::Serialize;
 
 use super::exit::{TABLE, Usage};
 use super::keys::open_repository;
 use super::output::{FAINT, STRONG, styled};
 use super::{Context, RepoArg};
-use crate::repository::{Family, MAX_METADATA};
+use crate::repository::{MAX_METADATA, Node};
 use crate::store::StorePath;
 use crate::tuf::json::{Json, parse};
-use crate::tuf::metadata::{DelegatedRoles, Delegations, PathSet, TopLevel, Version};
-use crate::tuf::path::RoleName;
-use crate::tuf::signed::Authority;
+use crate::tuf::metadata::Version;
 
 /// Show a metadata file. Nothing is verified.
 #[derive(Debug, Args)]
@@ -113,75 +110,12 @@ pub(crate) struct Tree {
     repo: RepoArg,
 }
 
-#[derive(Serialize)]
-struct Node {
-    role: String,
-    version: Option<Version>,
-    threshold: u64,
-    keys: Vec<String>,
-    paths: Option<String>,
-    children: Vec<Node>,
-}
-
 impl Tree {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let repository = open_repository(&self.repo).await?;
-        let state = repository.state().await?;
-        let authority = |role| state.root.authority(role);
-        let mut root = node(&authority(TopLevel::Root), Some(state.root.common.version), None);
-        root.children.push(node(&authority(TopLevel::Timestamp), Some(state.timestamp.common.version), None));
-        root.children.push(node(&authority(TopLevel::Snapshot), Some(state.snapshot.common.version), None));
-        let mut targets = node(&authority(TopLevel::Targets), Some(state.targets.common.version), None);
-        let top = RoleName::targets();
-        if let Some(delegations) = &state.targets.delegations {
-            for name in delegations.names() {
-                let name = name?;
-                let Some(authority) = delegations.authority(&top, &name) else { continue };
-                let metadata = state.delegated(repository.store(), &name).await?;
-                let paths = paths_of(delegations, &name);
-                let mut child = node(&authority, Some(metadata.common.version), paths);
-                child.children.extend(metadata.delegations.as_ref().and_then(|below| bins(&name, below)));
-                targets.children.push(child);
-            }
-        }
-        root.children.push(targets);
+        let root = repository.tree(&repository.state().await?).await?;
         context.out.result(&root, || draw(&root, "", "", context))
     }
-}
-
-fn node(authority: &Authority<'_>, version: Option<Version>, paths: Option<String>) -> Node {
-    Node {
-        role: authority.role().to_owned(),
-        version,
-        threshold: authority.threshold(),
-        keys: authority.keys().map(|(id, _)| id.short()).collect(),
-        paths,
-        children: Vec::new(),
-    }
-}
-
-fn paths_of(delegations: &Delegations, name: &RoleName) -> Option<String> {
-    let DelegatedRoles::Listed(roles) = &delegations.roles else { return None };
-    let role = roles.iter().find(|role| role.name == *name)?;
-    Some(match &role.paths {
-        PathSet::Patterns(patterns) if patterns.is_empty() => "no targets yet".to_owned(),
-        PathSet::Patterns(patterns) => patterns.join(" "),
-        PathSet::HashPrefixes(prefixes) if prefixes.len() == 16 => "all targets".to_owned(),
-        PathSet::HashPrefixes(prefixes) => format!("{} hash prefixes", prefixes.len()),
-    })
-}
-
-/// All bins as one line: there may be 65,536.
-fn bins(delegator: &RoleName, delegations: &Delegations) -> Option<Node> {
-    let mut names: Vec<_> = delegations.names().filter_map(Result::ok).collect();
-    names.sort();
-    let (first, last) = (names.first()?, names.last()?);
-    let mut bins = node(&delegations.authority(delegator, first)?, None, None);
-    bins.role = format!("{first} … {last}");
-    let claims = Family::BOTH.iter().any(|family| family.name() == delegator.as_str());
-    let what = if claims { "bucket(s) of claimed projects by name" } else { "bins by hash of the path" };
-    bins.paths = Some(format!("{} {what}", names.len()));
-    Some(bins)
 }
 
 fn draw(node: &Node, first: &str, rest: &str, context: &Context) {

@@ -19,6 +19,7 @@
 //! | `siblings` | metadata stored compressed as well |
 //! | `pages`, `plain` | the unsigned copies that plain pip reads |
 //! | `claims` | projects that belong to their maintainers |
+//! | `trail`, `tree` | why something is trusted, and who delegates to whom |
 //! | `status`, `check`, `fsck`, `gc`, `diff` | looking after it |
 //! | `backup`, `restore` | all that is signed in one file, and back |
 //! | `recover` | what differs from the last known good state, and back to it |
@@ -62,6 +63,8 @@ mod state;
 mod status;
 #[cfg(feature = "tough-keys")]
 mod tough_check;
+mod trail;
+mod tree;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,6 +108,8 @@ pub use siblings::{Compressed, MetadataSettings};
 pub use spill::SpillError;
 pub use state::State;
 pub use status::{RoleStatus, Status};
+pub use trail::{Link, Portrait, Signer, Trail};
+pub use tree::{BucketName, BucketView, ClaimedProject, Node};
 
 use self::anchor::Seen;
 use crate::store::{Store, StorePath, Tag};

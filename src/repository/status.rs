@@ -6,10 +6,10 @@ use serde::Serialize;
 use super::claims::{Bucket, Owned};
 use super::kept::is_bin_name;
 use super::settings::Expiry;
-use super::state::{BINS, CLAIMED, RECENTLY_CLAIMED, State, authority};
+use super::state::{BINS, RECENTLY_CLAIMED, State, authority};
+use super::trail::{Link, Signer};
 use super::{Progress, Repository, RepositoryError};
-use crate::tuf::held::Held;
-use crate::tuf::metadata::{Role, Targets, TopLevel};
+use crate::tuf::metadata::Targets;
 use crate::tuf::path::RoleName;
 use crate::tuf::signed::{Authority, Verified};
 
@@ -59,6 +59,22 @@ pub struct Status {
     pub projects: u64,
 }
 
+impl RoleStatus {
+    /// As a link has it.
+    pub fn of(link: &Link, now: DateTime<Utc>) -> Self {
+        let ids = |keys: &[Signer]| keys.iter().map(|key| key.keyid.clone()).collect();
+        Self {
+            role: link.role.clone(),
+            version: link.version,
+            expires: link.expires,
+            expired: link.expires <= now,
+            threshold: link.threshold,
+            keys: ids(&link.may_sign),
+            signed_by: ids(&link.signed_by),
+        }
+    }
+}
+
 impl Status {
     /// All roles that are listed by themselves, and of bins, buckets and projects the first to expire.
     pub fn every(&self) -> impl Iterator<Item = &RoleStatus> {
@@ -100,17 +116,8 @@ impl Repository {
         progress: &dyn Progress,
     ) -> Result<Status, RepositoryError> {
         let state = self.state().await?;
-        let mut roles = vec![
-            about(&state.root.clone().into(), &state.root.authority(TopLevel::Root), now),
-            about(&state.timestamp, &state.root.authority(TopLevel::Timestamp), now),
-            about(&state.snapshot, &state.root.authority(TopLevel::Snapshot), now),
-            about(&state.targets.clone().into(), &state.root.authority(TopLevel::Targets), now),
-        ];
-        for name in [CLAIMED, RECENTLY_CLAIMED, BINS] {
-            let (top, role) = (RoleName::targets(), RoleName::delegated(name)?);
-            let Ok(authority) = authority(&top, &state.targets, &role) else { continue };
-            roles.push(about(&state.delegated(self.store(), &role).await?.into(), &authority, now));
-        }
+        let links = self.index_links(&state).await?;
+        let roles = links.iter().map(|link| RoleStatus::of(link, now)).collect();
         let mut status = Status {
             roles,
             bins: 0,
@@ -137,13 +144,12 @@ impl Repository {
         for Bucket { delegator, said, name, content, .. } in self.all_buckets(state).await? {
             first_to_expire(
                 &mut status.first_bucket,
-                about(&content.into(), &authority(&delegator, &said, &name)?, now),
+                about(&content, &authority(&delegator, &said, &name)?, now),
             );
         }
         let look = move |owned: &Owned, role: &Verified<Targets>| {
             let pages = role.targets.keys().filter(|path| path.starts_with("simple/")).count();
-            let about =
-                about(&role.clone().into(), &authority(&owned.bucket, &owned.delegator, &owned.role)?, now);
+            let about = about(role, &authority(&owned.bucket, &owned.delegator, &owned.role)?, now);
             Ok((about, role.targets.len(), pages))
         };
         self.for_each_project(state, "reading projects", progress, look, |(project, targets, pages)| {
@@ -167,7 +173,7 @@ impl Repository {
         let (delegator, delegations) = (RoleName::delegated(BINS)?, state.bins.clone());
         let look = move |name: &RoleName, bin: &Verified<Targets>| {
             let pages = bin.targets.keys().filter(|path| path.starts_with("simple/")).count();
-            let about = about(&bin.clone().into(), &authority(&delegator, &delegations, name)?, now);
+            let about = about(bin, &authority(&delegator, &delegations, name)?, now);
             Ok((about, bin.targets.len(), pages))
         };
         self.for_each_bin(state, "reading bins", progress, look, |(bin, targets, pages)| {
@@ -196,17 +202,8 @@ fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-fn about<T: Role>(metadata: &Held<T>, authority: &Authority<'_>, now: DateTime<Utc>) -> RoleStatus {
-    let common = metadata.common();
-    RoleStatus {
-        role: authority.role().to_owned(),
-        version: common.version,
-        expires: common.expires,
-        expired: common.expired(now),
-        threshold: authority.threshold(),
-        keys: authority.keys().map(|(id, _)| id.to_string()).collect(),
-        signed_by: metadata.signers().iter().map(ToString::to_string).collect(),
-    }
+fn about(metadata: &Verified<Targets>, authority: &Authority<'_>, now: DateTime<Utc>) -> RoleStatus {
+    RoleStatus::of(&Link::new(&metadata.common, metadata.signers(), authority), now)
 }
 
 #[cfg(test)]

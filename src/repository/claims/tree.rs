@@ -463,7 +463,7 @@ pub(super) fn patterns(prefix: &str) -> [String; 2] {
 }
 
 /// The prefixes of a bucket, if its delegation is one that [`patterns`] writes.
-fn prefixes_of(role: &DelegatedRole) -> Option<Vec<String>> {
+pub(crate) fn prefixes_of(role: &DelegatedRole) -> Option<Vec<String>> {
     let PathSet::Patterns(listed) = &role.paths else { return None };
     let (pairs, []) = listed.as_chunks::<2>() else { return None };
     let prefix = |pair: &[String; 2]| {
