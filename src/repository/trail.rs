@@ -84,6 +84,16 @@ impl Link {
             may_sign,
         }
     }
+
+    /// How many of the keys that may sign did.
+    pub fn counted(&self) -> usize {
+        self.signed_by.iter().filter(|signer| self.may_sign.contains(signer)).count()
+    }
+
+    /// Whether enough of them did. They did not where a new root named other keys and the role was not signed anew yet.
+    pub fn enough(&self) -> bool {
+        u64::try_from(self.counted()).unwrap_or(u64::MAX) >= self.threshold
+    }
 }
 
 /// The roles that answer for a target, and what the last of them says.
@@ -188,6 +198,12 @@ impl Repository {
         filename: &str,
     ) -> Result<Trail, RepositoryError> {
         self.trail(state, &layout::distribution(project, filename)?).await
+    }
+
+    /// The same repository, for who only looks: what this machine remembers is held against, and nothing is added to it.
+    pub fn only_read(self) -> Self {
+        let anchor = self.anchor.map(|anchor| anchor.frozen());
+        Self { anchor, ..self }
     }
 
     /// The state as it is now. What `before` has of it already is not read again.

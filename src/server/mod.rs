@@ -7,6 +7,7 @@
 //! | `resource.rs` | one answer held in memory: which coding, which caching |
 //! | `cache.rs` | what was read, compressed or made a delta of, within a number of bytes |
 //! | `shared.rs` | what all requests share: store, cache, how much is done at once |
+//! | `people/` | pages for people |
 //! | `upload/` | what twine and uv send |
 //! | `watch.rs` | who asks, for as long as a request lasts; the journal |
 //! | `downloads.rs` | counts of files that were sent |
@@ -25,6 +26,7 @@ mod cache;
 mod connections;
 mod downloads;
 mod metrics;
+mod people;
 mod resource;
 mod routes;
 mod shared;
@@ -39,6 +41,7 @@ use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::Response;
 use tokio::net::TcpListener;
 
+pub use self::people::{Ceremonies, Pages};
 use self::shared::Shared;
 pub use self::upload::{Grant, TokenError, Tokens, UploadLimits, Uploads};
 pub use self::watch::{Visitors, Watch};
@@ -93,6 +96,7 @@ pub struct Server {
     shared: Arc<Shared>,
     uploads: Option<Arc<Uploads>>,
     watch: Option<Arc<Watch>>,
+    pages: Option<Arc<Pages>>,
 }
 
 impl Server {
@@ -102,7 +106,8 @@ impl Server {
         limits: Limits,
         report: impl Fn(&StoreError) + Send + Sync + 'static,
     ) -> Self {
-        Self { shared: Arc::new(Shared::new(store, limits, Box::new(report))), uploads: None, watch: None }
+        let shared = Arc::new(Shared::new(store, limits, Box::new(report)));
+        Self { shared, uploads: None, watch: None, pages: None }
     }
 
     /// Takes uploads as well.
@@ -119,6 +124,11 @@ impl Server {
         Self { watch: Some(Arc::new(watch)), ..self }
     }
 
+    /// Shows pages to people as well.
+    pub fn showing(self, pages: Pages) -> Self {
+        Self { pages: Some(Arc::new(pages)), ..self }
+    }
+
     /// All routes, for a caller who has others to add.
     pub fn router(&self) -> Router {
         let router = routes::router(Arc::clone(&self.shared));
@@ -127,6 +137,10 @@ impl Server {
                 let (metrics, watch) = (Arc::clone(&self.shared.metrics), self.watch.clone());
                 router.merge(Arc::clone(uploads).router(metrics, watch))
             }
+            None => router,
+        };
+        let router = match &self.pages {
+            Some(pages) => router.merge(Arc::clone(pages).router(Arc::clone(&self.shared))),
             None => router,
         };
         let router = match &self.watch {

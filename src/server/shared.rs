@@ -59,7 +59,11 @@ impl Shared {
 
     /// A file as it is now. Readers of the same content share one copy of it.
     pub(super) async fn current(&self, path: &StorePath) -> Result<Arc<Kept>, Missing> {
-        let kept = self.read(path, MAX_PAGE).await?;
+        self.made(self.read(path, MAX_PAGE).await?).await
+    }
+
+    /// What was made here. Those who get the same share one copy of it, and of its codings.
+    pub(super) async fn made(&self, kept: Kept) -> Result<Arc<Kept>, Missing> {
         self.cache.or_make(&Key::Content(kept.sha256), async { Ok(kept) }).await
     }
 

@@ -11,10 +11,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::watch::WatchArgs;
 use crate::cli::{Context, RepoArg};
-use crate::repository::{Keyring, Publisher, Repository};
-use crate::server::{Limits, Server, Tokens, UploadLimits, Uploads};
+use crate::repository::{Keyring, Publisher, Repository, RepositoryError};
+use crate::server::{Ceremonies, Limits, Pages, Server, Tokens, UploadLimits, Uploads};
 
-/// Serve the repository over HTTP: metadata, files and pages, and with `--tokens` uploads.
+/// Serve the repository over HTTP: metadata, files and pages for installers and people, and with `--tokens` uploads.
 ///
 /// For reading no key is needed. With `--tokens`, twine and uv publish to URL/legacy/, signed with the online keys. Metadata goes out compressed, and to a client that holds an older version as what changed since. Ends on SIGINT or
 /// SIGTERM, once the running answers are out. Nothing is written down about who reads; of uploads only what `--journal` keeps.
@@ -34,6 +34,12 @@ pub(crate) struct Serve {
     /// Take uploads from who has one of these tokens: see `wheelseal token`
     #[arg(long, value_name = "FILE", env = "WHEELSEAL_TOKENS")]
     tokens: Option<PathBuf>,
+    /// No pages for people at /, /project/ and /tree/
+    #[arg(long)]
+    no_pages: bool,
+    /// Show people the ceremonies under way as well: what they change, who has signed, who is missing
+    #[arg(long, conflicts_with = "no_pages")]
+    ceremonies: bool,
     #[command(flatten)]
     keys: KeyArgs,
     /// Largest file that may be uploaded, in MiB
@@ -73,6 +79,9 @@ impl Serve {
             move |error: &crate::store::StoreError| out.note(format_args!("the store failed: {error}"));
         let mut server = Server::new(repository.shared_store(), limits, report);
         server = server.watched(self.watch.watch(&self.repo, context)?);
+        if !self.no_pages {
+            server = server.showing(self.pages(&repository, context));
+        }
         // Goes with all that lies in it when the server ends.
         let spool;
         if let Some(tokens) = &self.tokens {
@@ -86,6 +95,13 @@ impl Serve {
         context.out.result(&serde_json::json!({"url": url}), || context.out.line(&url))?;
         server.run(listener, stop).await;
         Ok(())
+    }
+
+    fn pages(&self, repository: &Repository, context: &Context) -> Pages {
+        let ceremonies = if self.ceremonies { Ceremonies::Shown } else { Ceremonies::Hidden };
+        let out = context.out.clone();
+        let report = move |error: &RepositoryError| out.note(format_args!("a page was not shown: {error}"));
+        Pages::new(repository.clone().only_read(), ceremonies, context.clock, report)
     }
 
     fn uploads(

@@ -269,7 +269,12 @@ impl Repository {
 
     /// A ceremony under way.
     pub async fn ceremony(&self, name: &EventName) -> Result<Event, RepositoryError> {
-        let file = self.store.get(&layout::ceremony(name.as_str())?, MAX_EVENT).await?;
+        self.ceremony_within(name, MAX_EVENT).await
+    }
+
+    /// The same, if its file has at most `most` bytes; else the store's error says so.
+    pub async fn ceremony_within(&self, name: &EventName, most: u64) -> Result<Event, RepositoryError> {
+        let file = self.store.get(&layout::ceremony(name.as_str())?, most).await?;
         let file = file.ok_or_else(|| CeremonyError::Unknown(name.to_string()))?;
         let event = Event::read(&file.bytes)?;
         if event.name() == name { Ok(event) } else { Err(CeremonyError::Taken(name.to_string()).into()) }

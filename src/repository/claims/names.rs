@@ -25,6 +25,11 @@ impl Family {
     /// Both, in the order in which clients ask them.
     pub(crate) const BOTH: [Self; 2] = [Self::Claimed, Self::Recent];
 
+    /// The one whose role has this name.
+    pub fn named(role: &str) -> Option<Self> {
+        Self::BOTH.into_iter().find(|family| family.name() == role)
+    }
+
     /// The name of the role.
     pub fn name(self) -> &'static str {
         match self {

@@ -6,6 +6,7 @@ mod answers;
 mod coded;
 mod hostile;
 mod lifetime;
+mod people;
 mod staged;
 mod upload;
 
