@@ -13,7 +13,7 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::Context;
-use super::client::{Link, explained};
+use super::client::explained;
 use super::exit::{self, SomeFailed, Usage, reason_code};
 use super::files::read_file;
 use super::lock::read as read_lock;
@@ -23,7 +23,7 @@ use crate::client::trust::TrustStore;
 use crate::client::{Shared, Timing};
 use crate::python::lock::{MAX_LOCK, wishes};
 use crate::python::{Dependency, Machine, Platform};
-use crate::repository::Progress as Bar;
+use crate::repository::{Link, Progress as Bar};
 use crate::sync::{Filter, Folder, Job, Kinds, Progress, Refused, State, Summary, Told, Wanted, Wish};
 use crate::tuf::lookup::Found;
 use crate::tuf::trusted::Limits;

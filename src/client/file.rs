@@ -277,17 +277,21 @@ impl<'a> Spool<'a> {
         Ok(Self { found, file, hasher: found.target.hashes.hasher(), length: 0, count })
     }
 
-    /// Checks what came and moves it to `to`, replacing what is there.
-    pub(super) fn finish(self, to: &Path, flush: Flush) -> Result<VerifiedFile, FileError> {
+    /// Checks what came and moves it to `to`, replacing what is there. The open file is the one that was written.
+    pub(super) fn finish(self, to: &Path, flush: Flush) -> Result<(VerifiedFile, OpenFile), FileError> {
         right_length(self.found, self.length)?;
         right_hashes(self.found, &self.hasher.finish())?;
-        place(self.file, to, flush).map_err(|error| FileError::io("writing", to, &error))?;
-        Ok(VerifiedFile { path: to.to_owned(), target: self.found.target.clone(), fetched: true })
+        let failed = |error| FileError::io("writing", to, &error);
+        let mut file = place(self.file, to, flush).map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        let (path, target) = (to.to_owned(), self.found.target.clone());
+        let verified = VerifiedFile { path, target: target.clone(), fetched: true };
+        Ok((verified, OpenFile { file, target }))
     }
 }
 
 /// Moves the spooled file; across file systems, copies it beside the goal first. It is checked by now.
-fn place(spooled: NamedTempFile, to: &Path, flush: Flush) -> std::io::Result<()> {
+fn place(spooled: NamedTempFile, to: &Path, flush: Flush) -> std::io::Result<File> {
     let folder = match to.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -296,7 +300,7 @@ fn place(spooled: NamedTempFile, to: &Path, flush: Flush) -> std::io::Result<()>
     spooled.as_file().set_permissions(Permissions::from_mode(0o644))?;
     flush.flush(spooled.as_file())?;
     let spooled = match spooled.persist(to) {
-        Ok(_) => return Ok(()),
+        Ok(file) => return Ok(file),
         Err(refused) if refused.error.kind() == ErrorKind::CrossesDevices => refused.file,
         Err(refused) => return Err(refused.error),
     };
@@ -304,7 +308,7 @@ fn place(spooled: NamedTempFile, to: &Path, flush: Flush) -> std::io::Result<()>
     std::io::copy(&mut spooled.reopen()?, &mut copy)?;
     copy.as_file().set_permissions(Permissions::from_mode(0o644))?;
     flush.flush(copy.as_file())?;
-    copy.persist(to).map(drop).map_err(|refused| refused.error)
+    copy.persist(to).map_err(|refused| refused.error)
 }
 
 impl Sink for Spool<'_> {

@@ -251,7 +251,7 @@ impl Client {
         to: &Path,
         flush: Flush,
         count: &AtomicU64,
-    ) -> Result<VerifiedFile, ClientError> {
+    ) -> Result<(VerifiedFile, OpenFile), ClientError> {
         let location = file::location(found, consistent)?;
         let mut spool = file::Spool::new(found, &self.cache.spool()?, count)?;
         match self.targets.fetch(&location, found.target.length, &mut spool).await? {
@@ -355,7 +355,8 @@ impl Session<'_> {
             return Ok(file);
         }
         self.online()?;
-        self.client.download(found, self.trusted.root().consistent_snapshot, to, Flush::Disk, count).await
+        let consistent = self.trusted.root().consistent_snapshot;
+        Ok(self.client.download(found, consistent, to, Flush::Disk, count).await?.0)
     }
 
     /// Checks a local file against what was signed.

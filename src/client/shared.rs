@@ -82,10 +82,10 @@ impl Shared {
         self.client.read(found, self.consistent()).await
     }
 
-    /// Fetches a target to `to`, which appears whole and checked. If the machine stops, it may be torn afterwards: for a cache
-    /// whose files are checked when they are used.
-    pub async fn download(&self, found: &Found, to: &Path) -> Result<VerifiedFile, ClientError> {
-        self.client.download(found, self.consistent(), to, Flush::Never, &AtomicU64::new(0)).await
+    /// Fetches a target to `to`, which appears whole and checked, and is open. If the machine stops, it may be torn afterwards:
+    /// for a cache whose files are checked when they are used.
+    pub async fn download(&self, found: &Found, to: &Path) -> Result<OpenFile, ClientError> {
+        Ok(self.client.download(found, self.consistent(), to, Flush::Never, &AtomicU64::new(0)).await?.1)
     }
 
     /// The same for a place of the user's own: the file stays what it is, even if the machine stops. Adds to `count` each byte
@@ -96,7 +96,7 @@ impl Shared {
         to: &Path,
         count: &AtomicU64,
     ) -> Result<VerifiedFile, ClientError> {
-        self.client.download(found, self.consistent(), to, Flush::Disk, count).await
+        Ok(self.client.download(found, self.consistent(), to, Flush::Disk, count).await?.0)
     }
 
     /// Is the file there, and what was signed? Blocks.

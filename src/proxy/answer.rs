@@ -5,8 +5,9 @@
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, ETAG, LOCATION, PROXY_AUTHENTICATE, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LOCATION, PROXY_AUTHENTICATE, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::response::Builder;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -15,10 +16,10 @@ use hyper::ext::ReasonPhrase;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
 
-use super::page::Page;
+use super::page::{Page, View};
 use super::refusal::Refusal;
 use crate::client::OpenFile;
-use crate::web::{Form, Part, SIMPLE_JSON, part, seen};
+use crate::web::{Form, Part, SIMPLE_JSON, Wanted, part, seen};
 
 /// Bytes of a file read at once.
 const CHUNK: usize = 256 * 1_024;
@@ -34,8 +35,9 @@ const OF_THE_CONNECTION: [&str; 5] =
 pub(super) struct Answer(Response<Body>);
 
 impl Answer {
-    /// A signed page. 304 if the tool has seen it.
-    pub(super) fn page(page: &Page, form: Form, headers: &HeaderMap) -> Self {
+    /// A signed page. 304 if the tool has seen it. Compressed in a `view` in which pages are made once for many who ask: for the
+    /// one run of [`View::AsSigned`] it would only cost time, since the tool is on this machine.
+    pub(super) fn page(page: &Page, form: Form, view: View, headers: &HeaderMap) -> Self {
         let (rendered, content_type) = match form {
             Form::Json => (page.json(), SIMPLE_JSON),
             Form::Html(content_type) => (page.html(), content_type),
@@ -46,12 +48,18 @@ impl Answer {
             // Names and reasons on a page are other people's words: nothing of it may run.
             .header(CONTENT_SECURITY_POLICY, "default-src 'none'")
             .header(CACHE_CONTROL, ASK_AGAIN)
-            .header(VARY, "Accept")
+            .header(VARY, "Accept, Accept-Encoding")
             .header(ETAG, &rendered.tag);
         if seen(headers, &rendered.tag) {
             return Self::built(response.status(StatusCode::NOT_MODIFIED), Body::empty());
         }
-        Self::built(response.header(CONTENT_LENGTH, rendered.bytes.len()), rendered.bytes.clone().into())
+        let codings = if view == View::Below { Wanted::codings(headers).best_codings() } else { Vec::new() };
+        let coded = codings.into_iter().find_map(|coding| Some((coding, rendered.coded(coding)?)));
+        let (response, bytes) = match coded {
+            Some((coding, bytes)) => (response.header(CONTENT_ENCODING, coding.name()), bytes),
+            None => (response, &rendered.bytes),
+        };
+        Self::built(response.header(CONTENT_LENGTH, bytes.len()), bytes.clone().into())
     }
 
     /// A file that was checked, or part of it.

@@ -4,8 +4,8 @@
 //! CACHE/files/ab/abcdef…      by hash; put there whole, by a rename
 //! ```
 //!
-//! The folder is shared by all runs of this user. Nothing in it is trusted: a file is checked again each time it is given
-//! out, through the handle from which it is then sent. The file that was not used for longest goes first. What comes from the
+//! The folder is shared by all runs of this user. Nothing in it is trusted: a file that lies there is checked again each time
+//! it is given out, through the handle from which it is then sent. The file that was not used for longest goes first. What comes from the
 //! network lies in a spool until it is checked; how much is there at once is bounded as well.
 
 use std::collections::HashMap;
@@ -111,11 +111,9 @@ impl Files {
         let room = self.spool.acquire_many(mebibytes).await;
         let _room = room.map_err(|error| local("waiting", &error))?;
         self.make()?;
-        shared.download(found, path).await?;
-        let file = kept(found, path, now).await?;
+        let file = shared.download(found, path).await?;
         self.shrink(length).await;
-        let gone = || Fault::Local { what: "keeping a file", reason: format!("{} is gone", path.display()) };
-        Ok((file.ok_or_else(gone)?, true))
+        Ok((file, true))
     }
 
     fn turn(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {

@@ -204,7 +204,7 @@ impl Index {
         let at = self.pages.as_ref().and_then(|pages| pages.join(&format!("{project}/")).ok());
         let judge = |url: &str| at.as_ref().is_some_and(|at| self.verifies(at, url));
         let page = sitting.pages.page(&sitting.shared, project, request.view, judge).await;
-        Ok(Answer::page(&*page.map_err(refused)?, form, request.headers))
+        Ok(Answer::page(&*page.map_err(refused)?, form, request.view, request.headers))
     }
 
     /// Whether a file would be verified at the address that a page gives for it.

@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 
 use super::refusal::Fault;
 use crate::client::Shared;
+use crate::coding::{self, Coding, Effort};
 use crate::crypto::sha256;
 use crate::python::{ProjectName, ProjectPage};
 use crate::tuf::path::TargetPath;
@@ -16,8 +17,8 @@ use crate::tuf::path::TargetPath;
 const MAX_PAGE: u64 = 64 * 1_024 * 1_024;
 /// Bytes of pages of a session that are held, at most; with more, all are forgotten and made again when asked for.
 const MAX_HELD: usize = 128 * 1_024 * 1_024;
-/// A page is held parsed, as JSON and as HTML.
-const FORMS: usize = 3;
+/// A page is held parsed, as JSON and as HTML, and each of these in two codings, which are a tenth as large.
+const FORMS: usize = 4;
 /// Hexadecimal digits of an entity tag.
 const TAG_DIGITS: usize = 32;
 
@@ -33,14 +34,30 @@ pub(super) struct Page {
 #[derive(Debug, Clone)]
 pub(super) struct Rendered {
     pub(super) bytes: Bytes,
-    /// An entity tag.
+    /// An entity tag, weak: of the content, whatever its coding.
     pub(super) tag: String,
+    zstd: OnceLock<Option<Bytes>>,
+    gzip: OnceLock<Option<Bytes>>,
 }
 
 impl Rendered {
     fn new(text: String) -> Self {
         let digest = hex::encode(sha256(text.as_bytes()));
-        Self { tag: format!("\"{}\"", digest.get(..TAG_DIGITS).unwrap_or(&digest)), bytes: text.into() }
+        let tag = format!("W/\"{}\"", digest.get(..TAG_DIGITS).unwrap_or(&digest));
+        Self { bytes: text.into(), tag, zstd: OnceLock::new(), gzip: OnceLock::new() }
+    }
+
+    /// Compressed, if that makes it smaller. Made once.
+    pub(super) fn coded(&self, coding: Coding) -> Option<&Bytes> {
+        let place = match coding {
+            Coding::Zstd => &self.zstd,
+            Coding::Gzip => &self.gzip,
+        };
+        let make = || {
+            let coded = coding::encode(coding, &self.bytes, Effort::Quick).ok();
+            coded.filter(|coded| coded.len() < self.bytes.len()).map(Bytes::from)
+        };
+        place.get_or_init(make).as_ref()
     }
 }
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Module, and the modules it may name. `cli` may name all.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("crypto", &[]),
     ("coding", &["crypto"]),
     ("python", &[]),
@@ -21,7 +21,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("crawl", &["client", "python"]),
     ("journal", &["crypto", "python"]),
     ("server", &["coding", "crypto", "journal", "python", "repository", "store", "web"]),
-    ("proxy", &["client", "crypto", "python", "tuf", "web"]),
+    ("proxy", &["client", "coding", "crypto", "python", "tuf", "web"]),
     ("sync", &["client", "python", "tuf"]),
     ("web", &["coding"]),
 ];

@@ -2,6 +2,8 @@
 
 use chrono::TimeDelta;
 
+use wheelseal::coding::{self, Coding};
+
 use super::{Setup, Stage, WHEEL};
 use crate::scene::now;
 
@@ -20,6 +22,24 @@ async fn pages_link_to_files_below_the_same_port() {
     assert_eq!((file.status, file.body), (200, expected));
     assert_eq!(get("/other/simple/alpha/").status, 404);
     assert_eq!(get("/mine/simple/beta/").status, 404);
+}
+
+#[tokio::test]
+async fn pages_are_compressed_for_who_takes_them_so() {
+    let stage = Stage::new().await;
+    let running = stage.reverse(&Setup::default());
+    let get = |accepts: &str| {
+        running.tool.plain("GET", PAGE, "127.0.0.1:4580", &[&format!("Accept-Encoding: {accepts}")])
+    };
+    let plain = get("identity");
+    assert_eq!((plain.status, plain.field("content-encoding")), (200, ""));
+    for (accepts, coding) in [("gzip", Coding::Gzip), ("gzip, deflate, zstd", Coding::Zstd)] {
+        let page = get(accepts);
+        assert_eq!(page.field("content-encoding"), coding.name());
+        assert_eq!(page.field("etag"), plain.field("etag"));
+        let body = coding::decode(coding, &page.body, 100_000).unwrap();
+        assert_eq!(body, plain.body);
+    }
 }
 
 #[tokio::test]
