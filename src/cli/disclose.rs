@@ -117,17 +117,17 @@ fn answers(events: &[Event]) -> Vec<Answer> {
         Answer {
             category: "length of service",
             held: Some(span.into_iter().collect()),
-            about: "from what is left of the journal; when the account began is kept for 90 days alone",
+            about: "from what is left of the journal; when the account began is kept only as long as uses of tokens",
         },
         Answer {
             category: "network addresses",
             held: Some(hashes.into_iter().collect()),
-            about: "no address; keyed hashes for 30 days: who has the key too can try whether an address made one",
+            about: "no address; keyed hashes, for a while: who has the key too can try whether an address made one",
         },
         Answer {
             category: "countries and cities",
             held: Some(places.into_iter().collect()),
-            about: "as a trusted proxy told them, for 30 days",
+            about: "as a trusted proxy told them, for a while",
         },
         not("means of payment", "nothing is paid"),
         Answer { category: "uploads", held: lines(&[Kind::Upload]), about: "files that were taken" },

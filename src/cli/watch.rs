@@ -10,7 +10,9 @@ use ipnet::IpNet;
 use super::exit::Usage;
 use super::place::Place;
 use super::{Context, RepoArg};
-use crate::journal::{Journal, JournalError, Kept, KeyFile, Recorder, Retention, Upkeep};
+use crate::journal::{
+    Deed, Event, Journal, JournalError, Kept, KeyFile, Minute, Origin, Recorder, Retention, Upkeep,
+};
 use crate::server::{Visitors, Watch};
 
 /// Days for which a key is used, unless told otherwise.
@@ -49,6 +51,26 @@ pub(super) struct WatchArgs {
     /// Uploads from one address in a minute; and as many without a good token
     #[arg(long, value_name = "N", default_value = "1200")]
     address_rate: u32,
+}
+
+/// For commands that are events themselves.
+#[derive(Debug, Args)]
+pub(super) struct NoteArg {
+    /// Write it down in this journal too
+    #[arg(long, value_name = "DIR", env = "WHEELSEAL_JOURNAL")]
+    journal: Option<PathBuf>,
+}
+
+impl NoteArg {
+    /// Writes down what was done. It is done, so a journal that fails is told of, and no more.
+    pub(super) fn note(&self, deed: Deed, context: &Context) {
+        let Some(folder) = &self.journal else { return };
+        let event = Event::new(Minute::of(context.now), Origin::default(), deed);
+        let written = Journal::open(folder, &[]).and_then(|journal| journal.append(&[event]));
+        if let Err(error) = written {
+            context.out.note(format_args!("the journal failed: {error}"));
+        }
+    }
 }
 
 /// A network such as `10.0.0.0/8`, or one address.

@@ -351,6 +351,36 @@ mod tests {
         assert_eq!(taken, [(six, 5), (Cell::default(), 5)].into());
     }
 
+    proptest::proptest! {
+        /// Whatever was counted, and however often it was looked at: only whole fives, four at most are lost in a day.
+        #[test]
+        fn every_number_grows_by_five_at_least_and_nearly_all_is_counted(
+            requests in proptest::collection::vec((0..4_usize, 0..3_usize, 0..3_usize, proptest::bool::ANY), 0..200)
+        ) {
+            let downloads = Downloads::default();
+            let mut total = 0;
+            let mut written = BTreeMap::<Cell, u64>::new();
+            let mut add = |taken: BTreeMap<NaiveDate, BTreeMap<Cell, u64>>| {
+                for (cell, count) in taken.into_values().flatten() {
+                    assert!(count > 0 && count % LEAST == 0, "{cell:?} {count}");
+                    *written.entry(cell).or_default() += count;
+                }
+            };
+            for (file, country, version, look) in requests {
+                let file = ["a-1.tar.gz", "a-2.tar.gz", "b-1.tar.gz", "c-1.tar.gz"][file];
+                downloads.count(on(1), cell(file, ["PT", "DE", ""][country], ["24.0", "24.1", ""][version]));
+                total += 1;
+                if look {
+                    add(downloads.take(on(1), false));
+                }
+            }
+            add(downloads.take(on(1), true));
+            let sum: u64 = written.values().sum();
+            assert!(sum <= total && total - sum < LEAST, "{sum} of {total}");
+            assert_eq!(downloads.take(on(1), true), BTreeMap::new());
+        }
+    }
+
     #[test]
     fn sums_of_several_processes_are_added() {
         let folder = tempfile::tempdir().unwrap();

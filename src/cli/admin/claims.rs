@@ -10,7 +10,9 @@ use crate::cli::exit::{self, SomeFailed, Usage};
 use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::output::{BAD, GOOD, styled};
 use crate::cli::project::{RELEASE, read_file};
+use crate::cli::watch::NoteArg;
 use crate::cli::{Context, RepoArg};
+use crate::journal::{ClaimChange, Deed};
 use crate::python::ProjectName;
 use crate::repository::{
     Applied, Changed, Distribution, Event, EventName, Keyring, Kind, LookAlike, ProjectFile, Promotion,
@@ -134,6 +136,8 @@ pub(crate) struct Revoke {
     /// The project
     #[arg(value_name = "NAME")]
     name: String,
+    #[command(flatten)]
+    note: NoteArg,
 }
 
 impl Claims {
@@ -429,6 +433,8 @@ impl Revoke {
             );
         }
         let snapshot = repository.revoke(&keyring, &project, context.now).await?;
+        let deed = Deed::Claim { what: ClaimChange::Revoked, account: None, project: project.clone() };
+        self.note.note(deed, context);
         let value = serde_json::json!({ "revoked": project.to_string(), "snapshot": snapshot });
         context.out.result(&value, || {
             context

@@ -10,6 +10,8 @@ use clap::{Args, Subcommand};
 use crate::cli::Context;
 use crate::cli::exit::Usage;
 use crate::cli::output::{STRONG, until};
+use crate::cli::watch::NoteArg;
+use crate::journal::{Deed, TokenUse};
 use crate::python::ProjectName;
 use crate::server::{Grant, Tokens};
 
@@ -45,6 +47,8 @@ pub(crate) struct Create {
     /// Days until it is worth nothing; without it: never
     #[arg(long, value_name = "DAYS")]
     expires: Option<u32>,
+    #[command(flatten)]
+    note: NoteArg,
 }
 
 /// Which tokens there are, and what they allow.
@@ -61,6 +65,8 @@ pub(crate) struct Revoke {
     file: TokensArg,
     /// What `token list` calls it
     id: String,
+    #[command(flatten)]
+    note: NoteArg,
 }
 
 impl Token {
@@ -70,6 +76,7 @@ impl Token {
             Self::List(command) => command.run(context),
             Self::Revoke(command) => {
                 Tokens::at(command.file.tokens).revoke(&command.id)?;
+                command.note.note(changed(TokenUse::Revoked, &command.id), context);
                 context.out.note(format_args!("{} is worth nothing any more", command.id));
                 Ok(())
             }
@@ -84,12 +91,17 @@ impl Create {
         let projects = (!self.all).then_some(named);
         let expires = self.expires.map(|days| context.now + TimeDelta::days(days.into()));
         let (grant, token) = Tokens::at(self.file.tokens).create(projects, expires)?;
+        self.note.note(changed(TokenUse::Created, &grant.id), context);
         let value = serde_json::json!({ "id": grant.id, "token": *token });
         context.out.result(&value, || {
             context.out.line(&*token);
             context.out.note(format_args!("{} allows {}; it is not shown again", grant.id, allowed(&grant)));
         })
     }
+}
+
+fn changed(what: TokenUse, id: &str) -> Deed {
+    Deed::Token { what, account: id.parse().ok() }
 }
 
 impl List {

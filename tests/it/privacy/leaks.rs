@@ -6,16 +6,14 @@
 #![expect(clippy::indexing_slicing, reason = "forms of texts are cut where they are known to be long enough")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::scene::{example, files_below, wheel_bytes, wheel_name};
-use crate::serve::Answer;
-use crate::shell::{Home, shown};
+use super::program::Program;
+use crate::scene::{files_below, wheel_bytes, wheel_name};
+use crate::shell::Home;
 
 /// Whom the load comes from.
 const PEOPLE: [&str; 13] = [
@@ -38,59 +36,7 @@ const ADDRESSES: [&str; 4] =
 /// Parts of addresses that must not be there either, and loopback, by which the load came.
 const PARTS: [&str; 5] = ["203.0.113.", "198.51.100.", "2001:db8:77", "2001:0db8:0077", "127.0.0.1"];
 
-/// The running program.
-struct Program {
-    child: Child,
-    out: BufReader<std::process::ChildStdout>,
-    address: String,
-    url: String,
-}
-
 impl Program {
-    fn start(home: &Home) -> Self {
-        let key = shown(&example("online"));
-        let line = [
-            "serve",
-            "--repo",
-            "repo",
-            "--listen",
-            "127.0.0.1:0",
-            "--tokens",
-            "tokens.json",
-            "--key",
-            &key,
-            "--journal",
-            "journal",
-            "--journal-key",
-            "keys.json",
-            "--trusted-proxy",
-            "127.0.0.1",
-            "--country-header",
-            "X-Country",
-            "--city-header",
-            "X-City",
-            "--address-rate",
-            "4",
-            "--spool",
-            "spool",
-        ];
-        let mut command = home.command(&[], &line);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut url = String::new();
-        out.read_line(&mut url).unwrap();
-        let address = url.trim().trim_start_matches("http://").trim_end_matches('/').to_owned();
-        Self { child, out, address, url }
-    }
-
-    fn ask(&self, request: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        drop(stream.write_all(request));
-        let mut answer = Vec::new();
-        drop(stream.read_to_end(&mut answer));
-        Answer::read(&answer)
-    }
-
     /// Header lines that say who somebody is.
     fn person(address: &str) -> String {
         format!(
@@ -138,17 +84,6 @@ impl Program {
             Self::person(address)
         );
         self.ask(&[head.as_bytes(), &body].concat()).status
-    }
-
-    /// Ends it. Everything that it printed.
-    fn end(mut self) -> Vec<u8> {
-        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(killed.success());
-        let mut printed = Vec::new();
-        self.out.read_to_end(&mut printed).unwrap();
-        self.child.stderr.take().unwrap().read_to_end(&mut printed).unwrap();
-        assert_eq!(self.child.wait().unwrap().code(), Some(0));
-        printed
     }
 }
 
@@ -209,7 +144,7 @@ fn nothing_of_anyone_is_written_anywhere() {
     let home = Home::with_repository();
     let token = home.run(&["token", "create", "--tokens", "tokens.json", "--project", "alpha"]).fine();
     std::fs::create_dir(home.work().join("spool")).unwrap();
-    let program = Program::start(&home);
+    let program = Program::start(&home, &["--address-rate", "4"]);
     let [first, second, third, _] = ADDRESSES;
     assert_eq!(program.upload("alpha", "2.0", token.trim(), first), 200);
     assert_eq!(program.upload("alpha", "2.0", token.trim(), second), 200);

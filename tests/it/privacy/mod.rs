@@ -8,6 +8,7 @@ mod events;
 mod folder;
 mod leaks;
 mod origin;
+mod program;
 mod table;
 
 use std::collections::BTreeSet;
