@@ -11,6 +11,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::claims::Family;
 use super::claims::owner::project_of_target;
 use super::plan::bin_of;
 use super::state::{BINS, CLAIMED, RECENTLY_CLAIMED, State, authority};
@@ -138,10 +139,23 @@ impl Repository {
         for name in [CLAIMED, RECENTLY_CLAIMED, BINS] {
             let role = RoleName::delegated(name)?;
             let Ok(authority) = authority(&top, &state.targets, &role) else { continue };
-            let content = state.delegated(self.store(), &role).await?;
+            let content = self.known(state, &role).await?;
             links.push(Link::new(&content.common, content.signers(), &authority));
         }
         Ok(links)
+    }
+
+    /// A role that targets delegates to, read again only if it has changed.
+    pub(super) async fn known(
+        &self,
+        state: &State,
+        role: &RoleName,
+    ) -> Result<Verified<Targets>, RepositoryError> {
+        match Family::named(role.as_str()) {
+            Some(family) => state.family(self.store(), family).await,
+            None if role.as_str() == BINS => Ok(state.bins.clone()),
+            None => state.delegated(self.store(), role).await,
+        }
     }
 
     /// Who answers for a target in a state.

@@ -74,7 +74,7 @@ impl Repository {
         for name in delegations.iter().flat_map(|delegations| delegations.names()) {
             let name = name?;
             let Ok(authority) = authority(&top, &state.targets, &name) else { continue };
-            let content = state.delegated(self.store(), &name).await?;
+            let content = self.known(state, &name).await?;
             let mut child = Node::of(&Link::new(&content.common, content.signers(), &authority));
             child.paths = delegations.and_then(|delegations| paths_of(delegations, &name));
             child.children.extend(content.delegations.as_ref().and_then(|below| folded(&name, below)));

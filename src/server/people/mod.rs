@@ -6,7 +6,7 @@
 //! | `ask` | an address taken apart |
 //! | `html` | the one way to write markup |
 //! | `frame`, `style.css` | what is around every page |
-//! | `parts`, `words` | what pages are made of |
+//! | `parts`, `trail`, `words` | what pages are made of |
 //! | `health` | `/` |
 //! | `project` | `/project/?name=…`, `/project/NAME/`, `/project/NAME/FILE` |
 //! | `tree` | `/tree/`, `/tree/claimed/`, `/tree/claimed-0000/` |
@@ -29,10 +29,11 @@ mod health;
 mod html;
 mod parts;
 mod project;
+mod trail;
 mod tree;
 mod words;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -47,7 +48,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use self::ask::Ask;
 use self::frame::{Frame, STYLE, Section};
@@ -59,8 +60,9 @@ use crate::crypto::sha256;
 use crate::repository::{Repository, RepositoryError, State};
 use crate::web::HTML;
 
-/// Pages made at once, at most. Each may hold a bin, a bucket and a project's page in memory: some megabytes.
-const MAX_AT_ONCE: usize = 16;
+/// Pages made at once, at most. Each may hold a bin, a bucket and a project's page in memory; the largest real page has some
+/// 20 MB, and takes several times that when it is read.
+const MAX_AT_ONCE: usize = 8;
 
 /// What people may see of ceremonies under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +79,9 @@ pub struct Pages {
     ceremonies: Ceremonies,
     clock: fn() -> DateTime<Utc>,
     report: Box<dyn Fn(&RepositoryError) + Send + Sync>,
-    /// As it was read last: of the next one, what is the same is not read again.
+    /// As it was read last: of the next one, what is the same is not read again. One request reads, the others wait for it.
     state: Mutex<Option<State>>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     policy: HeaderValue,
 }
 
@@ -105,7 +107,7 @@ impl Pages {
         clock: fn() -> DateTime<Utc>,
         report: impl Fn(&RepositoryError) + Send + Sync + 'static,
     ) -> Self {
-        let (state, places) = (Mutex::default(), Semaphore::new(MAX_AT_ONCE));
+        let (state, places) = (Mutex::default(), Arc::new(Semaphore::new(MAX_AT_ONCE)));
         Self { repository, ceremonies, clock, report: Box::new(report), state, places, policy: policy() }
     }
 
@@ -122,10 +124,14 @@ impl Pages {
     /// Makes a page, on a thread of its own.
     async fn make(self: Arc<Self>, ask: Ask) -> Result<Shown, Refusal> {
         // Never closed, so there is always a permit to wait for.
-        let _permit = self.places.acquire().await.map_err(|_| Refusal::Unavailable)?;
-        let (pages, driver) = (Arc::clone(&self), Handle::current());
-        let made = tokio::task::spawn_blocking(move || driver.block_on(pages.shown(&ask))).await;
-        made.map_err(|_| Refusal::Unavailable)
+        let permit = Arc::clone(&self.places).acquire_owned().await.map_err(|_| Refusal::Unavailable)?;
+        let driver = Handle::current();
+        let made = tokio::task::spawn_blocking(move || {
+            // A client that goes away ends the waiting, not the work: its place is free when that is done.
+            let _permit = permit;
+            driver.block_on(self.shown(&ask))
+        });
+        made.await.map_err(|_| Refusal::Unavailable)
     }
 
     async fn shown(&self, ask: &Ask) -> Shown {
@@ -138,13 +144,17 @@ impl Pages {
         }
     }
 
+    async fn state(&self) -> Result<State, RepositoryError> {
+        let mut last = self.state.lock().await;
+        let state = self.repository.state_since(last.as_ref()).await?;
+        Ok(last.insert(state).clone())
+    }
+
     async fn view(&self, ask: &Ask) -> Result<Shown, RepositoryError> {
         if let Ask::Elsewhere(to) = ask {
             return Ok(Shown::Elsewhere(StatusCode::MOVED_PERMANENTLY, to.clone()));
         }
-        let before = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let state = self.repository.state_since(before.as_ref()).await?;
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some(state.clone());
+        let state = self.state().await?;
         let (repository, ceremonies, now) = (&self.repository, self.ceremonies, (self.clock)());
         let view = View { repository, state, ceremonies, now };
         match ask {

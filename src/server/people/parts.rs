@@ -233,52 +233,44 @@ pub(super) fn signatures(link: &Link) -> String {
     format!("signed by {} of {keys}, {} needed", grouped(signed), grouped(link.threshold))
 }
 
-/// A trail as a tree: what vouches for freshness, then from role to role what vouches for the leaf, which `leaf` writes.
-pub(super) fn trail(
-    html: &mut Html,
-    links: &[Link],
-    now: DateTime<Utc>,
-    leaf: Box<dyn FnOnce(&mut Html) + '_>,
-) {
-    let fresh = |link: &&Link| matches!(link.role.as_str(), "timestamp" | "snapshot");
-    let (fresh, chain): (Vec<_>, Vec<_>) = links.iter().partition(fresh);
-    html.element("ul", &[Class("tree")], |html| branch(html, &chain, &fresh, now, leaf));
-}
-
-fn branch(
-    html: &mut Html,
-    chain: &[&Link],
-    beside: &[&Link],
-    now: DateTime<Utc>,
-    leaf: Box<dyn FnOnce(&mut Html) + '_>,
-) {
-    html.element("li", &[], |html| {
-        let Some((link, rest)) = chain.split_first() else {
-            return html.element("div", &[Class("leaf")], leaf);
-        };
-        role(html, link, now);
-        html.element("ul", &[], |html| {
-            for link in beside {
-                html.element("li", &[], |html| role(html, link, now));
-            }
-            branch(html, rest, &[], now, leaf);
-        });
-    });
-}
-
-fn role(html: &mut Html, link: &Link, now: DateTime<Utc>) {
-    html.element("div", &[Class("node")], |html| {
-        html.says("strong", &[], &link.role);
-        html.says("span", &[Class("soft")], &format!(" version {}", grouped(link.version)));
-        html.element("span", &[Class("sub")], |html| {
-            expiry(html, link.expires, due(link, now), now);
-        });
-        html.says("span", &[Class("sub")], &signatures(link));
-        keys_in_full(html, &link.may_sign, &link.signed_by);
-    });
-}
-
 /// Whether a role has expired.
 pub(super) fn due(link: &Link, now: DateTime<Utc>) -> Due {
     if link.expires <= now { Due::Expired } else { Due::InDate }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_is_not_there_is_the_first_or_the_last() {
+        for (all, page, expected) in
+            [(0, 1, (1, 1, 0)), (10, 0, (1, 1, 0)), (11, 2, (2, 2, 10)), (25, usize::MAX, (3, 3, 20))]
+        {
+            let part = Part::of(all, page, 10);
+            assert_eq!((part.page, part.pages, part.from), expected, "{all} {page}");
+        }
+        let part = Part::of(25, 3, 10);
+        assert_eq!(part.pick(0..25).collect::<Vec<_>>(), [20, 21, 22, 23, 24]);
+        assert_eq!(part.told("file"), "21 to 25 of 25 files");
+        assert_eq!(Part::of(1, 1, 10).told("file"), "1 file");
+    }
+
+    #[test]
+    fn signatures_of_keys_that_count_no_more_are_not_counted() {
+        let signer = |id: &str| Signer { keyid: id.to_owned(), scheme: "ed25519".to_owned() };
+        let link = Link {
+            role: "timestamp".to_owned(),
+            trusted_by: "root".to_owned(),
+            version: 1,
+            expires: DateTime::UNIX_EPOCH,
+            threshold: 1,
+            keys: 1,
+            signed_by: vec![signer("old")],
+            may_sign: vec![signer("new")],
+        };
+        assert_eq!((signatures(&link).as_str(), link.enough()), ("signed by 0 of 1 key, 1 needed", false));
+        let good = Link { signed_by: vec![signer("new"), signer("old")], ..link };
+        assert_eq!((signatures(&good).as_str(), good.enough()), ("signed by 1 of 1 key, 1 needed", true));
+    }
 }

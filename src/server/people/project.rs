@@ -9,6 +9,7 @@ use super::frame::{Section, search};
 use super::html::Attribute::Class;
 use super::html::{Address, Html};
 use super::parts::{self, Part, facts, section, table};
+use super::trail::trust;
 use super::words::{grouped, number, size};
 use super::{Shown, View};
 use crate::python::{PageFile, ProjectName, ProjectPage, Status, StatusMarker, Yanked};
@@ -236,23 +237,47 @@ fn about(html: &mut Html, file: &PageFile, now: DateTime<Utc>) {
     });
 }
 
-/// The trail to a target. `file`: what the project's page says of it, to be the same.
-fn trust(html: &mut Html, trail: &Trail, file: Option<&PageFile>, now: DateTime<Utc>) {
-    let intro = "Each role names the keys of the roles below it. Timestamp and snapshot tell that nothing older is passed off as new.";
-    html.says("p", &[Class("soft")], intro);
-    let leaf = |html: &mut Html| {
-        html.says("strong", &[], &trail.target);
-        let Some(listed) = &trail.listed else {
-            return html.says("span", &[Class("sub bad")], "✕ The role does not list it: clients refuse it.");
-        };
-        let digest = listed.hashes.sha256.map(hex::encode).unwrap_or_default();
-        html.says("span", &[Class("sub")], &format!("{} bytes, SHA-256", grouped(listed.length)));
-        html.says("code", &[], &digest);
-        let other = |file: &PageFile| file.sha256.as_str() != digest || file.size != listed.length;
-        if file.is_some_and(other) {
-            let text = "✕ The project’s page has other hashes: clients take what this role says.";
-            html.says("span", &[Class("sub bad")], text);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Html)) -> String {
+        let mut html = Html::default();
+        write(&mut html);
+        String::from_utf8(html.document()).unwrap()
+    }
+
+    fn file() -> PageFile {
+        PageFile {
+            filename: "foo-1.0-py3-none-any.whl".parse().unwrap(),
+            url: "foo-1.0-py3-none-any.whl".parse().unwrap(),
+            sha256: "a".repeat(64).parse().unwrap(),
+            size: 1,
+            upload_time: Some("2026-02-31T00:00:00Z".parse().unwrap()),
+            requires_python: Some(">=3<script>\u{202e}".parse().unwrap()),
+            yanked: Yanked::Yes(Some("\"><img src=x>".parse().unwrap())),
+            core_metadata_sha256: None,
         }
-    };
-    parts::trail(html, &trail.links, now, Box::new(leaf));
+    }
+
+    #[test]
+    fn what_a_page_says_of_a_file_or_a_project_stays_words() {
+        let mut page = ProjectPage::new("foo".parse().unwrap(), 1);
+        page.insert(file());
+        let text = written(|html| files(html, &page, 1, DateTime::UNIX_EPOCH));
+        assert!(text.contains("&gt;=3&lt;script&gt;<span class=\"code-point\">U+202E</span>"), "{text}");
+        assert!(text.contains("&quot;&gt;&lt;img src=x&gt;"), "{text}");
+        assert!(text.contains("2026-02-31T00:00:00Z"), "a day that is none is shown as it is: {text}");
+        for (marker, words) in [
+            (StatusMarker::Active, "Active."),
+            (StatusMarker::Archived, "! Archived"),
+            (StatusMarker::Quarantined, "✕ Quarantined as unsafe: installers are offered no file."),
+            (StatusMarker::Deprecated, "! Deprecated"),
+        ] {
+            let status = Status { marker, reason: Some("<script>\u{2067}".parse().unwrap()) };
+            let text = written(|html| standing(html, &status));
+            assert!(text.contains(words), "{text}");
+            assert!(text.contains("&lt;script&gt;<span class=\"code-point\">U+2067</span>"), "{text}");
+        }
+    }
 }

@@ -77,7 +77,7 @@ impl View<'_> {
             let version = ("Version", grouped(link.version));
             facts(html, &[version, ("Claimed projects", grouped(number(projects.len())))]);
             html.element("p", &[], |html| expiry(html, link.expires, parts::due(link, self.now), self.now));
-            html.says("p", &[], &format!("{}.", signatures(link)));
+            html.says("p", &[], &format!("It is {}.", signatures(link)));
             keys_in_full(html, &link.may_sign, &link.signed_by);
             table(
                 html,
