@@ -20,6 +20,7 @@
 //! | [`journal`] | what `serve` writes down, and how it goes again | `crypto python` |
 //! | [`server`] | the repository over HTTP | `coding crypto journal python repository store web` |
 //! | [`proxy`] | verification between a tool and its index | `client crypto python tuf web` |
+//! | [`environment`] | what is installed, held against wheels | `crypto python` |
 //! | [`sync`] | a verified index in a folder | `client python tuf` |
 //! | `web` | what everything that answers HTTP needs | `coding` |
 //! | [`cli`] | what was typed → a call | all |
@@ -44,6 +45,7 @@ pub mod client;
 pub mod coding;
 pub mod crawl;
 pub mod crypto;
+pub mod environment;
 pub mod journal;
 pub mod keys;
 pub mod proxy;

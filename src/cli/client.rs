@@ -15,6 +15,7 @@ use super::exit::{SomeFailed, Usage, client as client_code};
 use super::output::{BAD, FAINT, GOOD, STRONG, styled, until};
 use super::trust::QuorumArg;
 pub(super) use super::trust::{Trust, TrustArg};
+use super::verify_env::EnvironmentArg;
 use crate::client::{Agreed, ClientError, Sitting, VerifiedFile, Vote};
 use crate::python::{DistributionFilename, ProjectName, ProjectPage, files_of, universal};
 use crate::repository::{Link, Progress};
@@ -183,11 +184,13 @@ pub(crate) struct Verify {
     /// may be repeated
     #[arg(long = "lock", value_name = "FILE", conflicts_with_all = ["target", "below", "files"])]
     locks: Vec<PathBuf>,
-    /// Leave this project of a lock file out, such as one from another index; may be repeated
-    #[arg(long, value_name = "NAME", requires = "locks")]
+    /// Leave this project of a lock file or environment out, such as one from another index; may be repeated
+    #[arg(long, value_name = "NAME")]
     except: Vec<String>,
+    #[command(flatten)]
+    environment: EnvironmentArg,
     /// Wheels and sdists
-    #[arg(required_unless_present_any = ["below", "locks"], value_name = "FILE")]
+    #[arg(required_unless_present_any = ["below", "locks", "env"], value_name = "FILE")]
     files: Vec<PathBuf>,
 }
 
@@ -222,6 +225,13 @@ impl Verify {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         if !self.locks.is_empty() {
             return super::lock::verify(&self.trust, &self.locks, &self.except, context).await;
+        }
+        if let Some(path) = self.environment.path() {
+            return super::verify_env::verify(&self.trust, &path, &self.environment, &self.except, context)
+                .await;
+        }
+        if !self.except.is_empty() {
+            return Err(Usage("--except goes with --lock or --env".to_owned()).into());
         }
         if self.target.is_some() && self.files.len() > 1 {
             return Err(Usage("--as goes with one file".to_owned()).into());

@@ -3,6 +3,7 @@
 use crate::client::trust::{OpenError, TrustStoreError};
 use crate::client::{CacheError, ClientError, FetchError, FileError, SendError};
 use crate::crawl::CrawlError;
+use crate::environment::EnvironmentError;
 use crate::keys::KeyError;
 use crate::proxy::{Fault, ProxyError};
 use crate::repository::{CeremonyError, RepositoryError};
@@ -100,6 +101,9 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = error.downcast_ref::<SyncError>() {
         return sync(error);
+    }
+    if let Some(error) = error.downcast_ref::<EnvironmentError>() {
+        return if matches!(error, EnvironmentError::None { .. }) { USAGE } else { OTHER };
     }
     match error.downcast_ref::<ProxyError>() {
         Some(ProxyError::Address { .. } | ProxyError::Twice { .. }) => return USAGE,

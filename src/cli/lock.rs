@@ -295,7 +295,7 @@ fn shown(change: &Change) -> Vec<String> {
     }
 }
 
-fn names(except: &[String]) -> anyhow::Result<BTreeSet<String>> {
+pub(super) fn names(except: &[String]) -> anyhow::Result<BTreeSet<String>> {
     let name = |name: &String| ProjectName::from_str(name).map(|name| name.to_string());
     Ok(except.iter().map(name).collect::<Result<_, _>>().map_err(|error| Usage(error.to_string()))?)
 }

@@ -201,7 +201,7 @@ pub(super) const ENVIRONMENT: &str = "\
 WHEELSEAL_REPO         folder or bucket of the repository (--repo)
 WHEELSEAL_MAP          map file of repositories that must agree (--map)
 WHEELSEAL_TRUST        name of the trust (--trust); for exec and proxy, several with commas between them
-WHEELSEAL_CACHE        folder of verified files (exec, proxy: --cache)
+WHEELSEAL_CACHE        folder of verified files (exec, proxy, verify --env: --cache)
 WHEELSEAL_CACHE_SIZE   MiB of them, at most (--cache-size)
 WHEELSEAL_MODE         enforce or warn (exec --mode)
 WHEELSEAL_PORT         port of `proxy` (--port)
@@ -216,6 +216,7 @@ WHEELSEAL_JOURNAL_KEY  keys of its address hashes (--journal-key)
 WHEELSEAL_PYTHON       the Python that has python-tuf, which reads what ceremonies publish (--python); nothing, to leave it out
 WHEELSEAL_COLOR        auto, always or never (--color); NO_COLOR is respected
 WHEELSEAL_NO_PROGRESS  no progress bars (--no-progress)
+VIRTUAL_ENV            the environment of `verify --env`, if none is named
 SSH_AUTH_SOCK          socket of the ssh agent (ssh-agent: keys)
 XDG_CONFIG_HOME        trusts are kept in wheelseal/ below it
 XDG_STATE_HOME         trusted metadata is kept in wheelseal/ below it

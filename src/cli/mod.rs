@@ -6,7 +6,7 @@
 //! | `journal`, `disclose`, `watch` | what `serve` writes down: `journal` |
 //! | `project` | maintainers: `project` |
 //! | `gate` | who is asked before a ceremony is published |
-//! | `client`, `lock`, `trust`, `exec`, `proxy`, `sync` | clients: `trust download verify lock explain exec proxy sync` |
+//! | `client`, `lock`, `verify_env`, `trust`, `exec`, `proxy`, `sync` | clients: `trust download verify lock explain exec proxy sync` |
 //! | `look` | everyone: `inspect tree completion man help` |
 //! | `conformance` | the TUF conformance suite |
 //! | `demo`, `samples` | whoever tries it for the first time |
@@ -34,6 +34,7 @@ mod proxy;
 mod samples;
 mod sync;
 mod trust;
+mod verify_env;
 mod watch;
 
 use std::process::ExitCode;

@@ -204,6 +204,30 @@ pub fn inspect<R: Read + Seek>(
     Ok(Inspected { metadata, metadata_bytes })
 }
 
+/// A file in a wheel.
+pub struct Member<'a> {
+    /// Its path: relative, without `..`, with slashes.
+    pub path: &'a str,
+    /// Bytes, as its header declares; no more can be read.
+    pub size: u64,
+    /// Its content.
+    pub content: &'a mut dyn Read,
+}
+
+/// Shows `visit` each file of the wheel `filename`, once its listing was judged; content that is not read is not inflated.
+/// Gives the name of its `.dist-info` directory. `visit` may end it with an error of its own.
+///
+/// The reader may stand anywhere, and should be buffered.
+pub fn wheel_members<R: Read + Seek>(
+    filename: &DistributionFilename,
+    mut reader: R,
+    limits: &ArchiveLimits,
+    visit: &mut dyn FnMut(Member<'_>) -> io::Result<()>,
+) -> Result<String, ArchiveError> {
+    reader.rewind().map_err(|error| unreadable(&error))?;
+    wheel::each_member(filename, reader, limits, visit)
+}
+
 fn disagrees(what: &'static str, found: &impl ToString, expected: &impl ToString) -> ArchiveError {
     ArchiveError::Disagrees { what, found: found.to_string(), expected: expected.to_string() }
 }

@@ -11,6 +11,7 @@
 //! | `metadata` | [`CoreMetadata`] | core metadata; PEP 440 specifiers |
 //! | `dependency` | [`Dependency`], and which machines it and wheels are for | PEP 508, PEP 425 |
 //! | `archive` | [`inspect`]: from a wheel or an sdist to its metadata | PEP 658 names the file served |
+//! | [`installed`] | what an installer leaves beside a wheel's files | binary distribution format, entry points |
 //! | [`lock`] | lock files of pip, uv, Poetry, PDM and Pipenv, against pages | PEP 751, and what the tools write |
 //! | `simple` | [`ProjectPage`] and the project list, as JSON and HTML | PEP 503, 592, 658, 691, 700, 714, 792 |
 //!
@@ -24,6 +25,7 @@
 mod archive;
 mod dependency;
 mod filename;
+pub mod installed;
 pub mod lock;
 mod metadata;
 mod name;
@@ -31,7 +33,7 @@ mod select;
 mod simple;
 mod values;
 
-pub use archive::{ArchiveError, ArchiveLimits, Inspected, inspect};
+pub use archive::{ArchiveError, ArchiveLimits, Inspected, Member, inspect, wheel_members};
 pub use dependency::{Dependency, DependencyError, Machine, Platform, Source};
 pub use filename::{DistributionFilename, FilenameError, Kind, SdistFormat};
 pub use metadata::{CoreMetadata, MetadataError, MetadataVersion, RequiresPython};

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Module, and the modules it may name. `cli` may name all.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("crypto", &[]),
     ("coding", &["crypto"]),
     ("python", &[]),
@@ -22,6 +22,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("journal", &["crypto", "python"]),
     ("server", &["coding", "crypto", "journal", "python", "repository", "store", "web"]),
     ("proxy", &["client", "coding", "crypto", "python", "tuf", "web"]),
+    ("environment", &["crypto", "python"]),
     ("sync", &["client", "python", "tuf"]),
     ("web", &["coding"]),
 ];

@@ -1,10 +1,10 @@
 //! Wheels (binary distribution format, "File Format" and "The .dist-info directory").
 
-use std::io::{Read, Seek};
+use std::io::{self, Read, Seek};
 
 use pep440_rs::Version;
 
-use super::{ArchiveError, ArchiveLimits, budget::Budget, disagrees, entry::EntryPath, zipped::Zip};
+use super::{ArchiveError, ArchiveLimits, Member, budget::Budget, disagrees, entry::EntryPath, zipped::Zip};
 use crate::python::{filename::DistributionFilename, name::ProjectName};
 
 /// How the name of the directory of a wheel's own files ends.
@@ -23,6 +23,21 @@ pub(super) fn read_metadata<R: Read + Seek>(
     zip.expect(&directory, "WHEEL")?;
     zip.expect(&directory, "RECORD")?;
     zip.read(&directory, "METADATA", limits.metadata_bytes)
+}
+
+/// Every file, in the order of the archive; the name of the wheel's own directory.
+pub(super) fn each_member<R: Read + Seek>(
+    filename: &DistributionFilename,
+    reader: R,
+    limits: &ArchiveLimits,
+    visit: &mut dyn FnMut(Member<'_>) -> io::Result<()>,
+) -> Result<String, ArchiveError> {
+    let budget = Budget::new(limits.directory_bytes);
+    let mut zip = Zip::open(reader, &budget, limits)?;
+    let directory = dist_info(zip.paths())?.to_owned();
+    check_dist_info(filename, &directory)?;
+    zip.each(visit)?;
+    Ok(directory)
 }
 
 /// The one top directory that ends in `.dist-info`. Case is ignored, as some file systems do.

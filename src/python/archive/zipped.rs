@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    io::{Read, Seek},
+    io::{self, Read, Seek},
 };
 
 use zip::{
@@ -11,7 +11,7 @@ use zip::{
 };
 
 use super::{
-    ArchiveError, ArchiveLimits,
+    ArchiveError, ArchiveLimits, Member,
     budget::Budget,
     budget::Metered,
     entry::EntryPath,
@@ -87,6 +87,25 @@ impl<'a, R: Read + Seek> Zip<'a, R> {
             return Err(unreadable(&format!("{entry:?} has {} bytes, not {declared}", bytes.len())));
         }
         Ok(bytes)
+    }
+
+    /// Shows `visit` each entry that is no directory; no more of it can be read than its header declares.
+    pub(super) fn each(
+        &mut self,
+        visit: &mut dyn FnMut(Member<'_>) -> io::Result<()>,
+    ) -> Result<(), ArchiveError> {
+        for index in 0..self.archive.len() {
+            let entry = self.archive.by_index(index).map_err(|error| unreadable(&error))?;
+            if entry.is_dir() {
+                continue;
+            }
+            let path = self.paths.get(index).map(|path| path.components().join("/")).unwrap_or_default();
+            let size = entry.size();
+            let mut content = entry.take(size);
+            let member = Member { path: &path, size, content: &mut content };
+            visit(member).map_err(|error| unreadable(&error))?;
+        }
+        Ok(())
     }
 
     /// Whether there is a file at `directory/file`; refuses a second one, as [`read`](Self::read) does.

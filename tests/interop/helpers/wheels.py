@@ -27,8 +27,10 @@ def wheel(
     text: str = "",
     tag: str = "py3-none-any",
     requires: tuple[str, ...] = (),
+    more: dict[str, str] | None = None,
 ) -> Path:
-    """Writes a wheel that pip installs. Its one module says its version, and `text`."""
+    """Writes a wheel that pip installs. Its one module says its version, and `text`. In the paths of `more`, INFO and DATA
+    are the folders that a wheel has for its notes and for what goes elsewhere."""
     module = name.replace("-", "_").replace(".", "_")
     info = f"{module}-{version}.dist-info"
     files = {
@@ -36,6 +38,8 @@ def wheel(
         f"{info}/METADATA": _metadata(name, version, requires_python, requires),
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: {tag}\n",
     }
+    for path, content in (more or {}).items():
+        files[path.replace("INFO", info).replace("DATA", f"{module}-{version}.data")] = content
     record = ""
     for path, content in files.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest()).rstrip(b"=").decode()
