@@ -143,9 +143,12 @@ pub(super) fn hint(error: &anyhow::Error) -> Option<String> {
     error.downcast_ref::<ClientError>().and_then(client_hint)
 }
 
+/// After a sync that ended early.
+const STILL_THERE: &str = "what was there before is still there; run it again when this is mended";
+
 fn sync_hint(error: &SyncError) -> Option<String> {
     let text = match error {
-        SyncError::Client(error) => return client_hint(error),
+        SyncError::Client(error) => return client_hint(error).or_else(|| Some(STILL_THERE.to_owned())),
         SyncError::NotOurs { .. } | SyncError::InRepository { .. } | SyncError::OtherRepository { .. } => {
             "name an empty folder, or one that does not exist yet"
         }
@@ -153,7 +156,7 @@ fn sync_hint(error: &SyncError) -> Option<String> {
             "this mirror serves an older state than the folder has; use another one, and tell the admin"
         }
         SyncError::TooMany { .. } => "sync a lock file, or all of the repository",
-        SyncError::Io { .. } => "what was there before is still there; run it again when this is mended",
+        SyncError::Io { .. } => STILL_THERE,
         SyncError::Busy { .. } | SyncError::BadState { .. } => return None,
     };
     Some(text.to_owned())

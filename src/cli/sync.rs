@@ -176,8 +176,8 @@ impl Sync {
             jobs: self.jobs,
             progress: Progress::new(self.jobs),
         });
-        let (chosen, all) = self.choice.choose(wanted.as_ref(), &job, context).await?;
-        let summary = job.run(chosen, all).await?;
+        let chosen = self.choice.choose(wanted.as_ref(), &job, context).await?;
+        let summary = job.run(chosen).await?;
         self.finish(&job, &state, &summary, &notes, context)
     }
 
@@ -255,13 +255,13 @@ impl Choice {
         Ok(Some(Wanted { requirements, dependencies: !self.no_deps, all_versions: self.all_versions }))
     }
 
-    /// What is to be there; `true` if that is known to be all.
+    /// What is to be there.
     async fn choose(
         &self,
         wanted: Option<&Wanted>,
         job: &Arc<Job>,
         context: &Context,
-    ) -> anyhow::Result<(Vec<Wish>, bool)> {
+    ) -> anyhow::Result<Vec<Wish>> {
         if wanted.is_none() && self.locks.is_empty() {
             let bar = context.out.progress();
             return Ok(job.everything(&|done, total| bar.at("reading roles", done, total)).await?);
@@ -282,7 +282,7 @@ impl Choice {
                 None => drop(all.insert(wish.project.clone(), wish)),
             }
         }
-        Ok((all.into_values().collect(), true))
+        Ok(all.into_values().collect())
     }
 }
 
@@ -304,6 +304,10 @@ fn tell(context: &Context, notes: &Arc<Mutex<Notes>>, shared: &Arc<Shared>) -> c
             out.note(format_args!("{} {}: {}", styled(BAD, "left out"), refused.what, refused.reason));
             lock(&notes).refuse(refused);
         }
+        Told::Unknown(file) => out.note(format_args!(
+            "{} what {file} depends on: its metadata is in the file alone, which is not fetched now",
+            styled(FAINT, "unknown")
+        )),
         Told::Missing(missing) => {
             let why = "not in the repository; perhaps it is not needed on your machines";
             out.note(format_args!("{} {}: {why}", styled(FAINT, "missing"), missing.what));

@@ -88,15 +88,9 @@ impl Shared {
         Ok(self.client.download(found, self.consistent(), to, Flush::Never, &AtomicU64::new(0)).await?.1)
     }
 
-    /// The same for a place of the user's own: the file stays what it is, even if the machine stops. Adds to `count` each byte
-    /// that came.
-    pub async fn download_to_keep(
-        &self,
-        found: &Found,
-        to: &Path,
-        count: &AtomicU64,
-    ) -> Result<VerifiedFile, ClientError> {
-        Ok(self.client.download(found, self.consistent(), to, Flush::Disk, count).await?.0)
+    /// The same for a place of the user's own: the file stays what it is, even if the machine stops.
+    pub async fn download_to_keep(&self, found: &Found, to: &Path) -> Result<VerifiedFile, ClientError> {
+        Ok(self.client.download(found, self.consistent(), to, Flush::Disk, &AtomicU64::new(0)).await?.0)
     }
 
     /// Is the file there, and what was signed? Blocks.

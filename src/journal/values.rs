@@ -61,7 +61,8 @@ impl FromStr for Minute {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let time = NaiveDateTime::parse_from_str(text, MINUTE).ok().map(|time| Self(time.and_utc()));
-        time.filter(|time| time.to_string() == text).ok_or(ValueError { what: "time", expected: "a minute such as 2030-01-31T23:59Z" })
+        time.filter(|time| time.to_string() == text)
+            .ok_or(ValueError { what: "time", expected: "a minute such as 2030-01-31T23:59Z" })
     }
 }
 

@@ -85,20 +85,19 @@ struct Search<'a> {
 }
 
 impl Job {
-    /// All projects of the repository. `false`: some roles could not be read, so there may be more.
-    pub async fn everything(&self, told: &(dyn Fn(u64, u64) + Sync)) -> Result<(Vec<Wish>, bool), SyncError> {
+    /// All projects of the repository, as far as its roles can be read.
+    pub async fn everything(&self, told: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Wish>, SyncError> {
         let names = Mutex::new(BTreeSet::new());
         let visit = |role: &crate::tuf::metadata::Targets| {
             let found = role.targets.keys().filter_map(project_of);
             names.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
         };
         let unread = self.shared.walk(self.jobs, &visit, told).await;
-        let whole = unread.is_empty();
         for role in unread {
             self.refuse(&Refused::new(&format!("the role {}", role.role), role.error))?;
         }
         let names = names.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((names.into_iter().map(|project| Wish { project, page: None, files: None }).collect(), whole))
+        Ok(names.into_iter().map(|project| Wish { project, page: None, files: None }).collect())
     }
 
     /// What a lock pins, as far as it is signed; the rest is told.
@@ -393,7 +392,7 @@ impl Job {
             return Ok(self.shared.read(&found, MAX_METADATA).await?);
         }
         if self.dry {
-            // Its place in the folder is where it would be read.
+            (self.tell)(Told::Unknown(&file.filename));
             return Ok(Vec::new());
         }
         let io = |error: &dyn std::fmt::Display| FileError::Io {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
@@ -76,6 +76,8 @@ pub enum Told<'a> {
     Refused(&'a Refused),
     /// Something that is not there, and that perhaps nobody wants.
     Missing(&'a Refused),
+    /// A file that would have to be fetched to know what it depends on.
+    Unknown(&'a DistributionFilename),
     /// So many of so many projects.
     Projects(u64, u64),
 }
@@ -133,7 +135,8 @@ pub struct Progress {
     fetched_bytes: AtomicU64,
     removed: AtomicU64,
     refused: AtomicU64,
-    came: AtomicU64,
+    /// Something could not be judged: what is not wished for may be so for that reason.
+    doubt: AtomicBool,
 }
 
 impl Progress {
@@ -149,7 +152,7 @@ impl Progress {
             fetched_bytes: zero(),
             removed: zero(),
             refused: zero(),
-            came: zero(),
+            doubt: AtomicBool::new(false),
         }
     }
 }
@@ -170,8 +173,10 @@ pub(super) struct Fetched {
 }
 
 impl Job {
-    /// Brings the folder to what is wished. What else is there goes if `all` is wished; the list of projects comes last.
-    pub async fn run(self: &Arc<Self>, wishes: Vec<Wish>, all: bool) -> Result<Summary, SyncError> {
+    /// Brings the folder to what is wished. What else is there goes, unless there is a doubt whether it was wished for; the
+    /// list of projects comes last.
+    pub async fn run(self: &Arc<Self>, wishes: Vec<Wish>) -> Result<Summary, SyncError> {
+        let sure = !self.progress.doubt.load(Ordering::Relaxed);
         let mut wishes: BTreeMap<ProjectName, Wish> =
             wishes.into_iter().map(|wish| (wish.project.clone(), wish)).collect();
         let there = self.folder.projects()?;
@@ -187,7 +192,7 @@ impl Job {
             page_path(&wish.project).map(|path| path.digest()).unwrap_or_default()
         });
         let projects = self.projects(ordered).await?;
-        if all && !self.keep {
+        if sure && !self.keep {
             for project in &gone {
                 self.remove(project)?;
             }
@@ -355,7 +360,7 @@ impl Job {
         let place = self.folder.place(file, ending);
         let there = self.already(&found, &place).await?;
         if !there && !self.dry {
-            self.shared.download_to_keep(&found, &place, &self.progress.came).await?;
+            self.shared.download_to_keep(&found, &place).await?;
         }
         Ok(Fetched { place, found, new: !there })
     }
@@ -387,6 +392,9 @@ impl Job {
 
     /// Notes what is left out. What no other file would fare better with ends the run.
     pub(super) fn refuse(&self, refused: &Refused) -> Result<(), SyncError> {
+        if refused.reason.is_doubt() {
+            self.progress.doubt.store(true, Ordering::Relaxed);
+        }
         if let Reason::Client(error) = &refused.reason {
             let failures = || self.progress.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
             if is_local(error) || is_network(error) && failures() >= MAX_FAILURES {

@@ -164,6 +164,17 @@ pub enum Reason {
     },
 }
 
+impl Reason {
+    /// It says nothing about what else is wanted: another time there may be more.
+    fn is_doubt(&self) -> bool {
+        match self {
+            Self::Client(ClientError::NotSigned { .. }) => false,
+            Self::Client(_) | Self::Page(_) | Self::Dependencies(_) | Self::Archive(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Something that is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {

@@ -174,3 +174,23 @@ def test_a_mirror_that_lies_gets_nothing_into_the_folder(index: Index) -> None:
     there = {path.name for path in (index.out / "targets" / "seal").iterdir()}
     assert "seal-1.1-py3-none-any.whl" not in there and "seal-1.0-py3-none-any.whl" in there
     assert "seal-1.1-py3" not in (index.out / "simple" / "seal" / "index.html").read_text()
+
+
+def test_what_an_sdist_depends_on_is_read_from_the_verified_file(index: Index) -> None:
+    index.sealed.run("add", sdist(index.home / "dists", "old-style", "1.0", requires=("seal<1.1",)))
+    dry = index.wheelseal.run("sync", "--to", index.out, "--dry-run", "old-style")
+    assert dry.code == 0 and "unknown what old_style-1.0.tar.gz depends on" in dry.err
+    index.sync("old-style")
+    assert {path.name for path in (index.out / "targets").iterdir()} == {"old-style", "seal"}
+    assert (index.out / "targets/seal/seal-1.0-py3-none-any.whl").is_file()
+
+
+def test_a_server_that_has_not_got_a_file_is_told_from_one_that_lies(index: Index) -> None:
+    for path in (index.sealed.folder / "targets" / "seal").glob("*seal-1.1-py3*"):
+        path.unlink()
+    done = index.wheelseal.run("sync", "--to", index.out)
+    assert done.code == 7 and "the repository has no seal/" in done.err, done.err
+    assert (index.out / "targets/seal/seal-1.0-py3-none-any.whl").is_file()
+    index.server.close()
+    assert index.wheelseal.run("sync", "--to", index.out).code == 7
+    assert (index.out / "simple/seal/index.html").is_file()

@@ -4,12 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use wheelseal::client::{Client, DirSource, MetadataDir};
 use wheelseal::crypto::sha256;
+use wheelseal::sync::{Filter, Folder, Job, Progress, State};
+use wheelseal::tuf::trusted::Limits;
 
-use crate::scene::{archive, files_below};
+use crate::scene::{Scene, archive, files_below, now, wheel_bytes};
 use crate::shell::{Home, Ran};
 
 const ALPHA: &str = "alpha-1.0-py3-none-any.whl";
@@ -355,6 +360,101 @@ fn a_rehearsal_says_what_there_is_to_fetch_and_writes_nothing() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json["files"], &json["fetched"], &json["removed"]), (&2.into(), &2.into(), &2.into()));
     assert!(files_below(&home.work()) == before);
+}
+
+/// What a run leaves that was killed: its mark, files without a page, half of one under another name.
+#[test]
+fn a_run_that_was_killed_is_gone_on_with() {
+    let home = home();
+    sync(&home, &[]).fine();
+    let whole = content(&home);
+    fs::remove_dir_all(out(&home).join("simple")).unwrap();
+    fs::remove_dir_all(out(&home).join("targets/beta")).unwrap();
+    fs::remove_file(out(&home).join(".wheelseal-sync/state.json")).unwrap();
+    fs::remove_file(out(&home).join("wheelseal-sync.json")).unwrap();
+    fs::write(out(&home).join("targets/alpha/.wheelseal-a1b2c3"), "half").unwrap();
+    fs::write(out(&home).join(".wheelseal-sync/.tmpXYZ"), "half").unwrap();
+    let said = sync(&home, &[]).fine();
+    assert!(said.contains("fetched: 2,"), "{said}");
+    assert!(content(&home) == whole && !out(&home).join(".wheelseal-sync/.tmpXYZ").exists());
+}
+
+#[test]
+fn a_file_that_cannot_be_written_ends_the_run_and_pages_stay() {
+    let home = home();
+    sync(&home, &[]).fine();
+    let before = files_below(&out(&home));
+    // Digests do not compress, so the wheel is large.
+    let body: Vec<String> = (0..2_000_u32).map(|at| hex::encode(sha256(&at.to_be_bytes()))).collect();
+    let path = home.work().join("alpha-1.1-py3-none-any.whl");
+    fs::write(&path, wheel_bytes("alpha", "1.1", &body.join("\n"))).unwrap();
+    home.run(&["add", "--repo", "repo", path.to_str().unwrap()]).fine();
+    let limited = ["sh", "-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "sh"];
+    let ran = home.run_by(&limited, &["sync", "--to", "out"]);
+    ran.refused(1, &["File too large", "hint: what was there before is still there; run it again"]);
+    assert!(files_below(&out(&home)) == before);
+    assert!(sync(&home, &[]).fine().contains("fetched: 2,"));
+}
+
+#[test]
+fn two_runs_do_not_work_on_one_folder() {
+    let home = home();
+    sync(&home, &[]).fine();
+    let lock = fs::File::open(out(&home).join(".wheelseal-sync/lock")).unwrap();
+    lock.try_lock().unwrap();
+    sync(&home, &[]).refused(8, &["another sync is at work in "]);
+    drop(lock);
+    sync(&home, &[]).fine();
+}
+
+/// Which projects it lists is not known, so none is taken for gone.
+#[test]
+fn a_role_that_cannot_be_read_takes_nothing_away() {
+    let home = home();
+    for name in ["c", "d", "e", "f"] {
+        home.publish(name, "1.0");
+    }
+    sync(&home, &[]).fine();
+    let before = content(&home);
+    home.run(&["bump", "--all", "--repo", "repo"]).fine();
+    let metadata = home.work().join("repo/metadata");
+    let bin = files_below(&metadata).into_keys().filter(|name| name.ends_with(".bins-1.json")).max().unwrap();
+    fs::write(metadata.join(bin), "{}").unwrap();
+    let ran = sync(&home, &[]);
+    ran.refused(3, &["left out the role bins-1: "]);
+    let after = content(&home);
+    assert!(before.keys().filter(|name| name.starts_with("simple/")).all(|name| after.contains_key(name)));
+}
+
+/// Roles are forgotten and read again all the time.
+#[tokio::test]
+async fn a_run_that_may_hold_next_to_nothing_finds_everything() {
+    let scene = Scene::new().await;
+    let edits: Vec<_> = (0..12).map(|at| scene.add(&format!("p{at}"), "1.0", "x = 1\n")).collect();
+    scene.publish(&edits).await.unwrap();
+    let root = scene.root();
+    let cache =
+        MetadataDir::init(scene.spool().join("trust"), &fs::read(root.join("metadata/1.root.json")).unwrap())
+            .unwrap();
+    let source = |name: &str| Box::new(DirSource::new(root.join(name)));
+    let client = Client::new(source("metadata"), source("targets"), cache, Limits::default());
+    let shared = client.refresh(now()).await.unwrap().share().unwrap().holding(1);
+    let to = tempfile::tempdir().unwrap();
+    let folder = Folder::open(&to.path().join("out"), &State::new("x", 1, 1, 1)).unwrap();
+    let jobs = NonZeroUsize::new(2).unwrap();
+    let job = Arc::new(Job {
+        shared: Arc::new(shared),
+        folder,
+        filter: Filter::default(),
+        keep: false,
+        dry: false,
+        jobs,
+        tell: Arc::new(|_| {}),
+        progress: Progress::new(jobs),
+    });
+    let wishes = job.everything(&|_, _| {}).await.unwrap();
+    let summary = job.run(wishes).await.unwrap();
+    assert_eq!((summary.projects, summary.files, summary.refused), (12, 24, 0));
 }
 
 #[test]

@@ -53,7 +53,7 @@ def wheel(
     return out
 
 
-def sdist(folder: Path, name: str, version: str) -> Path:
+def sdist(folder: Path, name: str, version: str, requires: tuple[str, ...] = ()) -> Path:
     """Writes a source distribution."""
     top = f"{name.replace('-', '_')}-{version}"
     project = (
@@ -62,7 +62,7 @@ def sdist(folder: Path, name: str, version: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / f"{top}.tar.gz"
     with tarfile.open(out, "w:gz") as archive:
-        for path, text in {"PKG-INFO": _metadata(name, version, None), "pyproject.toml": project}.items():
+        for path, text in {"PKG-INFO": _metadata(name, version, None, requires), "pyproject.toml": project}.items():
             member = tarfile.TarInfo(f"{top}/{path}")
             member.size = len(text.encode())
             archive.addfile(member, io.BytesIO(text.encode()))
