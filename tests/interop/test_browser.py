@@ -256,6 +256,11 @@ def test_screen_readers_are_told_what_is_what(world: World, width: int) -> None:
             assert set(cells) == {columns}, name
             assert table.get_by_role("rowheader").count() == len(cells), name
             assert table.get_by_role("columnheader").count() == columns, name
+    page.goto(world.url + PAGES["not-a-name"])
+    why = page.evaluate(
+        "document.getElementById(document.querySelector('input').getAttribute('aria-describedby')).innerText"
+    )
+    assert why.startswith("✕ That is no project name")
     page.goto(world.url)
     roles = [row.text_content() for row in page.get_by_role("table").first.get_by_role("rowheader").all()]
     assert roles == ["root", "timestamp", "snapshot", "targets", "claimed", "recently-claimed", "bins"]

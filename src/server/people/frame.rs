@@ -100,7 +100,7 @@ impl Frame<'_> {
     }
 }
 
-/// The form that leads to a project.
+/// The form that leads to a project. `typed`: what was typed, if it is no name; the element `wrong` says why.
 pub(super) fn search(html: &mut Html, root: &Address, typed: &str, id: &'static str) {
     let to = root.folder("project");
     let form = [Action(&to), Fixed("method", "get"), Fixed("role", "search"), Label("Projects")];
@@ -116,7 +116,9 @@ pub(super) fn search(html: &mut Html, root: &Address, typed: &str, id: &'static 
             Fixed("spellcheck", "false"),
             Value(typed),
         ];
-        html.element("input", &field, |_| {});
+        let wrong = [Fixed("aria-invalid", "true"), Fixed("aria-describedby", "wrong")];
+        let more = if typed.is_empty() { &[][..] } else { &wrong };
+        html.element("input", &[&field, more].concat(), |_| {});
         html.says("button", &[], "Find");
     });
 }

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 
 use super::frame::{Section, search};
-use super::html::Attribute::Class;
+use super::html::Attribute::{Class, Id};
 use super::html::{Address, Html};
 use super::parts::{self, Part, facts, section, table};
 use super::trail::trust;
@@ -40,7 +40,7 @@ impl View<'_> {
                 "Type the whole name. Case does not matter, nor whether it has -, _ or dots.",
             );
             if status != StatusCode::OK {
-                html.element("div", &[Class("box bad")], |html| {
+                html.element("div", &[Class("box bad"), Id("wrong")], |html| {
                     let rule =
                         "✕ That is no project name: it has letters, digits, and -, _ or dots between them.";
                     html.says("p", &[], rule);
