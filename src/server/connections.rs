@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Limits;
 use super::metrics::Metrics;
+use super::tls::Tls;
 use super::watch::Peer;
 use crate::web::Patient;
 
@@ -30,6 +31,7 @@ pub(super) async fn serve(
     router: Router,
     limits: Limits,
     metrics: Arc<Metrics>,
+    tls: Option<Arc<Tls>>,
     stop: impl Future<Output = ()> + Send,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections));
@@ -51,20 +53,27 @@ pub(super) async fn serve(
         };
         // Only a slower answer, if the system refuses.
         drop(stream.set_nodelay(true));
-        let stream = TokioIo::new(Patient::new(stream, limits.stall));
+        let stream = Patient::new(stream, limits.stall);
         let (service, peer) = (service.clone(), Peer(from.ip()));
         // Where it comes from is for `watch.rs` alone, which reads it for uploads.
         let told = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
             service.call(request)
         });
-        let connection = graceful.watch(protocol.serve_connection(stream, told));
         metrics.connections.add(1);
         metrics.open.add(1);
-        let metrics = Arc::clone(&metrics);
+        let (metrics, protocol, watcher) = (Arc::clone(&metrics), protocol.clone(), graceful.watcher());
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor());
         tokio::spawn(async move {
             // Errors are those of the client's connection: nobody is left to be told.
-            drop(connection.await);
+            match acceptor {
+                None => drop(watcher.watch(protocol.serve_connection(TokioIo::new(stream), told)).await),
+                Some(acceptor) => {
+                    if let Ok(Ok(stream)) = timeout(limits.head, acceptor.accept(stream)).await {
+                        drop(watcher.watch(protocol.serve_connection(TokioIo::new(stream), told)).await);
+                    }
+                }
+            }
             metrics.open.less();
             drop(slot);
         });

@@ -12,6 +12,7 @@
 //! | `watch.rs` | who asks, for as long as a request lasts; the journal |
 //! | `downloads.rs` | counts of files that were sent |
 //! | `metrics.rs` | counts for Prometheus |
+//! | `tls.rs` | a certificate and its key, from files |
 //! | `connections.rs` | TCP: how many, how slow, how they end |
 //!
 //! The server is **not trusted** by clients, and has nothing worth stealing. What it must not do is fail under hostile
@@ -30,6 +31,7 @@ mod people;
 mod resource;
 mod routes;
 mod shared;
+mod tls;
 mod upload;
 mod watch;
 
@@ -43,6 +45,7 @@ use tokio::net::TcpListener;
 
 pub use self::people::{Ceremonies, Pages};
 use self::shared::Shared;
+pub use self::tls::{Tls, TlsError};
 pub use self::upload::{Grant, TokenError, Tokens, UploadLimits, Uploads};
 pub use self::watch::{Visitors, Watch};
 use crate::store::{Store, StoreError};
@@ -97,6 +100,7 @@ pub struct Server {
     uploads: Option<Arc<Uploads>>,
     watch: Option<Arc<Watch>>,
     pages: Option<Arc<Pages>>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Server {
@@ -107,7 +111,7 @@ impl Server {
         report: impl Fn(&StoreError) + Send + Sync + 'static,
     ) -> Self {
         let shared = Arc::new(Shared::new(store, limits, Box::new(report)));
-        Self { shared, uploads: None, watch: None, pages: None }
+        Self { shared, uploads: None, watch: None, pages: None, tls: None }
     }
 
     /// Takes uploads as well.
@@ -127,6 +131,11 @@ impl Server {
     /// Shows pages to people as well.
     pub fn showing(self, pages: Pages) -> Self {
         Self { pages: Some(Arc::new(pages)), ..self }
+    }
+
+    /// Speaks TLS.
+    pub fn secured(self, tls: Arc<Tls>) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// All routes, for a caller who has others to add.
@@ -159,7 +168,7 @@ impl Server {
     /// Serves until `stop` comes; then takes no new requests and lets the running ones end.
     pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
         let (limits, metrics) = (self.shared.limits, Arc::clone(&self.shared.metrics));
-        connections::serve(listener, self.router(), limits, metrics, stop).await;
+        connections::serve(listener, self.router(), limits, metrics, self.tls.clone(), stop).await;
         if let Some(watch) = self.watch.clone() {
             // Whatever went wrong with writing was told when it did.
             drop(tokio::task::spawn_blocking(move || watch.close()).await);

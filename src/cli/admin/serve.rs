@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -12,7 +13,7 @@ use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::watch::WatchArgs;
 use crate::cli::{Context, RepoArg};
 use crate::repository::{Keyring, Publisher, Repository, RepositoryError};
-use crate::server::{Ceremonies, Limits, Pages, Server, Tokens, UploadLimits, Uploads};
+use crate::server::{Ceremonies, Limits, Pages, Server, Tls, Tokens, UploadLimits, Uploads};
 
 /// Serve the repository over HTTP: metadata, files and pages for installers and people, and with `--tokens` uploads.
 ///
@@ -25,6 +26,12 @@ pub(crate) struct Serve {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Speak TLS: PEM file with the server's certificate, and those up to its CA's. Read again on SIGHUP
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Connections at once; more wait
     #[arg(long, value_name = "N", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
@@ -60,7 +67,9 @@ impl Serve {
         let repository = open_repository(&self.repo).await?;
         let listening = || format!("listening on {}", self.listen);
         let listener = TcpListener::bind(self.listen).await.with_context(listening)?;
-        let url = format!("http://{}/", listener.local_addr()?);
+        let tls = self.tls()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}/", listener.local_addr()?);
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let stop = async move {
@@ -82,6 +91,10 @@ impl Serve {
         if !self.no_pages {
             server = server.showing(self.pages(&repository, context));
         }
+        if let Some(tls) = tls {
+            renew(&tls, context)?;
+            server = server.secured(tls);
+        }
         // Goes with all that lies in it when the server ends.
         let spool;
         if let Some(tokens) = &self.tokens {
@@ -95,6 +108,11 @@ impl Serve {
         context.out.result(&serde_json::json!({"url": url}), || context.out.line(&url))?;
         server.run(listener, stop).await;
         Ok(())
+    }
+
+    fn tls(&self) -> anyhow::Result<Option<Arc<Tls>>> {
+        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
+        Ok(Some(Arc::new(Tls::read(certificate, key)?)))
     }
 
     fn pages(&self, repository: &Repository, context: &Context) -> Pages {
@@ -122,4 +140,18 @@ impl Serve {
         let publisher = Publisher::start(repository, keyring);
         Uploads::new(publisher, Tokens::at(tokens), spool.to_owned(), limits, context.clock, report)
     }
+}
+
+/// Reads certificate and key again at each SIGHUP.
+fn renew(tls: &Arc<Tls>, context: &Context) -> anyhow::Result<()> {
+    let (mut hangup, tls, out) = (signal(SignalKind::hangup())?, Arc::clone(tls), context.out.clone());
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            match tls.reload() {
+                Ok(()) => out.note("the certificate was read again"),
+                Err(error) => out.note(format_args!("the certificate of before stays: {error}")),
+            }
+        }
+    });
+    Ok(())
 }
