@@ -48,7 +48,7 @@ impl Answer {
             // Names and reasons on a page are other people's words: nothing of it may run.
             .header(CONTENT_SECURITY_POLICY, "default-src 'none'")
             .header(CACHE_CONTROL, ASK_AGAIN)
-            .header(VARY, "Accept, Accept-Encoding")
+            .header(VARY, if view == View::Below { "Accept, Accept-Encoding" } else { "Accept" })
             .header(ETAG, &rendered.tag);
         if seen(headers, &rendered.tag) {
             return Self::built(response.status(StatusCode::NOT_MODIFIED), Body::empty());

@@ -72,7 +72,7 @@ def test_the_client_and_pip_trust_it_by_its_ca(served: Served, wheelseal: Wheels
     assert list((tmp_path / "to").glob("seal-1.0*.whl"))
     stranger = wheelseal.run("download", "seal", "--to", tmp_path / "no", env={"SSL_CERT_FILE": "/nowhere"})
     assert stranger.code == 7, stranger.err
-    chosen = pip.install(f"{served.url}/simple/", tmp_path / "pip", "seal", flags=["--cert", str(served.ca)])
+    chosen = pip.install(served.url, tmp_path / "pip", "seal", flags=["--cert", str(served.ca)])
     assert chosen == {"seal": "1.0"}
 
 
