@@ -65,14 +65,17 @@ def served(binary: Path, wheelseal: Wheelseal, tmp_path: Path) -> Iterator[Serve
         process.communicate(timeout=30)
 
 
-def test_the_client_and_pip_trust_it_by_its_ca(served: Served, wheelseal: Wheelseal, tmp_path: Path) -> None:
+def test_the_client_and_pip_trust_it_by_its_ca(
+    served: Served, wheelseal: Wheelseal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trusted = {"SSL_CERT_FILE": str(served.ca)}
     wheelseal("trust", "add", "index", served.url, "--root", served.sealed.first_root)
     wheelseal("download", "seal", "--to", tmp_path / "to", env=trusted)
     assert list((tmp_path / "to").glob("seal-1.0*.whl"))
     stranger = wheelseal.run("download", "seal", "--to", tmp_path / "no", env={"SSL_CERT_FILE": "/nowhere"})
     assert stranger.code == 7, stranger.err
-    chosen = pip.install(served.url, tmp_path / "pip", "seal", flags=["--cert", str(served.ca)])
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(served.ca))
+    chosen = pip.install(served.url, tmp_path / "pip", "seal")
     assert chosen == {"seal": "1.0"}
 
 
