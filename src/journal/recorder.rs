@@ -256,7 +256,7 @@ fn folded(events: impl Iterator<Item = Event>) -> Vec<Event> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Filter, Reason, TokenUse};
+    use super::super::{Cell, Filter, Of, Reason, TokenUse};
     use super::*;
 
     fn now() -> DateTime<Utc> {
@@ -284,6 +284,34 @@ mod tests {
         let busy = event(Deed::Refusal { what: Reason::Busy, account: None, project: None });
         let many = [wrong(), busy.clone(), wrong(), wrong()];
         assert_eq!(folded(many.into_iter()), [Event { times: 3, ..wrong() }, busy]);
+    }
+
+    /// What time it is for the one test whose time goes on.
+    static TIME: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
+
+    #[test]
+    fn on_a_new_day_what_is_left_of_the_old_one_is_folded_and_what_is_old_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("journal"), &[]).unwrap();
+        let keys = Arc::new(KeyFile::at(&folder.path().join("keys.json"), 30, &[]).unwrap());
+        let clock = || DateTime::from_timestamp(TIME.load(Ordering::SeqCst), 0).unwrap();
+        TIME.store(now().timestamp(), Ordering::SeqCst);
+        journal.append(&[wrong()]).unwrap();
+        let report = Box::new(|error: &JournalError| panic!("{error}"));
+        let retention = Retention { tokens: 0, ..Retention::default() };
+        let recorder = Recorder::start(journal.clone(), Upkeep { retention, keys, clock, report }).unwrap();
+        let file = |name: &str| Cell { of: Of::File(name.parse().unwrap()), ..Cell::default() };
+        let names = ["a-1.tar.gz", "a-2.tar.gz", "a-3.tar.gz", "a-4.tar.gz", "a-5.tar.gz"];
+        for name in names {
+            recorder.downloads().count(now().date_naive(), file(name));
+        }
+        TIME.fetch_add(24 * 3600, Ordering::SeqCst);
+        recorder.note(Event { time: Minute::of(clock()), ..wrong() });
+        recorder.close();
+        let project = Cell { of: Of::Project("a".parse().unwrap()), ..Cell::default() };
+        assert_eq!(journal.downloads_of(now().date_naive()).unwrap(), [(project, 5)].into());
+        let left = journal.read(&Filter::default()).unwrap().events;
+        assert_eq!(left, [Event { time: Minute::of(clock()), ..wrong() }]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::header::FORWARDED;
-use axum::http::{Extensions, HeaderMap, HeaderName};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
@@ -23,8 +23,6 @@ use crate::python::ProjectName;
 
 /// Addresses in a header that are looked at, from the right: no chain of trusted proxies is that long.
 const MAX_CHAIN: usize = 32;
-/// Bytes of a header's value, at most.
-const MAX_VALUE: usize = 4_096;
 /// Bytes of a hash that a proxy made: at least 64 bits, at most SHA-512.
 const HASH_BYTES: std::ops::RangeInclusive<usize> = 8..=64;
 /// Addresses counted at once, at most.
@@ -84,15 +82,14 @@ impl Visitors {
         self.trusted.iter().any(|network| network.contains(&ip))
     }
 
-    /// The right-most address that is not a trusted proxy's own: what stands left of it was said by a stranger.
+    /// The right-most address that is not a trusted proxy's own. What stands left of it was said by a stranger, and whatever
+    /// it is, it does not keep the rest from being read.
     fn chained(&self, headers: &HeaderMap, name: &HeaderName) -> Option<IpAddr> {
-        let mut chain: Vec<&str> = Vec::new();
-        for value in headers.get_all(name) {
-            let value = value.to_str().ok().filter(|value| value.len() <= MAX_VALUE)?;
-            chain.extend(value.split(','));
-        }
+        let values: Vec<&HeaderValue> = headers.get_all(name).iter().collect();
+        let parts = values.iter().rev().flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
         let mut last = None;
-        for text in chain.into_iter().rev().take(MAX_CHAIN) {
+        for part in parts.take(MAX_CHAIN) {
+            let text = std::str::from_utf8(part).ok()?;
             let text = if *name == FORWARDED { forwarded_for(text)? } else { text };
             let ip = ip(text.trim())?.to_canonical();
             if !self.trusts(ip) {

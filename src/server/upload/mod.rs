@@ -28,6 +28,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use base64::Engine as _;
@@ -126,6 +127,7 @@ impl Uploads {
     /// Its routes.
     pub(super) fn router(self: Arc<Self>, metrics: Arc<Metrics>, watch: Option<Arc<Watch>>) -> Router {
         let routes = Router::new().route("/legacy/", post(upload)).route("/release/", post(release::take));
+        let routes = routes.layer(from_fn(to_the_end));
         routes.with_state(Desk { uploads: self, metrics, watch })
     }
 
@@ -268,6 +270,12 @@ fn judged(form: Form) -> Result<Distribution, Refused> {
     let shown = file.filename.to_string();
     Distribution::spooled(file.filename, file.copy, (file.sha256, file.size), &shown)
         .map_err(|error| Refused::of(&error))
+}
+
+/// Who goes away before the answer stops nothing that has begun, and so cannot keep it out of the journal either.
+async fn to_the_end(request: Request, next: Next) -> Response {
+    let done = tokio::spawn(next.run(request)).await;
+    done.unwrap_or_else(|error| Refused::Repository(error.to_string()).into_response())
 }
 
 /// What a request needs.

@@ -1,9 +1,12 @@
 //! Which events an upload leaves, and that no event can say more than its types.
 
+use std::io::Write as _;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use wheelseal::journal::{
-    AddressHash, BlockChange, ClaimChange, Deed, Event, Kind, Minute, Origin, Outcome, Reason, TokenUse, Word,
+    AddressHash, BlockChange, ClaimChange, Deed, Event, Filter, Kind, Minute, Origin, Outcome, Reason,
+    TokenUse, Word,
 };
 
 use super::{Index, Rules, account};
@@ -107,6 +110,34 @@ async fn an_upload_is_published_also_when_nothing_can_be_written_down() {
     assert!(metrics.contains("wheelseal_journal_events_total{outcome=\"failed\"}"), "{metrics}");
     let told = index.served.told.lock().unwrap().join("\n");
     assert!(told.contains("upload-2090-06-01.jsonl: it is no file"), "{told}");
+}
+
+/// Else a thief of a token would go away before each answer, and leave no trace.
+#[tokio::test]
+async fn who_goes_away_before_the_answer_is_in_the_journal_all_the_same() {
+    let index = Index::new(Rules::default()).await;
+    let mut stream = index.served.connect();
+    let request = index.request(("beta", "1.0"), "__token__", &[], &[]);
+    let (most, rest) = request.split_at(request.len() - 10);
+    stream.write_all(most).unwrap();
+    // The file is on its way to the disk, so the server has begun.
+    while std::fs::read_dir(index.folder.path().join("spool")).unwrap().next().is_none() {
+        std::thread::yield_now();
+    }
+    stream.write_all(rest).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let written = || told(&index.journal().read(&Filter::default()).unwrap().events);
+    for _ in 0..400 {
+        if written().len() > 1 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(25));
+    }
+    let id = account(&index.token);
+    let metrics = String::from_utf8(index.served.get("/metrics", &[]).body).unwrap();
+    let expected =
+        [format!("token accepted {id}  × 1"), format!("upload published {id} beta-1.0-py3-none-any.whl × 1")];
+    assert_eq!(sorted(written()), expected, "{metrics}");
 }
 
 #[tokio::test]

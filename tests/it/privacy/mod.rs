@@ -115,6 +115,17 @@ impl Index {
         lines: &[&str],
         fields: &[(&str, &str)],
     ) -> Answer {
+        Answer::read(&self.served.raw(&self.request(what, user, lines, fields)))
+    }
+
+    /// The request for that.
+    pub(super) fn request(
+        &self,
+        what: (&str, &str),
+        user: &str,
+        lines: &[&str],
+        fields: &[(&str, &str)],
+    ) -> Vec<u8> {
         let (project, version) = what;
         let bytes = wheel_bytes(project, version, "x = 1\n");
         let mut body = Vec::new();
@@ -143,7 +154,7 @@ impl Index {
              Content-Type: multipart/form-data; boundary=edge\r\nContent-Length: {}\r\n{more}\r\n",
             body.len()
         );
-        Answer::read(&self.served.raw(&[head.as_bytes(), &body].concat()))
+        [head.as_bytes(), &body].concat()
     }
 
     /// The same with nothing special.

@@ -41,6 +41,17 @@ async fn lines_of_the_chain_count_together_and_ports_do_not() {
     assert_eq!(address, hash_of(&folder, "2001:db8:7::"), "the first 64 bits count");
 }
 
+/// Else what a stranger puts there would hide where he comes from.
+#[tokio::test]
+async fn whatever_stands_left_of_the_client_does_not_hide_it() {
+    let long = "1".repeat(9_000);
+    for left in ["\"", "é", "for=\"", "10.1.1.9, 10.1.1.9", ",,,", &long] {
+        let chain = format!("X-Forwarded-For: {left}, 203.0.113.7, 10.1.1.1");
+        let (address, _, _, folder) = origin_of(behind_proxy(), &[&chain]).await;
+        assert_eq!(address, hash_of(&folder, "203.0.113.7"), "{left:.9}");
+    }
+}
+
 #[tokio::test]
 async fn forwarded_is_read_as_rfc_7239_has_it() {
     let mut rules = behind_proxy();
