@@ -329,6 +329,7 @@ fn repository(error: &RepositoryError) -> u8 {
         | RepositoryError::NotPublished(_) => USAGE,
         RepositoryError::Archive { .. }
         | RepositoryError::SecondVerifier { .. }
+        | RepositoryError::Altered(_)
         | RepositoryError::Backup { .. }
         | RepositoryError::Missing(_) => INTEGRITY,
         RepositoryError::Conflict { .. }

@@ -282,16 +282,28 @@ impl<'a> Spool<'a> {
         right_length(self.found, self.length)?;
         right_hashes(self.found, &self.hasher.finish())?;
         let failed = |error| FileError::io("writing", to, &error);
-        let mut file = place(self.file, to, flush).map_err(failed)?;
-        file.rewind().map_err(failed)?;
-        let (path, target) = (to.to_owned(), self.found.target.clone());
-        let verified = VerifiedFile { path, target: target.clone(), fetched: true };
-        Ok((verified, OpenFile { file, target }))
+        let target = self.found.target.clone();
+        let open = match place(self.file, to, flush).map_err(failed)? {
+            Placed::Moved(mut file) => {
+                file.rewind().map_err(failed)?;
+                OpenFile { file, target: target.clone() }
+            }
+            Placed::Copied(file) => check_open(self.found, file)?,
+        };
+        Ok((VerifiedFile { path: to.to_owned(), target, fetched: true }, open))
     }
 }
 
+/// How a file came to its place.
+enum Placed {
+    /// It is the one that was spooled.
+    Moved(File),
+    /// It is a copy.
+    Copied(File),
+}
+
 /// Moves the spooled file; across file systems, copies it beside the goal first. It is checked by now.
-fn place(spooled: NamedTempFile, to: &Path, flush: Flush) -> std::io::Result<File> {
+fn place(spooled: NamedTempFile, to: &Path, flush: Flush) -> std::io::Result<Placed> {
     let folder = match to.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -300,7 +312,7 @@ fn place(spooled: NamedTempFile, to: &Path, flush: Flush) -> std::io::Result<Fil
     spooled.as_file().set_permissions(Permissions::from_mode(0o644))?;
     flush.flush(spooled.as_file())?;
     let spooled = match spooled.persist(to) {
-        Ok(file) => return Ok(file),
+        Ok(file) => return Ok(Placed::Moved(file)),
         Err(refused) if refused.error.kind() == ErrorKind::CrossesDevices => refused.file,
         Err(refused) => return Err(refused.error),
     };
@@ -308,7 +320,7 @@ fn place(spooled: NamedTempFile, to: &Path, flush: Flush) -> std::io::Result<Fil
     std::io::copy(&mut spooled.reopen()?, &mut copy)?;
     copy.as_file().set_permissions(Permissions::from_mode(0o644))?;
     flush.flush(copy.as_file())?;
-    copy.persist(to).map_err(|refused| refused.error)
+    copy.persist(to).map(Placed::Copied).map_err(|refused| refused.error)
 }
 
 impl Sink for Spool<'_> {

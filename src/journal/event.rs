@@ -88,6 +88,17 @@ pub enum Deed {
     },
 }
 
+impl Event {
+    /// Whether it changed nothing: anybody can bring about as many of these as he likes.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(
+            self.deed,
+            Deed::Upload { what: Outcome::Unchanged, .. }
+                | Deed::Token { what: TokenUse::Wrong | TokenUse::Expired, .. }
+        )
+    }
+}
+
 /// The kinds of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {

@@ -56,6 +56,9 @@ pub use self::values::{Account, AddressHash, City, Country, Digest, FileName, Ke
 
 /// Bytes of the file of one kind and day, at most: 100,000 events and more. What comes after that is counted.
 const MAX_DAY: u64 = 32 * 1_024 * 1_024;
+/// The part of it that is open to events which change nothing: else who repeats one all day long has none of his deeds
+/// written down after that.
+const MAX_IDLE: u64 = MAX_DAY / 2;
 
 /// See the module. Clones are of the same folder.
 #[derive(Debug, Clone)]
@@ -110,16 +113,17 @@ impl Journal {
 
     /// Writes events down, durably. How many were left out because their day has no room, by kind.
     pub fn append(&self, events: &[Event]) -> Result<BTreeMap<Kind, u64>, JournalError> {
-        let mut files: BTreeMap<(Kind, NaiveDate), (String, u64)> = BTreeMap::new();
+        let mut files: BTreeMap<(Kind, NaiveDate, bool), (String, u64)> = BTreeMap::new();
         for event in events {
-            let (lines, count) = files.entry((event.kind(), event.time.day())).or_default();
+            let (lines, count) = files.entry((event.kind(), event.time.day(), event.is_idle())).or_default();
             lines.push_str(&event.line());
             lines.push('\n');
             *count = count.saturating_add(event.times.into());
         }
         let (mut omitted, locked) = (BTreeMap::new(), self.folder.lock()?);
-        for ((kind, day), (lines, count)) in files {
-            if locked.append(&day_file(kind, day), lines.as_bytes(), MAX_DAY)? == Room::Full {
+        for ((kind, day, idle), (lines, count)) in files {
+            let most = if idle { MAX_IDLE } else { MAX_DAY };
+            if locked.append(&day_file(kind, day), lines.as_bytes(), most)? == Room::Full {
                 *omitted.entry(kind).or_default() += count;
             }
         }

@@ -156,9 +156,13 @@ impl Journal {
         if let Some(keys) = keys {
             let mut in_use: BTreeSet<KeyName> =
                 blocks.iter().map(|block| block.address.key().clone()).collect();
-            let events = self.read(&super::Filter::default())?.events;
-            in_use
-                .extend(events.iter().filter_map(|event| Some(event.origin.address.as_ref()?.key().clone())));
+            // Day by day: all of them together may be more than there is memory.
+            for (name, kind, day) in self.days()? {
+                let events = self.day(&name, kind, day)?.events;
+                let keys =
+                    events.iter().filter_map(|event| Some(event.origin.address.as_ref()?.key().clone()));
+                in_use.extend(keys);
+            }
             expired.keys = keys.destroy(&in_use)?;
         }
         Ok(expired)

@@ -150,6 +150,10 @@ impl Files {
 async fn kept(found: &Found, path: &Path, now: SystemTime) -> Result<Option<OpenFile>, Fault> {
     let (found, path) = (found.clone(), path.to_owned());
     let looked = spawn_blocking(move || {
+        // Looked at before it is opened: opening a pipe would wait for a writer.
+        if std::fs::symlink_metadata(&path).is_ok_and(|about| !about.is_file()) {
+            return Err(local("reading the cache", &format_args!("{} is no regular file", path.display())));
+        }
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {

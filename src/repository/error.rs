@@ -160,6 +160,9 @@ pub enum RepositoryError {
     /// A project whose maintainers sign it themselves.
     #[error("{0} is claimed: its maintainers alone publish, withdraw and yank its files")]
     Claimed(String),
+    /// An upload that is no longer what it was when it came.
+    #[error("{0} waits here, and is not there as it was uploaded: upload it again")]
+    Altered(String),
     /// Uploads that nobody signs.
     #[error("too many uploads of {0} wait for its maintainers' signatures")]
     TooMuchWaits(String),
@@ -191,6 +194,26 @@ pub enum RepositoryError {
 }
 
 impl RepositoryError {
+    /// Whether it is about what somebody asked for, and not about the repository or this machine.
+    pub fn is_of_the_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Plan(_)
+                | Self::Page { .. }
+                | Self::Archive { .. }
+                | Self::Filename { .. }
+                | Self::Conflict { .. }
+                | Self::Claimed(_)
+                | Self::ClaimsDisabled
+                | Self::LookAlike { .. }
+                | Self::NeedsCeremony(_)
+                | Self::NotPublished(_)
+                | Self::TooLarge { .. }
+                | Self::TooMuchWaits(_)
+                | Self::Altered(_)
+        )
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -89,9 +89,12 @@ impl Visitors {
         let parts = values.iter().rev().flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
         let mut last = None;
         for part in parts.take(MAX_CHAIN) {
-            let text = std::str::from_utf8(part).ok()?;
-            let text = if *name == FORWARDED { forwarded_for(text)? } else { text };
-            let ip = ip(text.trim())?.to_canonical();
+            let text = std::str::from_utf8(part).ok();
+            let text =
+                text.and_then(|text| if *name == FORWARDED { forwarded_for(text) } else { Some(text) });
+            // Who wrote that stands to its right.
+            let Some(ip) = text.and_then(|text| ip(text.trim())) else { return last };
+            let ip = ip.to_canonical();
             if !self.trusts(ip) {
                 return Some(ip);
             }

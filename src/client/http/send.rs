@@ -81,10 +81,19 @@ impl Uploader {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         if url.scheme() != "https" && !(here && url.scheme() == "http") {
-            return Err(SendError::Open(base.to_owned()));
+            return Err(SendError::Open(host.to_owned()));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            let url = format!("{}://{host}", url.scheme());
+            return Err(
+                FetchError::BadUrl { url, reason: "a token does not belong into a URL".to_owned() }.into()
+            );
         }
         drop(rustls::crypto::ring::default_provider().install_default());
-        let client = builder(timing).redirect(redirect::Policy::none()).build();
+        let client = builder(timing).redirect(redirect::Policy::none());
+        // Without TLS no proxy may see the token.
+        let client = if url.scheme() == "https" { client } else { client.no_proxy() };
+        let client = client.build();
         Ok(Self { client: client.map_err(|error| unbuilt(&error))?, base: url, token, pauses: timing.pauses })
     }
 

@@ -192,6 +192,20 @@ impl Repository {
         Ok(listed)
     }
 
+    /// Refuses a release that is not its maintainers', or does not follow what is published. What comes with it is not looked at.
+    pub(super) async fn refuse_unsigned(&self, file: &ProjectFile) -> Result<(), RepositoryError> {
+        let state = self.state().await?;
+        let Some(owned) = self.owned_by_snapshot(&state, &file.project).await? else {
+            return refused(file, "is not claimed: `wheelseal project claim` comes first");
+        };
+        refuse_stale(file, &*state.project(self.store(), &owned).await?)?;
+        let role = match file.verified(&owned.owners) {
+            Err(RepositoryError::Verify(error)) => return refused(file, &error.to_string()),
+            verified => verified?,
+        };
+        judged(&file.project, &role, file.page.as_deref()).map(drop)
+    }
+
     async fn prepared_release<'a>(
         &self,
         state: &State,

@@ -106,6 +106,17 @@ struct WireOwners {
 }
 
 impl ProjectFile {
+    /// The project that one is about, without reading more of it than that.
+    pub fn project_of(bytes: &[u8]) -> Result<ProjectName, RepositoryError> {
+        #[derive(Deserialize)]
+        struct About {
+            project: String,
+        }
+        let malformed = |reason: String| RepositoryError::Plan(format!("this is no project file: {reason}"));
+        let about: About = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+        ProjectName::from_normalised(&about.project).map_err(|error| malformed(error.to_string()))
+    }
+
     /// Reads one. Nothing is verified but its form.
     pub fn read(bytes: &[u8]) -> Result<Self, RepositoryError> {
         let wire: Wire = serde_json::from_slice(bytes).map_err(|error| refused(&error))?;

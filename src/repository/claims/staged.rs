@@ -76,13 +76,13 @@ impl Repository {
             return Err(RepositoryError::Conflict { filename: name, published, found });
         }
         let waiting = self.staged_for(project).await?;
-        if waiting.iter().any(|one| one.filename == name && one.sha256 == found) {
-            return Ok(Staging::Waits);
-        }
+        let known = waiting.iter().any(|one| one.filename == name && one.sha256 == found);
         let bytes: u64 = waiting.iter().map(|one| one.size).sum();
-        if waiting.len() >= MAX_STAGED || bytes.saturating_add(distribution.size) > MAX_STAGED_BYTES {
+        let full = waiting.len() >= MAX_STAGED || bytes.saturating_add(distribution.size) > MAX_STAGED_BYTES;
+        if full && !known {
             return Err(RepositoryError::TooMuchWaits(project.to_string()));
         }
+        // One that is there already is dated anew, so that `gc` leaves it.
         let at = layout::staged(project, &found, &name)?;
         match self.store.create(&at, Content::File(distribution.copy.path())).await {
             Ok(()) | Err(StoreError::Exists { .. }) => Ok(Staging::Waits),
@@ -126,14 +126,22 @@ impl Repository {
             self.queue_claim(file).await?;
             return Ok(Accepted::Waits);
         }
-        let waiting = if file.kind == Kind::Release { self.wanted(file).await? } else { Vec::new() };
+        let waiting = match file.kind {
+            Kind::Release => {
+                // Before anything is copied for it.
+                self.refuse_unsigned(file).await?;
+                self.wanted(file).await?
+            }
+            Kind::Claim | Kind::Keys => Vec::new(),
+        };
         let mut files = Vec::with_capacity(waiting.len());
         for staged in &waiting {
             files.push(self.unstaged(staged, spool).await?);
         }
         let applied = self.apply(keys, file, &files, LookAlike::Refused, now).await?;
         for staged in &waiting {
-            self.forget_staged(staged).await?;
+            // It is published by now, whatever becomes of this copy; `gc` removes it as well.
+            drop(self.forget_staged(staged).await);
         }
         Ok(Accepted::Applied(applied))
     }
@@ -180,7 +188,7 @@ impl Repository {
         }
         let sha256 = hasher.finish().sha256;
         if hex::encode(sha256) != staged.sha256 {
-            return Err(RepositoryError::Missing(format!("{at} as it was uploaded")));
+            return Err(RepositoryError::Altered(staged.filename.clone()));
         }
         let judge = move || Distribution::spooled(filename, copy, (sha256, size), &shown);
         let judged = tokio::task::spawn_blocking(judge).await;

@@ -56,6 +56,11 @@ impl<'a> Sweep<'a> {
     /// An upload that nobody signed in time.
     pub(super) async fn forgotten(&mut self, entry: Entry) -> Result<(), RepositoryError> {
         if !self.dry_run {
+            // It may have been uploaded again since it was listed.
+            let now = self.repository.store.stat(&entry.path).await?;
+            if now.is_none_or(|now| now.modified != entry.modified) {
+                return Ok(());
+            }
             self.repository.store.delete(&entry.path).await?;
         }
         self.removed(&Listed { path: entry.path, len: entry.len, young: false });

@@ -3,15 +3,17 @@
 use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
 use futures_util::StreamExt;
-use multer::{Field, Multipart};
+use multer::{Constraints, Field, Multipart, SizeLimit};
 use tempfile::NamedTempFile;
 use tokio::time::timeout;
 
 use super::refusal::Refused;
-use super::{DRAIN, DRAIN_PAUSE, UploadLimits};
+use super::{DRAIN, DRAIN_PAUSE, OVERHEAD, UploadLimits};
 use crate::crypto::Hasher;
 use crate::python::DistributionFilename;
 
@@ -19,8 +21,14 @@ use crate::python::DistributionFilename;
 const MAX_FIELD: usize = 4 * 1024 * 1024;
 /// Bytes of all text fields together, at most.
 const MAX_FIELDS: usize = 8 * 1024 * 1024;
+/// Bytes in which the next field must begin: what comes before it is held in memory and looked through again each time. The
+/// parser takes some megabytes ahead of what it is asked for.
+const MAX_BEFORE_FIELD: usize = 8 * 1024 * 1024;
 /// Fields, at most: classifiers and requirements come one by one.
 const MAX_COUNT: usize = 10_000;
+
+/// What the stream of such a form says.
+const ENDLESS: &str = "no field begins";
 
 /// A form whose file was hashed and lies on the disk.
 pub(super) struct Form {
@@ -57,9 +65,17 @@ impl Form {
         limits: UploadLimits,
         admit: impl Fn(&DistributionFilename) -> Result<(), Refused>,
     ) -> Result<Self, Refused> {
-        let stream = body.into_data_stream().map(|chunk| chunk.map_err(std::io::Error::other));
-        let mut parts = Multipart::new(stream, boundary);
-        let form = Self::parts(&mut parts, spool, limits, admit).await;
+        // Bytes that came since the field before it was read.
+        let came = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&came);
+        let stream = body.into_data_stream().map(move |chunk| {
+            let chunk = chunk.map_err(std::io::Error::other)?;
+            let before = counter.fetch_add(chunk.len(), Ordering::Relaxed);
+            if before > MAX_BEFORE_FIELD { Err(std::io::Error::other(ENDLESS)) } else { Ok(chunk) }
+        });
+        let whole = SizeLimit::new().whole_stream(limits.file.saturating_add(OVERHEAD));
+        let mut parts = Multipart::with_constraints(stream, boundary, Constraints::new().size_limit(whole));
+        let form = Self::parts(&mut parts, &came, spool, limits, admit).await;
         if form.is_err() {
             // So that the uploader reads the answer instead of a broken pipe.
             drop(timeout(DRAIN, drain(&mut parts)).await);
@@ -69,30 +85,32 @@ impl Form {
 
     async fn parts(
         parts: &mut Multipart<'_>,
+        came: &AtomicUsize,
         spool: &Path,
         limits: UploadLimits,
         admit: impl Fn(&DistributionFilename) -> Result<(), Refused>,
     ) -> Result<Self, Refused> {
         let (mut fields, mut file, mut text_bytes) = (Fields::default(), None, 0_usize);
         for _ in 0..MAX_COUNT {
+            came.store(0, Ordering::Relaxed);
             let next = timeout(limits.stall, parts.next_field()).await.map_err(|_| Refused::Stalled)?;
             let Some(mut part) = next? else {
                 return Ok(Self { fields, file: file.ok_or(Refused::Missing("content"))? });
             };
             match part.name().unwrap_or_default() {
+                "content" if file.is_some() => {
+                    return Err(Refused::Form("there are two files in the form".to_owned()));
+                }
                 "content" => {
                     let filename = part.file_name().unwrap_or_default();
                     let filename = DistributionFilename::from_str(filename)
                         .map_err(|error| Refused::Form(error.to_string()))?;
                     admit(&filename)?;
-                    let spooled = Spooled::read(&mut part, filename, spool, limits).await?;
-                    if file.replace(spooled).is_some() {
-                        return Err(Refused::Form("there are two files in the form".to_owned()));
-                    }
+                    file = Some(Spooled::read(&mut part, came, filename, spool, limits).await?);
                 }
                 name => {
                     let name = name.to_owned();
-                    let text = text(&mut part, limits).await?;
+                    let text = text(&mut part, came, limits).await?;
                     text_bytes = text_bytes.saturating_add(text.len());
                     if text_bytes > MAX_FIELDS {
                         return Err(Refused::Form(format!("the fields have more than {MAX_FIELDS} bytes")));
@@ -131,13 +149,18 @@ impl Fields {
     }
 }
 
-async fn chunk(part: &mut Field<'_>, limits: UploadLimits) -> Result<Option<axum::body::Bytes>, Refused> {
+async fn chunk(
+    part: &mut Field<'_>,
+    came: &AtomicUsize,
+    limits: UploadLimits,
+) -> Result<Option<axum::body::Bytes>, Refused> {
+    came.store(0, Ordering::Relaxed);
     Ok(timeout(limits.stall, part.chunk()).await.map_err(|_| Refused::Stalled)??)
 }
 
-async fn text(part: &mut Field<'_>, limits: UploadLimits) -> Result<String, Refused> {
+async fn text(part: &mut Field<'_>, came: &AtomicUsize, limits: UploadLimits) -> Result<String, Refused> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = chunk(part, limits).await? {
+    while let Some(chunk) = chunk(part, came, limits).await? {
         if bytes.len().saturating_add(chunk.len()) > MAX_FIELD {
             return Err(Refused::Form(format!("a field has more than {MAX_FIELD} bytes")));
         }
@@ -149,13 +172,14 @@ async fn text(part: &mut Field<'_>, limits: UploadLimits) -> Result<String, Refu
 impl Spooled {
     async fn read(
         part: &mut Field<'_>,
+        came: &AtomicUsize,
         filename: DistributionFilename,
         spool: &Path,
         limits: UploadLimits,
     ) -> Result<Self, Refused> {
         let mut copy = NamedTempFile::new_in(spool).map_err(|error| Refused::Disk(error.to_string()))?;
         let (mut hasher, mut size) = (Hasher::new(false), 0_u64);
-        while let Some(chunk) = chunk(part, limits).await? {
+        while let Some(chunk) = chunk(part, came, limits).await? {
             size = size.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
             if size > limits.file {
                 return Err(Refused::TooLarge(limits.file));

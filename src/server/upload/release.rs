@@ -14,8 +14,11 @@ use crate::journal::ClaimChange;
 use crate::repository::{Accepted, Applied, Kind, MAX_PROJECT_FILE, ProjectFile, RepositoryError};
 use crate::server::watch::{About, Ended, Note, Watch};
 
-/// Requests read at once: each has up to [`MAX_PROJECT_FILE`] bytes in memory, and as much again while it is checked.
+/// Requests read at once: each has up to [`MAX_PROJECT_FILE`] bytes in memory, and several times as much while it is checked.
 pub(super) const AT_ONCE: usize = 4;
+
+/// Bytes that must come within [`super::UploadLimits::stall`], or who trickles keeps others out.
+const LEAST: usize = 32 * 1024;
 
 /// What became of a request.
 enum Taken {
@@ -57,8 +60,11 @@ impl Uploads {
         let grant = self.admit(headers, watch, note)?;
         let _place = self.requests.try_acquire().map_err(|_| Refused::Busy)?;
         let bytes = self.read(body.take().unwrap_or_default()).await?;
-        let file = ProjectFile::read(&bytes).map_err(|error| Refused::Form(error.to_string()))?;
-        permitted(&grant, &file.project)?;
+        let form = |error: RepositoryError| Refused::Form(error.to_string());
+        // Before all of it is taken apart, which costs much more.
+        permitted(&grant, &ProjectFile::project_of(&bytes).map_err(form)?)?;
+        let file = tokio::task::spawn_blocking(move || ProjectFile::read(&bytes)).await;
+        let file = file.map_err(|error| Refused::Repository(error.to_string()))?.map_err(form)?;
         note.about = Some(About::Project(file.project.clone()));
         let accepted = self.publisher.accept(&file, &self.spool, (self.clock)()).await;
         match accepted.map_err(|error| refused(&error))? {
@@ -69,10 +75,17 @@ impl Uploads {
 
     async fn read(&self, body: Body) -> Result<Vec<u8>, Refused> {
         let (mut stream, mut bytes) = (body.into_data_stream(), Vec::new());
-        while let Some(chunk) =
-            timeout(self.limits.stall, stream.next()).await.map_err(|_| Refused::Stalled)?
-        {
-            bytes.extend_from_slice(&chunk.map_err(|_| Refused::CutShort)?);
+        let mut more = true;
+        while more {
+            let enough = bytes.len().saturating_add(LEAST);
+            let gather = async {
+                while bytes.len() < enough {
+                    let Some(chunk) = stream.next().await else { return Ok::<_, Refused>(false) };
+                    bytes.extend_from_slice(&chunk.map_err(|_| Refused::CutShort)?);
+                }
+                Ok(true)
+            };
+            more = timeout(self.limits.stall, gather).await.map_err(|_| Refused::Stalled)??;
             if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_PROJECT_FILE {
                 return Err(Refused::TooLarge(MAX_PROJECT_FILE));
             }
@@ -81,14 +94,12 @@ impl Uploads {
     }
 }
 
-/// What is wrong with a request is for its maker to know; what is wrong with the store is not.
+/// What is wrong with a request is for its maker to know; what is wrong with the index is not.
 fn refused(error: &RepositoryError) -> Refused {
     match error {
-        RepositoryError::Store(_) | RepositoryError::Key(_) | RepositoryError::KeysMissing { .. } => {
-            Refused::Repository(error.to_string())
-        }
+        error if error.is_of_the_request() => Refused::Unfit(error.to_string()),
         RepositoryError::Busy(_) => Refused::Busy,
-        error => Refused::Unfit(error.to_string()),
+        error => Refused::Repository(error.to_string()),
     }
 }
 

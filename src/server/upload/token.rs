@@ -4,7 +4,7 @@
 //! random and long, so one SHA-256 is enough to keep it; a comparison of digests tells an attacker nothing.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -159,6 +159,7 @@ impl Tokens {
             expires,
         };
         let token = Zeroizing::new(format!("{PREFIX}{}-{}", grant.id, *secret));
+        let _lock = self.lock()?;
         let mut grants = (*self.all()?).clone();
         grants.push(grant.clone());
         self.write(grants)?;
@@ -167,6 +168,7 @@ impl Tokens {
 
     /// Takes one away.
     pub fn revoke(&self, id: &str) -> Result<(), TokenError> {
+        let _lock = self.lock()?;
         let mut grants = (*self.all()?).clone();
         let before = grants.len();
         grants.retain(|grant| grant.id != id);
@@ -176,18 +178,28 @@ impl Tokens {
         self.write(grants)
     }
 
-    /// Whole or not at all, for the owner's eyes alone.
+    fn folder(&self) -> &Path {
+        self.file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+    }
+
+    /// Held from reading to writing, or one who adds a token brings back what another one takes away at that moment.
+    fn lock(&self) -> Result<File, TokenError> {
+        let locked = File::open(self.folder()).and_then(|file| file.lock().map(|()| file));
+        locked.map_err(|error| self.failed("locking", &error))
+    }
+
+    /// Whole or not at all, durably, for the owner's eyes alone.
     fn write(&self, tokens: Vec<Grant>) -> Result<(), TokenError> {
         let wire = Wire { format: FORMAT.to_owned(), tokens };
         let text = serde_json::to_string_pretty(&wire).map_err(|error| self.failed("writing", &error))?;
-        let folder = self.file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
         let written = || {
-            let mut staged = NamedTempFile::new_in(folder)?;
+            let mut staged = NamedTempFile::new_in(self.folder())?;
             staged.write_all(text.as_bytes())?;
             staged.as_file().sync_all()?;
-            staged.persist(&self.file).map_err(|refused| refused.error)
+            staged.persist(&self.file).map_err(|refused| refused.error)?;
+            File::open(self.folder())?.sync_all()
         };
-        written().map(drop).map_err(|error| self.failed("writing", &error))
+        written().map_err(|error| self.failed("writing", &error))
     }
 
     fn failed(&self, what: &'static str, reason: &dyn std::fmt::Display) -> TokenError {

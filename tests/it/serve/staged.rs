@@ -195,3 +195,35 @@ async fn what_nobody_signs_is_removed_after_a_month() {
     assert!(collect(false).await.contains(&old));
     assert_eq!(index.waiting(), [young]);
 }
+
+#[tokio::test]
+async fn who_trickles_a_release_is_sent_away() {
+    let limits = UploadLimits { stall: Duration::from_millis(300), ..UploadLimits::default() };
+    let index = Index::over(with_six().await, limits).await;
+    let head = index.head(100_000).replace("POST /legacy/", "POST /release/");
+    let mut stream = index.served.connect();
+    stream.write_all(head.as_bytes()).unwrap();
+    for _ in 0..40 {
+        // Never silent for as long as that, and yet too slow.
+        if stream.write_all(b"{").is_err() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    let mut answer = Vec::new();
+    drop(std::io::Read::read_to_end(&mut stream, &mut answer));
+    assert_eq!(Answer::read(&answer).status, 408, "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
+async fn an_upload_that_waits_is_dated_anew_by_the_next_one() {
+    let index = index().await;
+    index.send(&Form::of("six", "2.0"));
+    let [waiting] = index.waiting().try_into().unwrap();
+    let file = fs::File::options().write(true).open(index.place(&waiting)).unwrap();
+    let modified = || fs::metadata(index.place(&waiting)).unwrap().modified().unwrap();
+    let old = modified() - Duration::from_hours(24 * 40);
+    file.set_modified(old).unwrap();
+    assert_eq!(index.send(&Form::of("six", "2.0")).status, 202);
+    assert!(modified() > old + Duration::from_hours(24), "gc would remove it");
+}

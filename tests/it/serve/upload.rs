@@ -263,6 +263,19 @@ async fn shapes_that_are_no_form_of_one_file_are_refused() {
 }
 
 #[tokio::test]
+async fn a_form_in_which_no_field_begins_is_given_up_long_before_its_end() {
+    let index = Index::new().await;
+    let head = index.head(50_000_000);
+    let noise = vec![b'x'; 24_000_000];
+    let raw = index.served.raw(&[head.as_bytes(), &noise].concat());
+    assert_eq!(Answer::read(&raw).status, 400, "{}", String::from_utf8_lossy(&raw));
+    let endless = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; x=\"");
+    let raw = index.served.raw(&[head.as_bytes(), endless.as_bytes(), &noise].concat());
+    assert_eq!(Answer::read(&raw).status, 400, "{}", String::from_utf8_lossy(&raw));
+    index.spool_is_empty();
+}
+
+#[tokio::test]
 async fn a_file_that_is_too_large_is_not_kept() {
     let limits = UploadLimits { file: 1_000, ..UploadLimits::default() };
     let index = Index::with(limits).await;
