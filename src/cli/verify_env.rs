@@ -68,7 +68,13 @@ enum Verdict {
     /// Every file is the wheel's.
     Verified { wheel: String, yanked: bool },
     /// Some are not.
-    Differs { wheel: String, count: usize, findings: Vec<Finding> },
+    Differs {
+        wheel: String,
+        count: usize,
+        findings: Vec<Finding>,
+        #[serde(skip)]
+        yanked: bool,
+    },
     /// No signed wheel of the version has its tags, and there is an sdist.
     Built,
     /// No signed file of this version can be it.
@@ -140,8 +146,9 @@ pub(super) async fn verify(
         candidates.push(candidate);
         bar.at("asking for wheels", done, total);
     }
-    let compared: Vec<_> =
+    let mut compared: Vec<_> =
         candidates.into_par_iter().map(|candidate| compared(&environment, candidate)).collect();
+    share_scripts(&environment, &mut compared);
     let (mut owned, mut packages) = (BTreeSet::new(), Vec::new());
     for (judged, files) in compared {
         owned.extend(files);
@@ -290,9 +297,28 @@ fn compared(environment: &Environment, candidate: Candidate<'_>) -> (Judged, BTr
             let (wheel, yanked) = (name.to_string(), yanked.contains(name.as_str()));
             let verdict = match count {
                 0 => Verdict::Verified { wheel, yanked },
-                _ => Verdict::Differs { wheel, count, findings },
+                _ => Verdict::Differs { wheel, count, findings, yanked },
             };
             (judged(verdict), owned)
+        }
+    }
+}
+
+/// Two packages may have an entry point of one name, and the script is that of the one installed last: it is no fault of the
+/// other, if all files of its owner are the wheel's.
+fn share_scripts(environment: &Environment, compared: &mut [(Judged, BTreeSet<PathBuf>)]) {
+    let verified = |judged: &Judged| matches!(judged.verdict, Verdict::Verified { .. });
+    let good: BTreeSet<PathBuf> =
+        compared.iter().filter(|(judged, _)| verified(judged)).flat_map(|(_, files)| files.clone()).collect();
+    for (judged, _) in compared {
+        let Verdict::Differs { wheel, count, findings, yanked } = &mut judged.verdict else { continue };
+        let before = findings.len();
+        findings.retain(|Finding { path, problem }| {
+            *problem != Problem::Script || !good.contains(&environment.path().join(path))
+        });
+        *count = count.saturating_sub(before.saturating_sub(findings.len()));
+        if *count == 0 {
+            judged.verdict = Verdict::Verified { wheel: std::mem::take(wheel), yanked: *yanked };
         }
     }
 }

@@ -183,14 +183,15 @@ impl Work<'_> {
         Ok(is_script(&wheel, &installed, |path| self.environment.is_python(path)))
     }
 
-    /// The scripts that an installer made of entry points. Those it did not make are no finding: nothing runs.
+    /// The scripts that an installer made of entry points, whether `RECORD` has them or not. Those that are not there are no
+    /// finding: nothing runs.
     fn made_scripts(&mut self) {
         for script in std::mem::take(&mut self.scripts) {
             if script.name.contains(['/', '\\']) || matches!(script.name.as_str(), "" | "." | "..") {
                 continue;
             }
             let place = self.environment.scripts.join(&script.name);
-            if self.owned.contains(&place) || !self.recorded.contains(&place) {
+            if self.owned.contains(&place) || fs::symlink_metadata(&place).is_err() {
                 continue;
             }
             let is = plain(&place).and_then(|_| {

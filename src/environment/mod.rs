@@ -73,6 +73,14 @@ pub enum EnvironmentError {
         /// Entries allowed.
         limit: usize,
     },
+    /// More bytes than such a file has.
+    #[error("{path} has more than {limit} bytes")]
+    TooLarge {
+        /// The file.
+        path: String,
+        /// Bytes allowed.
+        limit: u64,
+    },
 }
 
 /// Where an environment has its files. Paths are absolute, without links.
@@ -172,7 +180,7 @@ impl Environment {
         let scripts = self.scripts.file_name().unwrap_or_default();
         let home =
             [&self.scripts, &self.written.join(scripts)].iter().any(|home| path.parent() == Some(home));
-        home && ["python", "pypy"].iter().any(|kind| name.starts_with(kind))
+        home && is_interpreter(name)
     }
 
     /// Where a path in a `RECORD` leads; none: out of the environment.
@@ -240,6 +248,15 @@ fn origin(text: &[u8]) -> String {
     }
 }
 
+/// Whether a file is named as interpreters are, with nothing behind: `python3.13t`, and not `python -c...`.
+fn is_interpreter(name: &str) -> bool {
+    let version = ["python", "pypy"].iter().find_map(|kind| name.strip_prefix(kind));
+    version.is_some_and(|version| {
+        let version = version.strip_suffix('t').unwrap_or(version);
+        version.chars().all(|c| c.is_ascii_digit() || c == '.')
+    })
+}
+
 /// Project and version in the name of a folder of notes.
 fn named(folder: &str) -> Option<(ProjectName, Version)> {
     let (name, version) = folder.strip_suffix(DIST_INFO)?.rsplit_once('-')?;
@@ -282,15 +299,19 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, EnvironmentError> {
     Ok(all)
 }
 
-/// A plain file of at most `max` bytes; more of it is not read, and so it differs.
+/// A plain file of at most `max` bytes; a larger one is an error.
 fn read(path: &Path, max: u64) -> Result<Option<Vec<u8>>, EnvironmentError> {
     if !fs::symlink_metadata(path).is_ok_and(|about| about.is_file()) {
         return Ok(None);
     }
     let mut bytes = Vec::new();
     let opened = File::open(path).map_err(|error| io("opening", path, &error))?;
-    opened.take(max).read_to_end(&mut bytes).map_err(|error| io("reading", path, &error))?;
-    Ok(Some(bytes))
+    let more = max.saturating_add(1);
+    opened.take(more).read_to_end(&mut bytes).map_err(|error| io("reading", path, &error))?;
+    match u64::try_from(bytes.len()) {
+        Ok(length) if length <= max => Ok(Some(bytes)),
+        _ => Err(EnvironmentError::TooLarge { path: shown(path), limit: max }),
+    }
 }
 
 fn shown(path: &Path) -> String {
@@ -327,7 +348,7 @@ mod tests {
     #[test]
     fn only_a_python_of_the_environment_is_one() {
         let environment = environment();
-        for path in ["/home/me/env/bin/python", "/link/env/bin/python3.11", "/home/me/env/bin/pypy3"] {
+        for path in ["/home/me/env/bin/python", "/link/env/bin/python3.13t", "/home/me/env/bin/pypy3"] {
             assert!(environment.is_python(path), "{path}");
         }
         for path in [
@@ -335,10 +356,23 @@ mod tests {
             "/home/me/env/bin/sh",
             "/home/me/env/bin/../python",
             "/home/me/env/bin/x/python",
+            "/home/me/env/bin/python -mevil",
+            "/home/me/env/bin/python -cprint(1)",
+            "/home/me/env/bin/python-evil",
+            "/home/me/env/bin/pythontt",
             "python",
         ] {
             assert!(!environment.is_python(path), "{path}");
         }
+    }
+
+    #[test]
+    fn a_file_is_read_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("script");
+        fs::write(&path, "12345").unwrap();
+        assert_eq!(read(&path, 5).unwrap().unwrap(), b"12345");
+        assert_eq!(read(&path, 4), Err(EnvironmentError::TooLarge { path: shown(&path), limit: 4 }));
     }
 
     #[test]

@@ -163,7 +163,8 @@ fn after_shebang(file: &[u8], is_python: impl Fn(&str) -> bool) -> Option<&[u8]>
     let (third, rest) = split_line(rest)?;
     let path = std::str::from_utf8(second).ok()?.strip_prefix("'''exec' ")?.strip_suffix(" \"$0\" \"$@\"")?;
     let quoted = |mark: char| path.strip_prefix(mark).and_then(|path| path.strip_suffix(mark));
-    let path = quoted('"').or_else(|| quoted('\'')).unwrap_or(path);
+    let path =
+        quoted('"').or_else(|| quoted('\'')).or((!path.contains(char::is_whitespace)).then_some(path))?;
     let plain = !path.contains(['"', '\'', '$', '`', '\\', ';', '&', '|', '<', '>', '(', ')']);
     (plain && third == b"' '''" && is_python(path)).then_some(rest)
 }
@@ -223,6 +224,7 @@ mod tests {
             "#!/evil/python",
             "# a",
             "#!/bin/sh\n'''exec' /evil/python \"$0\" \"$@\"\n' '''",
+            "#!/bin/sh\n'''exec' /en v/bin/python \"$0\" \"$@\"\n' '''",
             "#!/bin/sh\n'''exec' /env/bin/python \"$0\" \"$@\"; evil\n' '''",
             "#!/bin/sh\nevil\n'''exec' /env/bin/python \"$0\" \"$@\"\n' '''",
         ] {

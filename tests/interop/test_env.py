@@ -203,6 +203,31 @@ def interpreter(place: Place) -> None:
     path.write_text(f"#!/tmp/python\n{rest}")
 
 
+def shebang(arguments: str) -> Callable[[Place], object]:
+    """A script whose interpreter is told to run something else first."""
+
+    def act(place: Place) -> None:
+        path = place.env / "bin" / "seal-it"
+        rest = path.read_text().split("\n", 1)[1]
+        path.write_text(f"#!{place.env}/bin/python{arguments}\n{rest}")
+
+    return act
+
+
+def long_script(place: Place) -> None:
+    """A script that does something else behind more bytes than are read."""
+    path = place.env / "bin" / "seal-it"
+    path.write_text(path.read_text() + "\n" * (16 * 1024 * 1024) + "import evil\n")
+
+
+def script_not_in_record(place: Place) -> None:
+    """A script that RECORD does not have any more."""
+    record = place.site / "seal-1.0.dist-info" / "RECORD"
+    lines = [line for line in record.read_text().splitlines() if "bin/seal-it" not in line]
+    record.write_text("\n".join(lines) + "\n")
+    (place.env / "bin" / "seal-it").write_text("import evil\n")
+
+
 def link(place: Place) -> None:
     """A module becomes a link to a file elsewhere, which has the same bytes for now."""
     path = place.site / "wax.py"
@@ -232,6 +257,11 @@ ATTACKS: dict[str, tuple[Callable[[Place], object], str]] = {
     "a module left behind": (stranger("pkg/old.py"), "pkg/old.py belongs to nothing"),
     "bytecode of nothing": (stranger("pkg/__pycache__/gone.cpython-311.pyc"), "gone.cpython-311.pyc belongs to nothing"),
     "a script": (script, "bin/seal-it does more than call its entry point"),
+    "a script that RECORD has not": (script_not_in_record, "bin/seal-it does more than call its entry point"),
+    "a long script": (long_script, "bin/seal-it cannot be read"),
+    "an argument": (shebang(' -cprint("EVIL")'), "bin/seal-it does more than call its entry point"),
+    "a module to run": (shebang(" -mevil"), "bin/seal-it does more than call its entry point"),
+    "a like name": (shebang("-evil"), "bin/seal-it does more than call its entry point"),
     "an interpreter": (interpreter, "bin/seal-tool is not what the wheel has"),
     "a script of the wheel": (lambda place: change(place.env / "bin/seal-shell"), "bin/seal-shell is not what"),
     "a link": (link, "wax.py is a link"),
@@ -259,6 +289,18 @@ def test_an_attack_on_an_environment_is_seen(place: Place, attack: str) -> None:
     place.verify()
     act(place)
     assert told in place.verify(code=3)
+
+
+def test_a_script_of_two_packages_is_held_against_the_one_that_has_it(place: Place, newest: Tool) -> None:
+    more = {"INFO/entry_points.txt": "[console_scripts]\nseal-it = other:main\n"}
+    place.sealed.run("add", wheel(place.dists, "other", "1.0", more=more))
+    place.run(newest, (str(place.env / "bin" / "python"), "-m", "pip", "install", "--no-index", "--find-links",
+                       str(place.dists), "other"))
+    assert "from other import main" in (place.env / "bin" / "seal-it").read_text()
+    said = place.verify()
+    assert "ok seal 1.0" in said and "ok other 1.0" in said
+    change(place.site / "other.py")
+    assert "bin/seal-it does more than call its entry point" in place.verify(code=3)
 
 
 def test_nothing_of_the_environment_is_run(place: Place) -> None:
