@@ -9,22 +9,32 @@ use super::super::dependency::{Dependency, is_readable};
 use super::{Artifact, Format, LockError, Locked, Origin};
 
 const FORMAT: Format = Format::Requirements;
+/// What hides the beginning of a word from a reader that is no shell.
+const QUOTES: [char; 3] = ['"', '\'', '\\'];
+
+/// Long options that pip knows in a file and that name no other requirements. Their short forms are `-i` and `-f`.
+const HARMLESS: [&str; 11] = [
+    "--index-url",
+    "--extra-index-url",
+    "--find-links",
+    "--no-index",
+    "--trusted-host",
+    "--only-binary",
+    "--no-binary",
+    "--prefer-binary",
+    "--pre",
+    "--require-hashes",
+    "--use-feature",
+];
 
 pub(super) fn read(text: &str) -> Result<Vec<Locked>, LockError> {
     let mut packages = Vec::new();
-    for line in logical_lines(text) {
+    for line in logical_lines(text)? {
         let line = line.trim();
-        let option = line.split([' ', '=']).next().unwrap_or_default();
-        match option {
-            "" => {}
-            "-r" | "--requirement" | "-c" | "--constraint" => {
-                return Err(
-                    FORMAT.form(&format_args!("{line:?} names another file: give each file by itself"))
-                );
-            }
-            "-e" | "--editable" => return Err(FORMAT.form(&format_args!("{line:?} is not pinned by a hash"))),
-            _ if option.starts_with('-') => {}
-            _ => packages.push(locked(line)?),
+        match line.chars().next() {
+            None => {}
+            Some('-') => harmless(line)?,
+            Some(_) => packages.push(locked(line)?),
         }
     }
     Ok(packages)
@@ -33,16 +43,11 @@ pub(super) fn read(text: &str) -> Result<Vec<Locked>, LockError> {
 /// What requirements ask for, pinned or not. Options of a line are passed over.
 pub fn wishes(text: &str) -> Result<Vec<Dependency>, LockError> {
     let mut wanted = Vec::new();
-    for line in logical_lines(text) {
+    for line in logical_lines(text)? {
         let line = line.trim();
         match line.chars().next() {
             None => {}
-            Some('-') if is_harmless(line) => {}
-            Some('-') => {
-                return Err(
-                    FORMAT.form(&format_args!("{line:?} is not followed: name the requirements themselves"))
-                );
-            }
+            Some('-') => harmless(line)?,
             Some(_) => {
                 let (requirement, _) = line.find(" --").map_or((line, ""), |at| line.split_at(at));
                 wanted.push(requirement.trim().parse().map_err(|error| FORMAT.form(&error))?);
@@ -52,15 +57,48 @@ pub fn wishes(text: &str) -> Result<Vec<Dependency>, LockError> {
     Ok(wanted)
 }
 
-/// Options that name no other requirements: where to look, and how.
-fn is_harmless(option: &str) -> bool {
-    let name = option.split([' ', '=']).next().unwrap_or_default();
-    !["-r", "--requirement", "-c", "--constraint", "-e", "--editable"].contains(&name)
-        && !["-r", "-c", "-e"].iter().any(|short| name.starts_with(short) && !name.starts_with("--"))
+/// Refuses a line with an option that may name other requirements. pip takes short options with their value glued on, and
+/// long ones shortened, so what is not known is refused; so are quotes, in which an option could hide.
+fn harmless(line: &str) -> Result<(), LockError> {
+    let is_known = |word: &str| {
+        let name = word.split('=').next().unwrap_or_default();
+        HARMLESS.contains(&name) || name.starts_with("-i") || name.starts_with("-f")
+    };
+    if line.contains(QUOTES) {
+        return Err(FORMAT.form(&format_args!("{line:?} has quotes: write options without")));
+    }
+    match line.split_whitespace().find(|word| word.starts_with('-') && !is_known(word)) {
+        None => Ok(()),
+        Some(word) if ["-e", "--ed"].iter().any(|start| word.starts_with(start)) => {
+            Err(FORMAT.form(&format_args!("{line:?} is not pinned by a hash")))
+        }
+        Some(word)
+            if ["-r", "-c", "--requirement", "--constraint"].iter().any(|start| word.starts_with(start)) =>
+        {
+            Err(FORMAT.form(&format_args!("{line:?} names another file: give each file by itself")))
+        }
+        Some(word) => Err(FORMAT.form(&format_args!("{word:?} is no option that is known here"))),
+    }
+}
+
+/// Refuses what other readers, pip first, take for the end of a line and this one does not, and text in an encoding that
+/// the first lines name: what looks like a comment could be a requirement.
+fn check_text(text: &str) -> Result<(), LockError> {
+    let is_odd = |c: char| c.is_control() && c != '\n' && c != '\t' || matches!(c, '\u{2028}' | '\u{2029}');
+    for (line, at) in text.split('\n').zip(1_u64..) {
+        if let Some(odd) = line.strip_suffix('\r').unwrap_or(line).chars().find(|c| is_odd(*c)) {
+            return Err(FORMAT.form(&format_args!("line {at} has the character {odd:?}")));
+        }
+        if at <= 2 && line.starts_with('#') && ["coding:", "coding="].iter().any(|mark| line.contains(mark)) {
+            return Err(FORMAT.form(&format_args!("line {at} names an encoding: leave it out, it is UTF-8")));
+        }
+    }
+    Ok(())
 }
 
 /// Lines put together, without comments.
-fn logical_lines(text: &str) -> Vec<String> {
+fn logical_lines(text: &str) -> Result<Vec<String>, LockError> {
+    check_text(text)?;
     let (mut lines, mut open) = (Vec::new(), String::new());
     for line in text.lines() {
         let comment = if line.trim_start().starts_with('#') { Some(0) } else { line.find(" #") };
@@ -74,7 +112,7 @@ fn logical_lines(text: &str) -> Vec<String> {
         }
     }
     lines.push(open);
-    lines
+    Ok(lines)
 }
 
 fn locked(line: &str) -> Result<Locked, LockError> {
@@ -84,13 +122,16 @@ fn locked(line: &str) -> Result<Locked, LockError> {
     let wanted = Requirement::<VerbatimUrl>::from_str(requirement.trim())
         .map_err(|error| refused(error.to_string().lines().next().unwrap_or_default().to_owned()))?;
     let mut artifacts = Vec::new();
-    let mut words = options.split(['=', ' ']).filter(|word| !word.is_empty());
+    let mut words = options.split_whitespace();
     while let Some(word) = words.next() {
-        if word == "--hash" {
-            let hash = words.next().unwrap_or_default();
-            let artifact = Artifact::hashed(None, hash);
-            artifacts.push(artifact.ok_or_else(|| refused(format!("{hash:?} is no hash")))?);
-        }
+        let hash = match word.strip_prefix("--hash") {
+            Some("") => words.next(),
+            Some(rest) => rest.strip_prefix('='),
+            None => None,
+        };
+        let hash = hash.ok_or_else(|| refused(format!("{word:?} is no --hash")))?;
+        let artifact = Artifact::hashed(None, hash);
+        artifacts.push(artifact.ok_or_else(|| refused(format!("{hash:?} is no hash")))?);
     }
     let project = FORMAT.project(wanted.name.as_ref())?;
     let (origin, version) = match wanted.version_or_url {

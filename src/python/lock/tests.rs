@@ -113,6 +113,53 @@ fn names_that_lead_elsewhere_are_refused() {
     );
 }
 
+/// What pip follows, whoever writes it in another way than we would.
+#[test]
+fn lines_that_only_pip_would_obey_are_refused() {
+    let good = format!("six==1.0 --hash=sha256:{ONE}");
+    let hidden =
+        ['\u{b}', '\u{c}', '\r', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}', '\0'];
+    for hidden in hidden {
+        let text = format!("{good}\n# fine{hidden}evil==1\n");
+        let told = format!("not requirements: line 2 has the character {hidden:?}");
+        assert_eq!(refused(Format::Requirements, &text), told);
+        assert_eq!(wishes(&text).unwrap_err().to_string(), told);
+    }
+    for option in [
+        "-rother.txt",
+        "-r\tother.txt",
+        "--requirement\tother.txt",
+        "--requirement=other.txt",
+        "--requ other.txt",
+        "-cother.txt",
+        "--constraint\tother.txt",
+        "--con=other.txt",
+        "-e\t.",
+        "-egit+https://files.example/evil",
+        "--editable\t.",
+        "--edit .",
+        "--pre -r other.txt",
+        "--pre \"-rother.txt\"",
+        "--pre \\-rother.txt",
+        "--unheard-of",
+    ] {
+        assert!(
+            Lock::read(Format::Requirements, format!("{good}\n{option}\n").as_bytes()).is_err(),
+            "{option:?}"
+        );
+        assert!(wishes(&format!("six\n{option}\n")).is_err(), "{option:?}");
+    }
+    for more in [format!("--has=sha256:{TWO}"), format!("\"--has=sha256:{TWO}\""), "-rother.txt".to_owned()] {
+        let text = format!("{good} {more}");
+        assert!(refused(Format::Requirements, &text).ends_with(" is no --hash"), "{text}");
+    }
+    let coded = format!("# coding: utf-7\n# +AAo-evil\n{good}");
+    assert!(refused(Format::Requirements, &coded).contains("line 1 names an encoding"));
+    let text = format!("# é\r\n-ihttps://index.example\r\n--only-binary=:all: --pre\r\n\t{good}\r\n");
+    assert_eq!(read(Format::Requirements, &text).packages.len(), 1);
+    assert_eq!(wishes(&text).unwrap().len(), 1);
+}
+
 #[test]
 fn requirements_with_comments_continuations_and_options() {
     let text = format!(
