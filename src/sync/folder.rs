@@ -192,15 +192,19 @@ impl Folder {
         Ok(u64::try_from(count).unwrap_or(u64::MAX))
     }
 
-    /// Writes the list of projects, and removes what has no business beside it.
-    pub(super) fn put_list(&self) -> Result<(), SyncError> {
+    /// Removes the page of a project, and leaves its files.
+    pub(super) fn remove_page(&self, project: &ProjectName) -> Result<(), SyncError> {
+        remove(&self.path.join(PAGES).join(project.as_str()))
+    }
+
+    /// Writes the list of these projects, and removes what has no business beside it: pages of others too.
+    pub(super) fn put_list(&self, projects: &BTreeSet<ProjectName>) -> Result<(), SyncError> {
         let pages = self.path.join(PAGES);
-        let is_project = |name: &str| ProjectName::from_normalised(name).is_ok();
-        sweep(&pages, |name| is_project(name) || matches!(name, "index.json" | "index.html"))?;
-        sweep(&self.path.join(FILES), is_project)?;
-        let names = names(&pages)?;
-        let projects: Vec<_> =
-            names.iter().filter_map(|name| ProjectName::from_normalised(name).ok()).collect();
+        let is_listed =
+            |name: &str| ProjectName::from_normalised(name).is_ok_and(|project| projects.contains(&project));
+        sweep(&pages, |name| is_listed(name) || matches!(name, "index.json" | "index.html"))?;
+        sweep(&self.path.join(FILES), |name| ProjectName::from_normalised(name).is_ok())?;
+        let projects: Vec<_> = projects.iter().cloned().collect();
         write(&pages.join("index.json"), index_json(&projects).as_bytes())?;
         write(&pages.join("index.html"), index_html(&projects).as_bytes()).map(drop)
     }

@@ -173,50 +173,55 @@ pub(super) struct Fetched {
 }
 
 impl Job {
-    /// Brings the folder to what is wished. What else is there goes, unless there is a doubt whether it was wished for; the
-    /// list of projects comes last.
+    /// Brings the folder to what is wished. What else is there goes, unless there is a doubt whether it was wished for. Only
+    /// projects whose page was verified in this run have one in the end; the list of them comes last.
     pub async fn run(self: &Arc<Self>, wishes: Vec<Wish>) -> Result<Summary, SyncError> {
         let sure = !self.progress.doubt.load(Ordering::Relaxed);
         let mut wishes: BTreeMap<ProjectName, Wish> =
             wishes.into_iter().map(|wish| (wish.project.clone(), wish)).collect();
         let there = self.folder.projects()?;
         let gone: Vec<_> = there.into_iter().filter(|project| !wishes.contains_key(project)).collect();
-        if self.keep {
-            wishes.extend(
-                gone.iter().map(|project| (project.clone(), Wish::of(project.clone(), BTreeSet::new()))),
-            );
+        if self.keep || !sure {
+            for project in &gone {
+                let files = self.folder.present(project)?;
+                wishes.insert(project.clone(), Wish::of(project.clone(), files));
+            }
         }
         let mut ordered: Vec<Wish> = wishes.into_values().collect();
         // In the order of bins, each of which is then needed for one while and no more.
         ordered.sort_by_cached_key(|wish| {
             page_path(&wish.project).map(|path| path.digest()).unwrap_or_default()
         });
-        let projects = self.projects(ordered).await?;
+        let listed = self.projects(ordered).await?;
         if sure && !self.keep {
             for project in &gone {
                 self.remove(project)?;
             }
         }
         if !self.dry {
-            self.folder.put_list()?;
+            self.folder.put_list(&listed)?;
         }
-        Ok(self.summary(projects))
+        Ok(self.summary(u64::try_from(listed.len()).unwrap_or(u64::MAX)))
     }
 
-    async fn projects(self: &Arc<Self>, wishes: Vec<Wish>) -> Result<u64, SyncError> {
+    /// Those with a page.
+    async fn projects(self: &Arc<Self>, wishes: Vec<Wish>) -> Result<BTreeSet<ProjectName>, SyncError> {
         let total = u64::try_from(wishes.len()).unwrap_or(u64::MAX);
         let (mut waiting, mut running) = (wishes.into_iter(), JoinSet::new());
-        let (mut done, mut shown) = (0, 0);
+        let (mut done, mut shown) = (0, BTreeSet::new());
         loop {
             while running.len() < self.jobs.get()
                 && let Some(wish) = waiting.next()
             {
                 let job = Arc::clone(self);
-                running.spawn(async move { job.project(wish).await });
+                running.spawn(async move { (wish.project.clone(), job.project(wish).await) });
             }
             let Some(ended) = running.join_next().await else { return Ok(shown) };
-            let with_page = ended.map_err(|error| task_failed(&error))??;
-            (done, shown) = (done + 1, shown + u64::from(with_page));
+            let (project, with_page) = ended.map_err(|error| task_failed(&error))?;
+            if with_page? {
+                shown.insert(project);
+            }
+            done += 1;
             (self.tell)(Told::Projects(done, total));
         }
     }
@@ -227,8 +232,8 @@ impl Job {
         let mut page = match self.page(wish).await {
             Ok(page) => page,
             Err(reason) => {
-                self.refuse(&Refused::new(&project, reason))?;
-                return Ok(!self.folder.present(&project)?.is_empty());
+                self.without_page(&project, reason)?;
+                return Ok(false);
             }
         };
         if page.files().is_empty() && page.status.is_none() {
@@ -246,6 +251,17 @@ impl Job {
         }
         self.publish(page)?;
         Ok(true)
+    }
+
+    /// Nothing speaks for what is there: its page goes, and its files too if the repository has none of them.
+    fn without_page(&self, project: &ProjectName, reason: Reason) -> Result<(), SyncError> {
+        let is_gone = matches!(reason, Reason::Client(ClientError::NotSigned { .. }));
+        self.refuse(&Refused::new(project, reason))?;
+        match (is_gone, self.dry) {
+            (true, _) => self.remove(project),
+            (false, true) => Ok(()),
+            (false, false) => self.folder.remove_page(project),
+        }
     }
 
     /// The page in its place, and nothing beside its files.

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::symlink;
@@ -407,9 +407,51 @@ fn two_runs_do_not_work_on_one_folder() {
     sync(&home, &[]).fine();
 }
 
-/// Which projects it lists is not known, so none is taken for gone.
+/// Who carries the folder swaps a file together with its page, and hands over junk where the signed page should be.
 #[test]
-fn a_role_that_cannot_be_read_takes_nothing_away() {
+fn a_project_whose_page_does_not_verify_is_not_on_the_list() {
+    let home = home();
+    sync(&home, &[]).fine();
+    let whole = content(&home);
+    fs::write(out(&home).join("targets/alpha").join(ALPHA), "evil").unwrap();
+    fs::write(out(&home).join("simple/alpha/index.html"), "evil").unwrap();
+    let pages = home.work().join("repo/targets/simple/alpha");
+    let signed = files_below(&pages);
+    for name in signed.keys() {
+        fs::write(pages.join(name), "junk").unwrap();
+    }
+    for more in [&[][..], &["--keep"], &["alpha"], &["beta", "--keep"]] {
+        sync(&home, more).refused(3, &["left out alpha: "]);
+        assert!(!out(&home).join("simple/alpha").exists(), "{more:?}");
+        for list in ["simple/index.html", "simple/index.json"] {
+            assert!(!fs::read_to_string(out(&home).join(list)).unwrap().contains("alpha"), "{more:?}");
+        }
+        assert!(out(&home).join("targets/alpha").join(ALPHA).exists(), "{more:?}");
+    }
+    for (name, bytes) in signed {
+        fs::write(pages.join(name), bytes).unwrap();
+    }
+    sync(&home, &[]).fine();
+    assert!(content(&home) == whole);
+}
+
+#[test]
+fn what_no_role_signs_is_not_kept() {
+    let home = home();
+    sync(&home, &[]).fine();
+    let whole = content(&home);
+    for folder in ["simple/evil", "targets/evil"] {
+        fs::create_dir(out(&home).join(folder)).unwrap();
+        fs::write(out(&home).join(folder).join("index.html"), "evil").unwrap();
+    }
+    sync(&home, &["--keep"]).refused(3, &["left out evil: no role of the repository signs"]);
+    assert!(content(&home) == whole);
+    sync(&home, &["--keep"]).fine();
+}
+
+/// Which projects it lists is not known, so none is taken for gone; those it answers for have no page until it reads again.
+#[test]
+fn a_role_that_cannot_be_read_takes_no_project_away_for_good() {
     let home = home();
     for name in ["c", "d", "e", "f"] {
         home.publish(name, "1.0");
@@ -419,11 +461,23 @@ fn a_role_that_cannot_be_read_takes_nothing_away() {
     home.run(&["bump", "--all", "--repo", "repo"]).fine();
     let metadata = home.work().join("repo/metadata");
     let bin = files_below(&metadata).into_keys().filter(|name| name.ends_with(".bins-1.json")).max().unwrap();
-    fs::write(metadata.join(bin), "{}").unwrap();
+    let signed = fs::read(metadata.join(&bin)).unwrap();
+    fs::write(metadata.join(&bin), "{}").unwrap();
     let ran = sync(&home, &[]);
     ran.refused(3, &["left out the role bins-1: "]);
     let after = content(&home);
-    assert!(before.keys().filter(|name| name.starts_with("simple/")).all(|name| after.contains_key(name)));
+    assert!(after.len() < before.len() && after.keys().all(|name| before.contains_key(name)));
+    let projects = |of: &BTreeMap<String, Vec<u8>>| -> BTreeSet<String> {
+        let names = of.keys().filter_map(|name| name.strip_prefix("targets/"));
+        names.map(|name| name.split('/').next().unwrap().to_owned()).collect()
+    };
+    for project in projects(&before) {
+        let page = after.contains_key(&format!("simple/{project}/index.html"));
+        assert!(page || projects(&after).contains(&project), "{project}");
+    }
+    fs::write(metadata.join(bin), signed).unwrap();
+    sync(&home, &[]).fine();
+    assert!(content(&home) == before);
 }
 
 /// Roles are forgotten and read again all the time.
