@@ -13,7 +13,8 @@
 //!    bytecode of a source file that is there.
 //! 3. Any other file in `site-packages` is a finding: Python runs `.pth` files and `sitecustomize.py` when it starts, and a
 //!    module may hide another one.
-//! 4. What `RECORD` names outside of the environment is never opened, and links are not followed.
+//! 4. So is a module or folder in the folder of scripts that no distribution has: a script looks there first for what it imports.
+//! 5. What `RECORD` names outside of the environment is never opened, and links are not followed.
 //!
 //! Not looked at: the interpreter and its standard library, and what bytecode does (see [`Strangers::bytecode`]).
 
@@ -73,6 +74,12 @@ pub enum EnvironmentError {
         /// Entries allowed.
         limit: usize,
     },
+    /// What Python takes for a folder of modules may lead elsewhere.
+    #[error("{path} is a link, or behind one: what lies there is not of this environment alone")]
+    Link {
+        /// The folder.
+        path: String,
+    },
     /// More bytes than such a file has.
     #[error("{path} has more than {limit} bytes")]
     TooLarge {
@@ -130,7 +137,7 @@ impl Environment {
         };
         let prefix = written.canonicalize().map_err(|error| io("looking for", &written, &error))?;
         let sites =
-            if is_site { [path.canonicalize()].into_iter().flatten().collect() } else { sites(&prefix) };
+            if is_site { [path.canonicalize()].into_iter().flatten().collect() } else { sites(&prefix)? };
         let scripts =
             ["bin", "Scripts"].map(|name| prefix.join(name)).into_iter().find(|folder| folder.is_dir());
         let scripts = scripts.unwrap_or_else(|| prefix.join("bin"));
@@ -277,14 +284,35 @@ fn prefix_of(site: &Path) -> PathBuf {
     lib.and_then(Path::parent).unwrap_or(site).to_owned()
 }
 
-/// The folders of modules of an environment, each once, though `lib64` may be a link.
-fn sites(prefix: &Path) -> Vec<PathBuf> {
-    let libs = ["lib", "lib64", "Lib"].map(|name| prefix.join(name));
-    let pythons = libs.iter().flat_map(|lib| fs::read_dir(lib).into_iter().flatten().flatten());
-    let pythons = pythons.map(|entry| entry.path()).chain(libs.iter().cloned());
-    let sites = pythons.flat_map(|python| SITES.map(|name| python.join(name)));
-    let real: BTreeSet<PathBuf> = sites.filter_map(|site| site.canonicalize().ok()).collect();
-    real.into_iter().filter(|site| site.is_dir() && site.starts_with(prefix)).collect()
+/// The folders of modules of an environment, each once, though `lib64` may be a link to a folder beside it. Another link is
+/// refused: Python follows it, and what lies behind must not go unseen.
+fn sites(prefix: &Path) -> Result<Vec<PathBuf>, EnvironmentError> {
+    let mut all = BTreeSet::new();
+    for lib in ["lib", "lib64", "Lib"].map(|name| prefix.join(name)) {
+        let pythons = fs::read_dir(&lib).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let pythons = pythons.map(PathBuf::from).chain([PathBuf::new()]);
+        for below in pythons.flat_map(|python| SITES.map(|name| python.join(name))) {
+            let site = lib.join(&below);
+            if fs::symlink_metadata(&site).is_ok() {
+                all.extend(site_at(prefix, &lib, &below)?);
+            }
+        }
+    }
+    Ok(all.into_iter().collect())
+}
+
+/// A folder of modules without links, if it is a folder.
+fn site_at(prefix: &Path, lib: &Path, below: &Path) -> Result<Option<PathBuf>, EnvironmentError> {
+    let site = lib.join(below);
+    let link = || EnvironmentError::Link { path: shown(&site) };
+    let real = site.canonicalize().map_err(|_| link())?;
+    let real_lib = lib.canonicalize().map_err(|_| link())?;
+    let folded = lib.ends_with("lib64") && real_lib.parent() == Some(prefix);
+    let expected = if folded { real_lib } else { lib.to_owned() };
+    if real != expected.join(below) {
+        return Err(link());
+    }
+    Ok(real.is_dir().then_some(real))
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, EnvironmentError> {
@@ -364,6 +392,35 @@ mod tests {
         ] {
             assert!(!environment.is_python(path), "{path}");
         }
+    }
+
+    #[test]
+    fn a_folder_of_modules_behind_a_link_is_refused() {
+        use std::os::unix::fs::symlink;
+        let below = Path::new("python3.11/site-packages");
+        for linked in ["lib", "lib/python3.11", "lib/python3.11/site-packages"] {
+            let folder = tempfile::tempdir().unwrap();
+            let home = folder.path().canonicalize().unwrap();
+            let (prefix, outside) = (home.join("env"), home.join("outside"));
+            fs::create_dir_all(prefix.join("lib64/python3.99/site-packages")).unwrap();
+            fs::create_dir_all(outside.join(below)).unwrap();
+            let link = prefix.join(linked);
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            let rest = Path::new(linked).strip_prefix("lib").unwrap();
+            symlink(outside.join(rest), &link).unwrap();
+            let path = shown(&prefix.join("lib").join(below));
+            assert_eq!(Environment::find(&prefix), Err(EnvironmentError::Link { path }), "{linked}");
+        }
+    }
+
+    #[test]
+    fn the_second_name_of_a_library_is_folded_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let prefix = folder.path().canonicalize().unwrap();
+        let site = prefix.join("lib/python3.11/site-packages");
+        fs::create_dir_all(&site).unwrap();
+        std::os::unix::fs::symlink("lib", prefix.join("lib64")).unwrap();
+        assert_eq!(Environment::find(&prefix).unwrap().sites, [site]);
     }
 
     #[test]

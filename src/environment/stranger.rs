@@ -1,10 +1,10 @@
-//! Files in `site-packages` that no distribution has.
+//! Files in `site-packages`, and modules in the folder of scripts, that no distribution has.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::compare::source_of;
-use super::{Environment, EnvironmentError, Finding, Problem, io, read, shown};
+use super::{Environment, EnvironmentError, Finding, Problem, entries, io, read, shown};
 use crate::crypto::sha256;
 
 /// Files in an environment that are looked at, at most: the largest have some 500,000.
@@ -16,6 +16,10 @@ const KNOWN: [(&str, &str); 2] = [
     ("_virtualenv.pth", "69ac3d8f27e679c81b94ab30b3b56e9cd138219b1ba94a1fa3606d5a76a1433d"),
     ("_virtualenv.py", "cfb3db86aaa53bb62b5ff764970bec2d71c9228590a0ebec57f6ec926cc0bf1a"),
 ];
+/// How a file in the folder of scripts ends if Python may import it: that folder is the first it looks in for a script.
+const MODULES: [&str; 5] = ["py", "pyc", "pyd", "pyw", "so"];
+/// A module that tools put there for programs that ask for it.
+const ACTIVATE: &str = "activate_this.py";
 /// Bytes of such a file, at most.
 const MAX_KNOWN: u64 = 64 * 1_024;
 
@@ -32,7 +36,8 @@ pub struct Strangers {
 }
 
 impl Environment {
-    /// Files in the folders of modules that are not `owned`, nor bytecode of what is. `allowed` are names below such a folder.
+    /// Files in the folders of modules, and modules in that of scripts, that are not `owned`, nor bytecode of what is.
+    /// `allowed` are names below such a folder.
     pub fn strangers(
         &self,
         owned: &BTreeSet<PathBuf>,
@@ -40,35 +45,100 @@ impl Environment {
     ) -> Result<Strangers, EnvironmentError> {
         let (mut strangers, mut seen) = (Strangers::default(), 0_usize);
         for site in &self.sites {
-            for entry in walkdir::WalkDir::new(site).min_depth(1).sort_by_file_name() {
-                let entry = entry.map_err(|error| {
-                    let path = error.path().unwrap_or(site).to_owned();
-                    io("reading", &path, &error.into())
-                })?;
-                seen += 1;
-                if seen > MAX_FILES {
-                    return Err(EnvironmentError::TooMany { path: shown(site), limit: MAX_FILES });
-                }
-                if entry.file_type().is_dir() || owned.contains(entry.path()) {
-                    continue;
-                }
-                let below = entry.path().strip_prefix(site).unwrap_or(entry.path());
-                if allowed.iter().any(|name| name == below) || is_known(below, entry.path()) {
-                    continue;
-                }
-                let path = self.shown(entry.path());
-                if source_of(entry.path()).is_some_and(|source| owned.contains(&source)) {
-                    strangers.bytecode.push(path);
-                    continue;
-                }
-                strangers.count += 1;
-                if strangers.findings.len() < MAX_NAMED {
-                    strangers.findings.push(Finding { path, problem: Problem::Stranger });
+            for path in walked(site, &mut seen)? {
+                let below = path.strip_prefix(site).unwrap_or(&path);
+                if !is_known(below, &path) {
+                    self.unless_owned(&path, below, (owned, allowed), &mut strangers);
                 }
             }
         }
+        if std::fs::symlink_metadata(&self.scripts).is_ok_and(|about| about.is_symlink()) {
+            strangers.add(Finding { path: self.shown(&self.scripts), problem: Problem::Link });
+        }
+        for path in self.importable(owned, &mut seen)? {
+            let below = path.strip_prefix(&self.scripts).unwrap_or(&path);
+            self.unless_owned(&path, below, (owned, allowed), &mut strangers);
+        }
         Ok(strangers)
     }
+
+    fn unless_owned(
+        &self,
+        path: &Path,
+        below: &Path,
+        (owned, allowed): (&BTreeSet<PathBuf>, &[PathBuf]),
+        strangers: &mut Strangers,
+    ) {
+        if owned.contains(path) || allowed.iter().any(|name| name == below) {
+            return;
+        }
+        let shown = self.shown(path);
+        if source_of(path).is_some_and(|source| owned.contains(&source)) {
+            strangers.bytecode.push(shown);
+        } else {
+            strangers.add(Finding { path: shown, problem: Problem::Stranger });
+        }
+    }
+
+    /// What a script may import from its own folder: modules, and folders; of those that somebody has, each file.
+    fn importable(
+        &self,
+        owned: &BTreeSet<PathBuf>,
+        seen: &mut usize,
+    ) -> Result<Vec<PathBuf>, EnvironmentError> {
+        let mut all = Vec::new();
+        if !self.scripts.is_dir() {
+            return Ok(all);
+        }
+        for path in entries(&self.scripts)? {
+            if path.is_dir() {
+                let cache = path.ends_with("__pycache__");
+                if cache || owned.range(path.clone()..).next().is_some_and(|file| file.starts_with(&path)) {
+                    all.extend(walked(&path, seen)?);
+                } else {
+                    all.push(path);
+                }
+            } else if is_module(&path) {
+                all.push(path);
+            }
+        }
+        all.sort();
+        Ok(all)
+    }
+}
+
+impl Strangers {
+    fn add(&mut self, finding: Finding) {
+        self.count += 1;
+        if self.findings.len() < MAX_NAMED {
+            self.findings.push(finding);
+        }
+    }
+}
+
+/// All below a folder but folders, in order. Links are not followed.
+fn walked(folder: &Path, seen: &mut usize) -> Result<Vec<PathBuf>, EnvironmentError> {
+    let mut all = Vec::new();
+    for entry in walkdir::WalkDir::new(folder).min_depth(1).sort_by_file_name() {
+        let entry = entry.map_err(|error| {
+            let path = error.path().unwrap_or(folder).to_owned();
+            io("reading", &path, &error.into())
+        })?;
+        *seen = seen.saturating_add(1);
+        if *seen > MAX_FILES {
+            return Err(EnvironmentError::TooMany { path: shown(folder), limit: MAX_FILES });
+        }
+        if !entry.file_type().is_dir() {
+            all.push(entry.into_path());
+        }
+    }
+    Ok(all)
+}
+
+fn is_module(path: &Path) -> bool {
+    let end = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
+    let module = MODULES.iter().any(|one| end.eq_ignore_ascii_case(one));
+    module && path.file_name().is_none_or(|name| name != ACTIVATE)
 }
 
 fn is_known(below: &Path, path: &Path) -> bool {

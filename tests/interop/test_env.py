@@ -228,6 +228,23 @@ def script_not_in_record(place: Place) -> None:
     (place.env / "bin" / "seal-it").write_text("import evil\n")
 
 
+def beside_scripts(name: str) -> Callable[[Place], object]:
+    """A module in the folder of scripts, where a script looks first."""
+
+    def act(place: Place) -> None:
+        path = place.env / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("evil = True\n")
+
+    return act
+
+
+def linked_scripts(place: Place) -> None:
+    """The folder of scripts is elsewhere."""
+    shutil.move(place.env / "bin", place.home / "elsewhere")
+    (place.env / "bin").symlink_to(place.home / "elsewhere")
+
+
 def link(place: Place) -> None:
     """A module becomes a link to a file elsewhere, which has the same bytes for now."""
     path = place.site / "wax.py"
@@ -262,6 +279,10 @@ ATTACKS: dict[str, tuple[Callable[[Place], object], str]] = {
     "an argument": (shebang(' -cprint("EVIL")'), "bin/seal-it does more than call its entry point"),
     "a module to run": (shebang(" -mevil"), "bin/seal-it does more than call its entry point"),
     "a like name": (shebang("-evil"), "bin/seal-it does more than call its entry point"),
+    "a module beside scripts": (beside_scripts("pkg.py"), "bin/pkg.py belongs to nothing"),
+    "an extension beside scripts": (beside_scripts("pkg.abi3.so"), "bin/pkg.abi3.so belongs to nothing"),
+    "a package beside scripts": (beside_scripts("pkg/__init__.py"), "bin/pkg belongs to nothing"),
+    "scripts behind a link": (linked_scripts, "bin is a link"),
     "an interpreter": (interpreter, "bin/seal-tool is not what the wheel has"),
     "a script of the wheel": (lambda place: change(place.env / "bin/seal-shell"), "bin/seal-shell is not what"),
     "a link": (link, "wax.py is a link"),
@@ -301,6 +322,16 @@ def test_a_script_of_two_packages_is_held_against_the_one_that_has_it(place: Pla
     assert "ok seal 1.0" in said and "ok other 1.0" in said
     change(place.site / "other.py")
     assert "bin/seal-it does more than call its entry point" in place.verify(code=3)
+
+
+def test_modules_behind_a_link_are_not_passed_over(place: Place) -> None:
+    site, decoy = place.site, place.env / "lib" / "python3.99" / "site-packages"
+    shutil.copytree(site, decoy)
+    shutil.move(site, place.home / "outside")
+    site.symlink_to(place.home / "outside")
+    (site / "wax.py").write_text("evil = True\n")
+    done = place.wheelseal.run("verify", "--env", place.env, env={"XDG_CACHE_HOME": str(place.home / "cache")})
+    assert done.code != 0 and "site-packages is a link, or behind one" in done.err, done.out + done.err
 
 
 def test_nothing_of_the_environment_is_run(place: Place) -> None:
