@@ -155,7 +155,9 @@ fn sync_hint(error: &SyncError) -> Option<String> {
         SyncError::WentBack { .. } => {
             "this mirror serves an older state than the folder has; use another one, and tell the admin"
         }
-        SyncError::TooMany { .. } => "sync a lock file, or all of the repository",
+        SyncError::TooMany { .. } | SyncError::TooManyWants { .. } => {
+            "sync a lock file, or all of the repository"
+        }
         SyncError::Io { .. } => STILL_THERE,
         SyncError::Busy { .. } | SyncError::BadState { .. } => return None,
     };
@@ -232,7 +234,7 @@ fn sync(error: &SyncError) -> u8 {
         }
         SyncError::WentBack { .. } => ROLLBACK,
         SyncError::Busy { .. } => BUSY,
-        SyncError::TooMany { .. } => POLICY,
+        SyncError::TooMany { .. } | SyncError::TooManyWants { .. } => POLICY,
         SyncError::Io { .. } | SyncError::BadState { .. } => OTHER,
     }
 }

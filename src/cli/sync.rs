@@ -32,6 +32,8 @@ use crate::tuf::trusted::Limits;
 const MAX_HELD: usize = 256 * 1_024 * 1_024;
 /// Files left out that are named, at most; all are counted.
 const MAX_NAMED: usize = 1_000;
+/// Said of a file that is empty, or was cut off: by it, everything would go.
+const NAMES_NOTHING: &str = "names no project";
 /// Codes that say that something does not verify: they come before others.
 const JUDGEMENTS: [u8; 4] = [exit::INTEGRITY, exit::EXPIRED, exit::ROLLBACK, exit::THRESHOLD];
 
@@ -250,7 +252,11 @@ impl Choice {
             let bytes = read_file(path, MAX_LOCK)?;
             let usage = |reason: String| Usage(format!("{}: {reason}", path.display()));
             let text = std::str::from_utf8(&bytes).map_err(|error| usage(error.to_string()))?;
-            requirements.extend(wishes(text).map_err(|error| usage(error.to_string()))?);
+            let wishes = wishes(text).map_err(|error| usage(error.to_string()))?;
+            if wishes.is_empty() {
+                return Err(usage(NAMES_NOTHING.to_owned()).into());
+            }
+            requirements.extend(wishes);
         }
         Ok(Some(Wanted { requirements, dependencies: !self.no_deps, all_versions: self.all_versions }))
     }
@@ -269,7 +275,11 @@ impl Choice {
         let mut all: BTreeMap<_, Wish> = BTreeMap::new();
         let mut sets = Vec::new();
         for path in &self.locks {
-            sets.push(job.of_lock(&read_lock(path)?).await?);
+            let lock = read_lock(path)?;
+            if lock.packages.is_empty() {
+                return Err(Usage(format!("{}: {NAMES_NOTHING}", path.display())).into());
+            }
+            sets.push(job.of_lock(&lock).await?);
         }
         if let Some(wanted) = wanted {
             sets.push(job.of_requirements(wanted).await?);

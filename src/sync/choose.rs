@@ -23,6 +23,10 @@ use crate::tuf::path::TargetPath;
 
 /// Projects that requirements may lead to, at most. The largest known sets have some 2,000.
 const MAX_PROJECTS: usize = 20_000;
+/// Different requirements of one project, at most: each looks at all its files again.
+const MAX_WANTS: usize = 1_000;
+/// Version specifiers in them, at most.
+const MAX_SPECIFIERS: usize = 10_000;
 /// Bytes of a metadata file, at most.
 const MAX_METADATA: u64 = 10_000_000;
 
@@ -59,6 +63,8 @@ pub struct Wanted {
 struct Chosen {
     /// None: it has no page.
     page: Option<ProjectPage>,
+    /// Why it has none, while only uncertain wants were told that.
+    absent: Option<Reason>,
     /// What is wanted of it, and by whom.
     wants: Vec<(VersionSpecifiers, String)>,
     extras: BTreeSet<ExtraName>,
@@ -200,41 +206,48 @@ impl Search<'_> {
         let asked = stream::iter(new.keys().cloned()).map(ask).buffer_unordered(self.job.jobs.get());
         let answers: Vec<_> = asked.collect().await;
         for (page, project) in answers {
-            let page = match page {
-                Ok(page) => Some(page),
+            let (page, absent) = match page {
+                Ok(page) => (Some(page), None),
                 Err(reason) => {
                     let certain = wants.iter().any(|want| want.dependency.project == project && want.certain);
                     let by = new.get(&project).map(|want| want.by.as_str()).unwrap_or_default();
-                    self.absent(&project, by, certain, reason)?;
-                    None
+                    (None, self.absent(&project, by, certain, reason)?)
                 }
             };
-            self.projects.insert(project, Chosen { page, ..Chosen::default() });
+            self.projects.insert(project, Chosen { page, absent, ..Chosen::default() });
         }
         Ok(())
     }
 
-    /// A project that is not there. One that only some machines want is no fault.
+    /// A project that is not there. One that only some machines want is no fault, until one comes that all want: the reason
+    /// is handed back for that.
     fn absent(
         &self,
         project: &ProjectName,
         by: &str,
         certain: bool,
         reason: Reason,
-    ) -> Result<(), SyncError> {
+    ) -> Result<Option<Reason>, SyncError> {
         let what = if by.is_empty() { project.to_string() } else { format!("{project} (for {by})") };
         let refused = Refused { what, reason };
         if !certain && matches!(refused.reason, Reason::Client(ClientError::NotSigned { .. })) {
             (self.job.tell)(Told::Missing(&refused));
-            return Ok(());
+            return Ok(Some(refused.reason));
         }
-        self.job.refuse(&refused)
+        self.job.refuse(&refused)?;
+        Ok(None)
     }
 
     /// Chooses versions for one more requirement; the project, if there is something new to it.
     fn follow(&mut self, want: Want) -> Result<Option<ProjectName>, SyncError> {
-        let Want { dependency, by, .. } = want;
+        let Want { dependency, by, certain } = want;
         let project = dependency.project.clone();
+        if certain
+            && matches!(dependency.source, Source::Index(_))
+            && let Some(reason) = self.projects.get_mut(&project).and_then(|chosen| chosen.absent.take())
+        {
+            self.absent(&project, &by, true, reason)?;
+        }
         if !self.seen.insert((project.clone(), dependency.to_string())) {
             return Ok(None);
         }
@@ -248,6 +261,16 @@ impl Search<'_> {
         let (job, all) = (self.job, self.wanted.all_versions);
         let Some(chosen) = self.projects.get_mut(&project) else { return Ok(None) };
         let Some(page) = &chosen.page else { return Ok(None) };
+        let specifiers = chosen.wants.iter().map(|(versions, _)| versions.iter().count()).sum::<usize>();
+        if chosen.wants.len() >= MAX_WANTS
+            || specifiers.saturating_add(versions.iter().count()) > MAX_SPECIFIERS
+        {
+            return Err(SyncError::TooManyWants {
+                project: project.to_string(),
+                wants: MAX_WANTS,
+                specifiers: MAX_SPECIFIERS,
+            });
+        }
         chosen.extras.extend(dependency.extras);
         chosen.wants.push((versions.clone(), by));
         let together: VersionSpecifiers =

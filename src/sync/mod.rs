@@ -108,6 +108,16 @@ pub enum SyncError {
         /// Projects allowed.
         limit: usize,
     },
+    /// More different requirements of one project than a set has.
+    #[error("{project} is wanted in more than {wants} ways, or by more than {specifiers} version specifiers")]
+    TooManyWants {
+        /// The project.
+        project: String,
+        /// Requirements allowed.
+        wants: usize,
+        /// Specifiers allowed.
+        specifiers: usize,
+    },
 }
 
 /// Why a file or project is left out.

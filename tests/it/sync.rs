@@ -320,6 +320,52 @@ fn requirements_that_cannot_all_be_met_are_named_with_who_has_them() {
     sync(&home, &["not a requirement"]).refused(2, &["is no requirement"]);
 }
 
+/// Once for some machines and seen first, once for all.
+#[test]
+fn a_project_that_is_missing_for_all_is_left_out_though_some_asked_first() {
+    let home = home();
+    publish(&home, "one", "1.0", "py3-none-any", &["ghost; sys_platform == 'win32'", "two"]);
+    publish(&home, "two", "1.0", "py3-none-any", &["ghost"]);
+    let ran = sync(&home, &["one"]);
+    ran.refused(
+        3,
+        &["missing ghost (for one 1.0)", "left out ghost (for two 1.0): no role of the repository"],
+    );
+}
+
+#[test]
+fn a_project_that_is_wanted_in_too_many_ways_is_refused() {
+    let home = home();
+    let wanted = |count: u32| (0..count).map(|at| format!("alpha!=9.{at}\n")).collect::<Vec<_>>().concat();
+    fs::write(home.work().join("many.txt"), wanted(1_000)).unwrap();
+    sync(&home, &["-r", "many.txt", "--no-deps"]).fine();
+    fs::write(home.work().join("many.txt"), wanted(1_001)).unwrap();
+    let told = "alpha is wanted in more than 1000 ways, or by more than 10000 version specifiers";
+    sync(&home, &["-r", "many.txt", "--no-deps"]).refused(9, &[told]);
+    let eleven = |at: u32| (0..11).map(|part| format!("!=9.{at}.{part}")).collect::<Vec<_>>().join(",");
+    let lines: Vec<_> = (0..910).map(|at| format!("alpha{}\n", eleven(at))).collect();
+    fs::write(home.work().join("many.txt"), lines.concat()).unwrap();
+    sync(&home, &["-r", "many.txt", "--no-deps"]).refused(9, &[told]);
+    assert_eq!(files(&home), [ALPHA]);
+}
+
+/// Empty, or cut off.
+#[test]
+fn a_file_that_names_nothing_takes_nothing_away() {
+    let home = home();
+    sync(&home, &[]).fine();
+    let before = content(&home);
+    for text in ["", "# all\n--index-url https://index.example\n"] {
+        fs::write(home.work().join("wanted.txt"), text).unwrap();
+        sync(&home, &["-r", "wanted.txt"]).refused(2, &["wanted.txt: names no project"]);
+        sync(&home, &["alpha", "-r", "wanted.txt"]).refused(2, &["wanted.txt: names no project"]);
+        sync(&home, &["--lock", "wanted.txt"]).refused(2, &["wanted.txt: names no project"]);
+    }
+    fs::write(home.work().join("uv.lock"), "version = 1\n").unwrap();
+    sync(&home, &["--lock", "uv.lock"]).refused(2, &["uv.lock: names no project"]);
+    assert!(content(&home) == before);
+}
+
 #[test]
 fn a_marker_that_nobody_could_read_in_time_is_refused() {
     let home = home();
