@@ -34,7 +34,7 @@ impl Shared {
         let top = self.with_trusted(|trusted| trusted.targets().clone());
         visit(&top);
         let (mut unread, mut seen, mut done) = (Vec::new(), HashSet::new(), 0);
-        let mut level = below(&[(RoleName::targets(), top)].into(), &mut seen);
+        let mut level = self.below(&[(RoleName::targets(), top)].into(), &mut seen);
         let mut known = count(&level);
         while !level.is_empty() {
             let roles =
@@ -45,7 +45,7 @@ impl Shared {
                     Ok(Some(role)) => {
                         visit(&role);
                         let chain = edge.chain().iter().cloned().chain([(edge.role().clone(), role)]);
-                        let more = below(&chain.collect(), &mut seen);
+                        let more = self.below(&chain.collect(), &mut seen);
                         known += count(&more);
                         level.extend(more);
                     }
@@ -58,19 +58,23 @@ impl Shared {
         }
         unread
     }
+
+    /// The roles of the snapshot that the last of a chain delegates to, and that were not met before.
+    fn below(
+        &self,
+        chain: &Arc<[(RoleName, Verified<Targets>)]>,
+        seen: &mut HashSet<(RoleName, RoleName)>,
+    ) -> Vec<Edge> {
+        let Some((delegator, content)) = chain.last() else { return Vec::new() };
+        let names = self.with_trusted(|trusted| {
+            let delegations = content.delegations.iter();
+            delegations.flat_map(|delegations| delegations.names_in(trusted.snapshot())).collect::<Vec<_>>()
+        });
+        let new = names.into_iter().filter(|name| seen.insert((delegator.clone(), name.clone())));
+        new.map(|name| Edge::new(Arc::clone(chain), name)).collect()
+    }
 }
 
 fn count(edges: &[Edge]) -> u64 {
     u64::try_from(edges.len()).unwrap_or(u64::MAX)
-}
-
-/// The roles that the last of a chain delegates to, and that were not met before. A name that is none is no role.
-fn below(
-    chain: &Arc<[(RoleName, Verified<Targets>)]>,
-    seen: &mut HashSet<(RoleName, RoleName)>,
-) -> Vec<Edge> {
-    let Some((delegator, content)) = chain.last() else { return Vec::new() };
-    let names = content.delegations.iter().flat_map(|delegations| delegations.names()).flatten();
-    let new = names.filter(|name| seen.insert((delegator.clone(), name.clone())));
-    new.map(|name| Edge::new(Arc::clone(chain), name)).collect()
 }

@@ -9,6 +9,7 @@ use super::key::{Key, KeyId, RoleKeys, read_keys, write_keys};
 use super::listed::ListedRoles;
 use super::path::{NameError, RoleName, TargetPath};
 use super::render::Object;
+use super::snapshot::Snapshot;
 
 /// Which role a target is delegated to, and whether the search ends there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +112,28 @@ impl Delegations {
         match &self.roles {
             DelegatedRoles::Listed(roles) => Box::new(roles.iter().map(|role| Ok(role.name.clone()))),
             DelegatedRoles::Succinct(bins) => Box::new((0..bins.count()).map(|index| bins.role_at(index))),
+        }
+    }
+
+    /// The names of the roles delegated to that a snapshot has. Where more bins are delegated to than it has roles, its roles
+    /// are looked through, never all 2^32 bins there may be.
+    pub fn names_in(&self, snapshot: &Snapshot) -> Vec<RoleName> {
+        match &self.roles {
+            DelegatedRoles::Succinct(bins)
+                if usize::try_from(bins.count()).is_ok_and(|count| count <= snapshot.meta.len()) =>
+            {
+                let names = (0..bins.count()).filter_map(|index| bins.role_at(index).ok());
+                names.filter(|name| snapshot.role(name.as_str()).is_some()).collect()
+            }
+            DelegatedRoles::Succinct(bins) => {
+                let names =
+                    snapshot.roles().filter_map(|(name, _)| RoleName::delegated(name.to_owned()).ok());
+                names.filter(|name| bins.is_bin(name)).collect()
+            }
+            DelegatedRoles::Listed(roles) => {
+                let names = roles.iter().map(|role| role.name.clone());
+                names.filter(|name| snapshot.role(name.as_str()).is_some()).collect()
+            }
         }
     }
 
@@ -231,7 +254,11 @@ pub fn hex_digits(bits: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+
     use super::super::canonical::Canonical;
+    use super::super::metadata::Common;
+    use super::super::snapshot::MetaFile;
     use super::*;
 
     fn read(text: &str) -> Result<Delegations, ParseError> {
@@ -260,6 +287,23 @@ mod tests {
         for other in ["bins-20", "bins-0", "bins-000", "bins-1F", "bins-+1", "bin-00", "bins00"] {
             assert!(!is(other), "{other}");
         }
+    }
+
+    /// A listing of all 2^32 bins would not end in time.
+    #[test]
+    fn of_many_bins_only_those_that_a_snapshot_has_are_named() {
+        let entries = ["bins-0", "bins-1", "bins-2", "bins-0000000f", "bins-00ff", "targets", "a"];
+        let meta = entries.map(|name| (format!("{name}.json"), MetaFile::version(1)));
+        let common = Common::new(1, DateTime::UNIX_EPOCH);
+        let snapshot = Snapshot { common, meta: meta.into_iter().collect() };
+        let names = |bits| -> Vec<String> {
+            let roles = DelegatedRoles::Succinct(bins(bits));
+            let delegations = Delegations { keys: BTreeMap::new(), roles, extra: Extra::default() };
+            delegations.names_in(&snapshot).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(names(32), ["bins-0000000f"]);
+        assert_eq!(names(16), ["bins-00ff"]);
+        assert_eq!(names(1), ["bins-0", "bins-1"]);
     }
 
     #[test]
