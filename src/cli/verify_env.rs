@@ -1,6 +1,6 @@
 //! `verify --env`: what is installed, against verified wheels.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File};
 use std::io::BufReader;
 use std::os::unix::fs::DirBuilderExt;
@@ -89,6 +89,8 @@ enum Verdict {
     NoWheel { reason: String, code: u8 },
     /// Left out by --except.
     LeftOut,
+    /// Nothing is compared, and it is there more than once: one of them may be anybody's.
+    Twice,
 }
 
 #[derive(Debug, Serialize)]
@@ -149,11 +151,7 @@ pub(super) async fn verify(
     let mut compared: Vec<_> =
         candidates.into_par_iter().map(|candidate| compared(&environment, candidate)).collect();
     share_scripts(&environment, &mut compared);
-    let (mut owned, mut packages) = (BTreeSet::new(), Vec::new());
-    for (judged, files) in compared {
-        owned.extend(files);
-        packages.push(judged);
-    }
+    let (owned, packages) = accounted(&environment, &installed, compared);
     let strangers = environment.strangers(&owned, &how.allow_file)?;
     let strangers = if how.no_bytecode { with_bytecode(strangers) } else { strangers };
     let report = Report {
@@ -266,7 +264,7 @@ async fn open(
     Shared::check(&found, open)
 }
 
-/// What comes of a distribution, and the files that are accounted for.
+/// What comes of a distribution, and the files that are accounted for by a comparison.
 fn compared(environment: &Environment, candidate: Candidate<'_>) -> (Judged, BTreeSet<PathBuf>) {
     let Candidate { installed, wheels, yanked } = candidate;
     let judged = |verdict| {
@@ -276,7 +274,7 @@ fn compared(environment: &Environment, candidate: Candidate<'_>) -> (Judged, BTr
     let mut best: Option<(DistributionFilename, Compared)> = None;
     let wheels = match wheels {
         Ok(wheels) => wheels,
-        Err(verdict) => return (judged(verdict), installed.claimed(environment)),
+        Err(verdict) => return (judged(verdict), BTreeSet::new()),
     };
     for (name, wheel) in wheels {
         let wheel = BufReader::new(wheel.into_file());
@@ -287,12 +285,12 @@ fn compared(environment: &Environment, candidate: Candidate<'_>) -> (Judged, BTr
             Ok(_) => {}
             Err(error) => {
                 let verdict = Verdict::NoWheel { reason: format!("{name}: {error}"), code: exit::INTEGRITY };
-                return (judged(verdict), installed.claimed(environment));
+                return (judged(verdict), BTreeSet::new());
             }
         }
     }
     match best {
-        None => (judged(Verdict::NotListed), installed.claimed(environment)),
+        None => (judged(Verdict::NotListed), BTreeSet::new()),
         Some((name, Compared { owned, findings, count })) => {
             let (wheel, yanked) = (name.to_string(), yanked.contains(name.as_str()));
             let verdict = match count {
@@ -323,6 +321,33 @@ fn share_scripts(environment: &Environment, compared: &mut [(Judged, BTreeSet<Pa
     }
 }
 
+/// The files that are accounted for. Who was compared comes first: the others have what is left.
+fn accounted(
+    environment: &Environment,
+    installed: &[Installed],
+    compared: Vec<(Judged, BTreeSet<PathBuf>)>,
+) -> (BTreeSet<PathBuf>, Vec<Judged>) {
+    let held: BTreeSet<PathBuf> = compared.iter().flat_map(|(_, files)| files.clone()).collect();
+    let (mut owned, mut packages) = (held.clone(), Vec::new());
+    for (installed, (judged, _)) in installed.iter().zip(compared) {
+        if !matches!(judged.verdict, Verdict::Verified { .. } | Verdict::Differs { .. }) {
+            owned.extend(installed.believed(environment, &held));
+        }
+        packages.push(judged);
+    }
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    for Judged { project, .. } in &packages {
+        *times.entry(project.clone()).or_default() += 1;
+    }
+    for judged in &mut packages {
+        let twice = times.get(&judged.project).is_some_and(|times| *times > 1);
+        if twice && matches!(judged.verdict, Verdict::LeftOut | Verdict::Built) {
+            judged.verdict = Verdict::Twice;
+        }
+    }
+    (owned, packages)
+}
+
 fn with_bytecode(strangers: Strangers) -> Strangers {
     let Strangers { mut findings, count, bytecode } = strangers;
     let count = count + bytecode.len();
@@ -335,7 +360,9 @@ fn code(judged: &Judged, how: &EnvironmentArg) -> Option<u8> {
     match &judged.verdict {
         Verdict::Verified { .. } | Verdict::LeftOut => None,
         Verdict::Built if how.allow_built => None,
-        Verdict::Differs { .. } | Verdict::NotListed | Verdict::Quarantined => Some(exit::INTEGRITY),
+        Verdict::Differs { .. } | Verdict::NotListed | Verdict::Quarantined | Verdict::Twice => {
+            Some(exit::INTEGRITY)
+        }
         Verdict::NoWheel { code, .. } => Some(*code),
         Verdict::Built | Verdict::Unknown | Verdict::Elsewhere { .. } => Some(exit::POLICY),
     }
@@ -408,6 +435,7 @@ impl Verdict {
             Self::Elsewhere { place } => format!("comes from {place}: no index answers for it"),
             Self::NoWheel { reason, .. } => reason.clone(),
             Self::LeftOut => "as you said".to_owned(),
+            Self::Twice => "is there more than once, and compared with nothing".to_owned(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | where an environment has its files, and which distributions say to be there |
+//! | `claim.rs` | what one may call its own that was not compared |
 //! | `compare.rs` | one distribution against its wheel |
 //! | `stranger.rs` | files that no distribution has |
 //!
@@ -18,6 +19,7 @@
 //!
 //! Not looked at: the interpreter and its standard library, and what bytecode does (see [`Strangers::bytecode`]).
 
+mod claim;
 mod compare;
 mod stranger;
 
@@ -220,7 +222,7 @@ impl Installed {
     }
 
     /// All files that it says to have, in the environment.
-    pub fn claimed(&self, environment: &Environment) -> BTreeSet<PathBuf> {
+    fn claimed(&self, environment: &Environment) -> BTreeSet<PathBuf> {
         let record = self.record.iter().flatten();
         record.filter_map(|path| environment.place(&self.site, path)).chain(self.notes()).collect()
     }

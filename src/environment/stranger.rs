@@ -12,9 +12,13 @@ const MAX_FILES: usize = 10_000_000;
 /// Findings that are named, at most; all are counted.
 const MAX_NAMED: usize = 1_000;
 /// What tools that make environments leave in them, and list nowhere, by name and SHA-256: uv before 0.13.
-const KNOWN: [(&str, &str); 2] = [
+/// And what setuptools has run when Python starts (two versions of it), for environments whose setuptools is left out: it does
+/// no more than import `_distutils_hack`, which must belong to something.
+const KNOWN: [(&str, &str); 4] = [
     ("_virtualenv.pth", "69ac3d8f27e679c81b94ab30b3b56e9cd138219b1ba94a1fa3606d5a76a1433d"),
     ("_virtualenv.py", "cfb3db86aaa53bb62b5ff764970bec2d71c9228590a0ebec57f6ec926cc0bf1a"),
+    ("distutils-precedence.pth", "2638ce9e2500e572a5e0de7faed6661eb569d1b696fcba07b0dd223da5f5d224"),
+    ("distutils-precedence.pth", "7ea7ffef3fe2a117ee12c68ed6553617f0d7fd2f0590257c25c484959a3b7373"),
 ];
 /// How a file in the folder of scripts ends if Python may import it: that folder is the first it looks in for a script.
 const MODULES: [&str; 5] = ["py", "pyc", "pyd", "pyw", "so"];
@@ -142,9 +146,10 @@ fn is_module(path: &Path) -> bool {
 }
 
 fn is_known(below: &Path, path: &Path) -> bool {
-    let known = KNOWN.iter().find(|(name, _)| below == Path::new(name));
-    known.is_some_and(|(_, digest)| {
-        let text = read(path, MAX_KNOWN).ok().flatten();
-        text.is_some_and(|text| hex::encode(sha256(&text)) == *digest)
-    })
+    let mut known = KNOWN.iter().filter(|(name, _)| below == Path::new(name)).peekable();
+    if known.peek().is_none() {
+        return false;
+    }
+    let text = read(path, MAX_KNOWN).ok().flatten();
+    text.is_some_and(|text| known.any(|(_, digest)| hex::encode(sha256(&text)) == *digest))
 }

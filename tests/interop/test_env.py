@@ -315,8 +315,8 @@ def test_an_attack_on_an_environment_is_seen(place: Place, attack: str) -> None:
 def test_a_script_of_two_packages_is_held_against_the_one_that_has_it(place: Place, newest: Tool) -> None:
     more = {"INFO/entry_points.txt": "[console_scripts]\nseal-it = other:main\n"}
     place.sealed.run("add", wheel(place.dists, "other", "1.0", more=more))
-    place.run(newest, (str(place.env / "bin" / "python"), "-m", "pip", "install", "--no-index", "--find-links",
-                       str(place.dists), "other"))
+    command = (str(place.env / "bin" / "python"), "-m", "pip", "install", "--no-index", "--find-links")
+    place.run(newest, (*command, str(place.dists), "other"))
     assert "from other import main" in (place.env / "bin" / "seal-it").read_text()
     said = place.verify()
     assert "ok seal 1.0" in said and "ok other 1.0" in said
@@ -355,6 +355,29 @@ def test_what_no_index_answers_for_is_named_and_not_called_good(place: Place, ne
     shutil.rmtree(place.home / "other")
     (place.site / "other-1.0.dist-info" / "direct_url.json").unlink()
     assert "unchecked other 1.0: the repository has no such project" in place.verify(code=9)
+
+
+def test_a_package_that_is_left_out_owns_what_is_its_own_alone(place: Place, newest: Tool) -> None:
+    other = wheel(place.home / "other", "other", "1.0")
+    python = str(place.env / "bin" / "python")
+    place.run(newest, (python, "-m", "pip", "install", "--no-index", str(other)))
+    place.verify("--except", "other")
+    record = place.site / "other-1.0.dist-info" / "RECORD"
+    good = record.read_text()
+    for name in ("evil.pth", "sitecustomize.py", "pkg/evil.py", "wax.abi3.so"):
+        stranger(name)(place)
+        record.write_text(f"{good}{name},,\n")
+        assert f"{name} belongs to nothing" in place.verify("--except", "other", code=3)
+        (place.site / name).unlink()
+    record.write_text(good)
+    stranger("other-0.9.dist-info/RECORD", "other-0.9.dist-info/METADATA,,\n")(place)
+    assert "BAD other 0.9: is there more than once" in place.verify("--except", "other", code=3)
+
+
+def test_what_python_puts_into_a_new_environment_can_be_left_out(wheelseal: Wheelseal, tmp_path: Path) -> None:
+    place = Place(wheelseal, tmp_path)
+    venv.create(place.env, with_pip=True, symlinks=True)
+    assert "left out pip" in place.verify("--except", "pip", "--except", "setuptools")
 
 
 def test_what_was_built_from_an_sdist_cannot_be_compared(wheelseal: Wheelseal, tmp_path: Path, newest: Tool) -> None:
