@@ -1,8 +1,9 @@
 //! `proxy`: verified indexes on a fixed port of loopback, for programs that cannot be started by `exec`.
 //!
 //! Each is at `http://127.0.0.1:PORT/NAME/simple/`. Web pages can make a browser ask for loopback under a name of their own:
-//! a `Host` field that does not name loopback is refused. Anyone on this machine can ask: what an index gives for a
-//! password is given to those alone who show the same one.
+//! a `Host` field that does not name loopback is refused. Anyone on this machine can ask: who shows no password is given
+//! nothing that an index gave for one. Who shows a wrong one at the same moment as somebody else the right one may be: see
+//! docs/trust.md.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
