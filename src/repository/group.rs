@@ -102,10 +102,14 @@ impl Scout {
         if edits.len() > MAX_AHEAD {
             return None;
         }
-        let _place = self.places.acquire().await.ok()?;
+        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
         let state = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let (repository, driver) = (self.repository.clone(), Handle::current());
-        let read = move || driver.block_on(Plan::look_ahead(&repository, &state, &edits));
+        // Whoever waits for it may give it up; the thread goes on, and keeps its place until it is done.
+        let read = move || {
+            let _place = place;
+            driver.block_on(Plan::look_ahead(&repository, &state, &edits))
+        };
         tokio::task::spawn_blocking(read).await.ok()
     }
 }

@@ -146,6 +146,8 @@ impl World {
             if let Poll::Ready(outcome) = polled {
                 self.outcomes[participant] = Some(outcome);
                 self.programs[participant] = None;
+                // What it left on other threads would wait for turns that nobody grants it any more.
+                self.desk.lock().unwrap().kill(participant);
                 return;
             }
             if self.desk.lock().unwrap().waiting(participant).is_some() {
