@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pathlib import Path
 from harness.measure import Failed, Process
 from harness.report import Section, say, seconds, size
 from harness.scene import ONLINE, Scene
+from helpers.wheels import wheel
 
 RUNS = 5
 PACKAGES = 100
@@ -33,31 +33,14 @@ UPLOADS = 100
 MIB = 2**20
 CONNECTIONS = 200
 LOAD_SECONDS = 8
-WHEEL_INFO = "Wheel-Version: 1.0\nGenerator: bench\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 TOOLS = {"pip": "26.0.1", "uv": "0.13.9"}
 SERVERS = {"pypiserver": "2.4.2", "devpi-server": "6.20.3"}
 
 
 def package(folder: Path, name: str, version: str, length: int) -> Path:
     """A wheel with data that does not compress, the same in each run."""
-    module, info = name.replace("-", "_"), f"{name.replace('-', '_')}-{version}.dist-info"
-    files = {
-        f"{module}/__init__.py": f"VERSION = {version!r}\n".encode(),
-        f"{module}/data.bin": random.Random(f"{name} {version}").randbytes(length),
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
-        f"{info}/WHEEL": WHEEL_INFO.encode(),
-    }
-    record = ""
-    for path, content in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
-        record += f"{path},sha256={digest},{len(content)}\n"
-    files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
-    folder.mkdir(parents=True, exist_ok=True)
-    out = folder / f"{module}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for path, content in files.items():
-            archive.writestr(path, content)
-    return out
+    data = random.Random(f"{name} {version}").randbytes(length)
+    return wheel(folder, name, version, more={f"{name.replace('-', '_')}_data/data.bin": data})
 
 
 def environment(scene: Scene, name: str, wanted: dict[str, str]) -> Path:
@@ -146,10 +129,10 @@ def tools(scene: Scene, bin_folder: Path, index: str, wheels: list[Path]) -> lis
     folder = scene.scratch / "project"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    names = [wheel.name.partition("-")[0].replace("_", "-") for wheel in wheels]
+    names = [file.name.partition("-")[0].replace("_", "-") for file in wheels]
     locked = [
-        f"{name}==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
-        for name, wheel in zip(names, wheels, strict=True)
+        f"{name}==1.0 --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+        for name, file in zip(names, wheels, strict=True)
     ]
     (folder / "requirements.txt").write_text("\n".join(locked) + "\n")
     dependencies = ", ".join(f'"{name}"' for name in names)
@@ -279,9 +262,9 @@ def w10(scene: Scene) -> None:
         link = re.search(rb'href="([^"#]*crowd-2\.0-[^"#]*)', page)
         assert link, page
         file = os.path.normpath(f"/bench/simple/crowd/{link[1].decode()}") if link[1][:1] == b"." else link[1].decode()
-        wheel = fetched(url, file)
+        served = fetched(url, file)
         (www / "page.html").write_bytes(page)
-        (www / "file.whl").write_bytes(wheel)
+        (www / "file.whl").write_bytes(served)
         figures["wheelseal, page"] = load(f"{url}/bench/simple/crowd/")
         figures["wheelseal, file"] = load(f"{url}{file}")
         peak = peak_memory(process.pid)
@@ -289,7 +272,7 @@ def w10(scene: Scene) -> None:
         figures["nginx, page"] = load(f"{url}/page.html")
         figures["nginx, file"] = load(f"{url}/file.whl")
     rows = [[name, f"{rate:,.0f}", f"{size(through)}/s"] for name, (rate, through) in figures.items()]
-    section.table([f"{len(page):,} bytes of page, {len(wheel):,} of file", "requests/s", "bytes"], rows)
+    section.table([f"{len(page):,} bytes of page, {len(served):,} of file", "requests/s", "bytes"], rows)
     section.figures.update({name: {"requests": rate, "bytes": through} for name, (rate, through) in figures.items()})
     section.figures["peak memory"] = peak
     reached(section, "pages in a second", figures["wheelseal, page"][0], 2_000, figures["nginx, page"][0])
@@ -327,16 +310,16 @@ class Uploads:
         return sorted(self.each)[max(0, -(-len(self.each) * 99 // 100) - 1)]
 
 
-def form(wheel: Path) -> tuple[str, bytes]:
+def form(path: Path) -> tuple[str, bytes]:
     """What twine sends: content type and body."""
     boundary = "----wheelseal-bench"
-    content = wheel.read_bytes()
+    content = path.read_bytes()
     fields = {
         ":action": "file_upload",
         "protocol_version": "1",
         "metadata_version": "2.1",
-        "name": wheel.name.partition("-")[0].replace("_", "-"),
-        "version": wheel.name.split("-")[1],
+        "name": path.name.partition("-")[0].replace("_", "-"),
+        "version": path.name.split("-")[1],
         "filetype": "bdist_wheel",
         "pyversion": "py3",
         "sha256_digest": hashlib.sha256(content).hexdigest(),
@@ -347,7 +330,7 @@ def form(wheel: Path) -> tuple[str, bytes]:
         for name, value in fields.items()
     )
     head += (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="content"; filename="{wheel.name}"\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="content"; filename="{path.name}"\r\n'
         "Content-Type: application/octet-stream\r\n\r\n"
     )
     return f"multipart/form-data; boundary={boundary}", head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
@@ -465,8 +448,8 @@ def w11(scene: Scene) -> None:
         folder = scene.scratch / f"uploads-{name}"
         folder.mkdir()
         wheels = [package(folder / "wheels", "uploaded", f"1.{number}", MIB) for number in range(UPLOADS)]
-        done, page = server(scene, folder, [form(wheel) for wheel in wheels])
-        lost = sum(wheel.name.encode() not in page for wheel in wheels)
+        done, page = server(scene, folder, [form(path) for path in wheels])
+        lost = sum(path.name.encode() not in page for path in wheels)
         walls[name] = done.wall
         rows.append([name, seconds(done.wall), f"{UPLOADS / done.wall:.0f}", seconds(done.p99), str(lost)])
         section.figures[name] = {"wall": done.wall, "p99": done.p99, "lost": lost}

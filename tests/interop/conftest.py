@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
 import pytest
+from helpers import tools
 from helpers.conformance import Client
 from helpers.server import Lookup, Server
+from helpers.tools import Tool
 from helpers.tufrepo import TufRepo
 from helpers.wheelseal import Wheelseal, clean_environment
 
@@ -79,3 +82,17 @@ def clock() -> None:
     """For tests that move the clock of the binary."""
     if shutil.which("faketime") is None:
         pytest.skip("the program faketime is not installed")
+
+
+@pytest.fixture(params=tools.PIPS)
+def pip(request: pytest.FixtureRequest, binary: Path) -> Tool:
+    """Three versions of pip. Those before 23.1 do not run in newer Pythons."""
+    if request.param.startswith("22") and sys.version_info >= (3, 12):
+        pytest.skip(f"pip {request.param} does not run in Python 3.12 and newer")
+    return tools.pip(binary, request.param)
+
+
+@pytest.fixture(params=tools.UVS)
+def uv(request: pytest.FixtureRequest, binary: Path) -> Tool:
+    """Two versions of uv."""
+    return tools.uv(binary, request.param)

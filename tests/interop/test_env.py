@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import venv
 from pathlib import Path
 from typing import Callable
@@ -81,25 +80,6 @@ class Place:
         done = self.wheelseal.run("verify", "--env", self.env, *args, env=cache)
         assert done.code == code, f"{done.code}: {done.out}{done.err}"
         return done.out
-
-
-def old_pip(version: str) -> None:
-    """pip before 23.1 does not run in newer Pythons."""
-    if version.startswith("22") and sys.version_info >= (3, 12):
-        pytest.skip(f"pip {version} does not run in Python 3.12 and newer")
-
-
-@pytest.fixture(params=tools.PIPS)
-def pip(request: pytest.FixtureRequest, binary: Path) -> Tool:
-    """Three versions of pip."""
-    old_pip(request.param)
-    return tools.pip(binary, request.param)
-
-
-@pytest.fixture(params=tools.UVS)
-def uv(request: pytest.FixtureRequest, binary: Path) -> Tool:
-    """Two versions of uv."""
-    return tools.uv(binary, request.param)
 
 
 @pytest.fixture(scope="session")

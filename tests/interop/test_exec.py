@@ -6,7 +6,6 @@ import hashlib
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,25 +34,6 @@ def index(wheelseal: Wheelseal, tmp_path: Path) -> Iterator[Index]:
     index = Index(wheelseal, tmp_path)
     yield index
     index.server.close()
-
-
-def old_pip(version: str) -> None:
-    """pip before 23.1 does not run in newer Pythons."""
-    if version.startswith("22") and sys.version_info >= (3, 12):
-        pytest.skip(f"pip {version} does not run in Python 3.12 and newer")
-
-
-@pytest.fixture(params=tools.PIPS)
-def pip(request: pytest.FixtureRequest, binary: Path) -> Tool:
-    """Three versions of pip."""
-    old_pip(request.param)
-    return tools.pip(binary, request.param)
-
-
-@pytest.fixture(params=tools.UVS)
-def uv(request: pytest.FixtureRequest, binary: Path) -> Tool:
-    """Two versions of uv."""
-    return tools.uv(binary, request.param)
 
 
 def pip_install(index: Index, pip: Tool, *wanted: str, flags: tuple[object, ...] = ()) -> Result:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from helpers import tools
 from helpers.sealed import Sealed
 from helpers.server import Server, folder
 from helpers.tools import Tool
@@ -52,25 +50,6 @@ def index(wheelseal: Wheelseal, tmp_path: Path):
     index = Index(wheelseal, tmp_path)
     yield index
     index.server.close()
-
-
-def old_pip(version: str) -> None:
-    """pip before 23.1 does not run in newer Pythons."""
-    if version.startswith("22") and sys.version_info >= (3, 12):
-        pytest.skip(f"pip {version} does not run in Python 3.12 and newer")
-
-
-@pytest.fixture(params=tools.PIPS)
-def pip(request: pytest.FixtureRequest, binary: Path) -> Tool:
-    """Three versions of pip."""
-    old_pip(request.param)
-    return tools.pip(binary, request.param)
-
-
-@pytest.fixture(params=tools.UVS)
-def uv(request: pytest.FixtureRequest, binary: Path) -> Tool:
-    """Two versions of uv."""
-    return tools.uv(binary, request.param)
 
 
 def offline(tool: Tool, at: Path, *args: str, code: int = 0) -> str:

@@ -27,13 +27,13 @@ def wheel(
     text: str = "",
     tag: str = "py3-none-any",
     requires: tuple[str, ...] = (),
-    more: dict[str, str] | None = None,
+    more: dict[str, str | bytes] | None = None,
 ) -> Path:
     """Writes a wheel that pip installs. Its one module says its version, and `text`. In the paths of `more`, INFO and DATA
-    are the folders that a wheel has for its notes and for what goes elsewhere."""
+    are the folders that a wheel has for its notes and for what goes elsewhere. Files of bytes are not compressed."""
     module = name.replace("-", "_").replace(".", "_")
     info = f"{module}-{version}.dist-info"
-    files = {
+    files: dict[str, str | bytes] = {
         f"{module}.py": f"VERSION = {version!r}\nTEXT = {text!r}\n",
         f"{info}/METADATA": _metadata(name, version, requires_python, requires),
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: {tag}\n",
@@ -42,14 +42,15 @@ def wheel(
         files[path.replace("INFO", info).replace("DATA", f"{module}-{version}.data")] = content
     record = ""
     for path, content in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest()).rstrip(b"=").decode()
-        record += f"{path},sha256={digest},{len(content.encode())}\n"
+        written = content if isinstance(content, bytes) else content.encode()
+        digest = base64.urlsafe_b64encode(hashlib.sha256(written).digest()).rstrip(b"=").decode()
+        record += f"{path},sha256={digest},{len(written)}\n"
     files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n"
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / f"{module}-{version}-{tag}.whl"
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, content in files.items():
-            archive.writestr(path, content)
+            archive.writestr(path, content, zipfile.ZIP_STORED if isinstance(content, bytes) else None)
     return out
 
 

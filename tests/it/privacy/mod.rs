@@ -24,7 +24,8 @@ use wheelseal::python::ProjectName;
 use wheelseal::repository::Publisher;
 use wheelseal::server::{Limits, Tokens, UploadLimits, Uploads, Visitors, Watch};
 
-use crate::scene::{ONLINE, Scene, keyring, now, wheel_bytes, wheel_name};
+use crate::scene::{ONLINE, Scene, keyring, now};
+use crate::serve::form::{BOUNDARY, Form};
 use crate::serve::{Answer, Served, scene};
 
 /// A repository that takes uploads of `alpha` and `beta`, and keeps a journal.
@@ -126,32 +127,14 @@ impl Index {
         lines: &[&str],
         fields: &[(&str, &str)],
     ) -> Vec<u8> {
-        let (project, version) = what;
-        let bytes = wheel_bytes(project, version, "x = 1\n");
-        let mut body = Vec::new();
-        let own = [
-            (":action", "file_upload"),
-            ("protocol_version", "1"),
-            ("metadata_version", "2.1"),
-            ("name", project),
-            ("version", version),
-            ("filetype", "bdist_wheel"),
-        ];
-        for (name, value) in own.iter().chain(fields) {
-            let head =
-                format!("--edge\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
-            body.extend(head.into_bytes());
-        }
-        let head = format!(
-            "--edge\r\nContent-Disposition: form-data; name=\"content\"; filename=\"{}\"\r\n\r\n",
-            wheel_name(project, version)
-        );
-        body.extend([head.as_bytes(), &bytes, b"\r\n--edge--\r\n"].concat());
+        let mut form = Form::of(what.0, what.1);
+        form.fields.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let body = form.bytes();
         let pair = STANDARD.encode(format!("{user}:{}", self.token));
         let more = lines.iter().flat_map(|line| [*line, "\r\n"]).collect::<String>();
         let head = format!(
             "POST /legacy/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Basic {pair}\r\n\
-             Content-Type: multipart/form-data; boundary=edge\r\nContent-Length: {}\r\n{more}\r\n",
+             Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {}\r\n{more}\r\n",
             body.len()
         );
         [head.as_bytes(), &body].concat()

@@ -4,6 +4,7 @@
 
 mod answers;
 mod coded;
+pub(crate) mod form;
 mod hostile;
 mod lifetime;
 mod people;

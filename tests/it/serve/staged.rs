@@ -10,7 +10,8 @@ use wheelseal::repository::{Kind, ProjectFile, Retention, Unwatched};
 use wheelseal::server::UploadLimits;
 
 use super::Answer;
-use super::upload::{Form, Index};
+use super::form::Form;
+use super::upload::Index;
 use crate::claims::{ANN, BOB, claim, published, request, with_six};
 
 const WHEEL: &str = "six-2.0-py3-none-any.whl";

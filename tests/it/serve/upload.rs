@@ -9,23 +9,21 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
-use wheelseal::crypto::sha256;
 use wheelseal::python::ProjectName;
 use wheelseal::repository::Publisher;
 use wheelseal::server::{Limits, Tokens, UploadLimits, Uploads};
 
+use super::form::{BOUNDARY, Form};
 use super::{Answer, Served, scene};
-use crate::scene::{ONLINE, Scene, keyring, now, wheel_bytes, wheel_name};
-
-const BOUNDARY: &str = "----boundary";
+use crate::scene::{ONLINE, Scene, keyring, now, wheel_bytes};
 
 /// A repository that takes uploads of `alpha`, `beta` and `six`.
 pub(super) struct Index {
     pub(super) scene: Scene,
     pub(super) served: Served,
     pub(super) token: String,
-    /// Where uploads lie until they are published.
-    spool: TempDir,
+    /// Where uploads are written first, and the file of tokens.
+    home: TempDir,
 }
 
 impl Index {
@@ -38,19 +36,19 @@ impl Index {
     }
 
     pub(super) async fn over(scene: Scene, limits: UploadLimits) -> Self {
-        let spool = tempfile::tempdir().unwrap();
-        let file = spool.path().with_extension("tokens");
+        let home = tempfile::tempdir().unwrap();
+        let (folder, file) = (home.path().join("spool"), home.path().join("tokens.json"));
+        fs::create_dir(&folder).unwrap();
         let projects: BTreeSet<ProjectName> =
             ["alpha", "beta", "six"].map(|name| name.parse().unwrap()).into();
         let (_, token) = Tokens::at(&file).create(Some(projects), None).unwrap();
-        let (repository, keys, folder) =
-            (scene.open().await, keyring(&ONLINE).await, spool.path().to_owned());
+        let (repository, keys) = (scene.open().await, keyring(&ONLINE).await);
         let served = Served::made(scene.store().await, Limits::default(), move |server, told| {
             let publisher = Publisher::start(repository, keys);
             let report = move |fault: &str| told.lock().unwrap().push(fault.to_owned());
             server.accepting(Uploads::new(publisher, Tokens::at(&file), folder, limits, now, report))
         });
-        Self { scene, served, token: token.to_string(), spool }
+        Self { scene, served, token: token.to_string(), home }
     }
 
     pub(super) fn head(&self, length: usize) -> String {
@@ -80,65 +78,23 @@ impl Index {
         self.spool_is_empty();
     }
 
+    /// Soon: whoever read a file ahead may let go of it after the answer.
     pub(super) fn spool_is_empty(&self) {
-        let left: Vec<_> =
-            fs::read_dir(self.spool.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert!(left.is_empty(), "{left:?}");
+        let spool = self.home.path().join("spool");
+        let left = || fs::read_dir(&spool).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+        for _ in 0..500 {
+            if left().is_empty() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{:?}", left());
     }
 }
 
 impl Answer {
     pub(super) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
-    }
-}
-
-/// A form of the legacy API.
-#[derive(Clone)]
-pub(super) struct Form {
-    fields: Vec<(String, String)>,
-    pub(super) files: Vec<(String, Vec<u8>)>,
-}
-
-impl Form {
-    /// What twine sends for a wheel.
-    pub(super) fn of(project: &str, version: &str) -> Self {
-        let bytes = wheel_bytes(project, version, "x = 1\n");
-        let digest = hex::encode(sha256(&bytes));
-        let fields = [
-            (":action", "file_upload"),
-            ("protocol_version", "1"),
-            ("metadata_version", "2.1"),
-            ("name", project),
-            ("version", version),
-            ("filetype", "bdist_wheel"),
-            ("sha256_digest", &digest),
-        ];
-        let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        Self { fields, files: vec![(wheel_name(project, version).to_string(), bytes)] }
-    }
-
-    fn set(mut self, name: &str, value: &str) -> Self {
-        self.fields.retain(|(known, _)| known != name);
-        self.fields.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let mut body = Vec::new();
-        for (name, value) in &self.fields {
-            let head = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
-            body.extend([head.as_bytes(), value.as_bytes(), b"\r\n"].concat());
-        }
-        for (name, bytes) in &self.files {
-            let head = format!(
-                "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"content\"; filename=\"{name}\"\r\n\
-                 Content-Type: application/octet-stream\r\n\r\n"
-            );
-            body.extend([head.as_bytes(), bytes, b"\r\n"].concat());
-        }
-        body.extend(format!("--{BOUNDARY}--\r\n").into_bytes());
-        body
     }
 }
 
@@ -306,12 +262,6 @@ async fn an_upload_cut_at_any_byte_leaves_nothing() {
         answer.text()
     );
     assert_ne!(index.scene.files(), before);
-    for _ in 0..100 {
-        if fs::read_dir(index.spool.path()).unwrap().next().is_none() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
     index.spool_is_empty();
 }
 
@@ -360,7 +310,7 @@ async fn a_hundred_uploads_at_once_lose_none() {
 #[tokio::test]
 async fn the_operator_learns_of_a_fault_and_the_uploader_does_not() {
     let index = Index::new().await;
-    let file = index.spool.path().with_extension("tokens");
+    let file = index.home.path().join("tokens.json");
     fs::write(&file, "{ \"format\": \"something else\"").unwrap();
     index.refuses(&Form::of("beta", "1.0"), 503, "the index cannot publish at the moment");
     let told = index.served.told.lock().unwrap().join("\n");
