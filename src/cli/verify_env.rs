@@ -19,7 +19,7 @@ use super::trust::QuorumArg;
 use crate::client::trust::cache_home;
 use crate::client::{Agreed, ClientError, FileError, OpenFile, Shared, Sitting};
 use crate::environment::{Compared, Environment, Finding, Installed, Problem, Strangers};
-use crate::python::{ArchiveLimits, DistributionFilename, Kind, PageFile, ProjectPage, Yanked};
+use crate::python::{ArchiveLimits, DistributionFilename, Kind, PageFile, ProjectName, ProjectPage, Yanked};
 use crate::repository::Progress;
 use crate::tuf::path::TargetPath;
 
@@ -39,9 +39,9 @@ pub(super) struct EnvironmentArg {
     #[arg(long, value_name = "PATH", num_args = 0..=1, conflicts_with_all = ["target", "below", "locks", "files"])]
     #[expect(clippy::option_option, reason = "clap's form of an option whose value may be left out")]
     env: Option<Option<PathBuf>>,
-    /// With --env: what was built from an sdist is no fault, though it cannot be compared
-    #[arg(long, requires = "env")]
-    allow_built: bool,
+    /// With --env: that this package was built from an sdist is no fault, though it cannot be compared; may be repeated
+    #[arg(long, value_name = "NAME", requires = "env")]
+    allow_built: Vec<ProjectName>,
     /// With --env: bytecode is a fault. Python may run it instead of the source, and it cannot be compared
     #[arg(long, requires = "env")]
     no_bytecode: bool,
@@ -359,7 +359,7 @@ fn with_bytecode(strangers: Strangers) -> Strangers {
 fn code(judged: &Judged, how: &EnvironmentArg) -> Option<u8> {
     match &judged.verdict {
         Verdict::Verified { .. } | Verdict::LeftOut => None,
-        Verdict::Built if how.allow_built => None,
+        Verdict::Built if how.allow_built.iter().any(|name| name.as_str() == judged.project) => None,
         Verdict::Differs { .. } | Verdict::NotListed | Verdict::Quarantined | Verdict::Twice => {
             Some(exit::INTEGRITY)
         }

@@ -38,6 +38,8 @@ use crate::python::installed::{RecordError, recorded, tags_of};
 
 /// Bytes of a `RECORD` that are read, at most: the largest have some 10 MB.
 const MAX_RECORD: u64 = 64 * 1_024 * 1_024;
+/// Bytes of all `RECORD`s of an environment, at most: one with a thousand packages has some 50 MB.
+const MAX_RECORDS: u64 = 256 * 1_024 * 1_024;
 /// Bytes of other notes that are read, at most.
 const MAX_NOTE: u64 = 1_024 * 1_024;
 /// Entries of one folder that are looked at, at most.
@@ -162,14 +164,14 @@ impl Environment {
 
     /// What says to be installed, by name. Folders of notes that name no project and version are [`Self::strangers`].
     pub fn distributions(&self) -> Result<Vec<Installed>, EnvironmentError> {
-        let mut all = Vec::new();
+        let (mut all, mut left) = (Vec::new(), MAX_RECORDS);
         for site in &self.sites {
             for info in entries(site)? {
                 let name = info.file_name().and_then(|name| name.to_str()).unwrap_or_default();
                 if let Some((project, version)) = named(name)
                     && fs::symlink_metadata(&info).is_ok_and(|about| about.is_dir())
                 {
-                    all.push(Installed::read(project, version, site, &info)?);
+                    all.push(Installed::read(project, version, site, &info, &mut left)?);
                 }
             }
         }
@@ -207,16 +209,20 @@ impl Environment {
 }
 
 impl Installed {
+    /// `left` is how many bytes of `RECORD`s may still be read.
     fn read(
         project: ProjectName,
         version: Version,
         site: &Path,
         info: &Path,
+        left: &mut u64,
     ) -> Result<Self, EnvironmentError> {
         let note = |name: &str, max| read(&info.join(name), max);
         let elsewhere = note("direct_url.json", MAX_NOTE)?.map(|text| origin(&text));
         let tags = note("WHEEL", MAX_NOTE)?.map(|text| tags_of(&text)).unwrap_or_default();
-        let record = recorded(&note("RECORD", MAX_RECORD)?.unwrap_or_default());
+        let record = note("RECORD", MAX_RECORD.min(*left))?.unwrap_or_default();
+        *left = left.saturating_sub(u64::try_from(record.len()).unwrap_or(u64::MAX));
+        let record = recorded(&record);
         let (site, info) = (site.to_owned(), info.to_owned());
         Ok(Self { project, version, elsewhere, tags, site, info, record })
     }

@@ -28,6 +28,8 @@ const MAX_REQUIREMENT: usize = 4_096;
 /// Times that a marker mixes `and` and `or`, at most: the smaller number of the two. The parser makes a decision diagram
 /// of a marker, whose size may double each time; published ones come to 3.
 const MAX_MIXED: usize = 10;
+/// What all markers of a document come to, each doubled so often, at most: real ones come to a few thousand.
+const MAX_DECISIONS: usize = 50_000;
 /// Opening brackets in a requirement, at most: the parser goes down a step for each.
 const MAX_BRACKETS: usize = 64;
 /// Dependencies of one distribution, at most: those with the most extras have some 500.
@@ -128,15 +130,24 @@ pub(super) fn is_readable(text: &str) -> Result<(), DependencyError> {
     if text.len() > MAX_REQUIREMENT {
         return Err(DependencyError::TooLong { found: text.len() });
     }
+    if mixed(text) > MAX_MIXED || text.matches('(').count() > MAX_BRACKETS {
+        return Err(tangled(text));
+    }
+    Ok(())
+}
+
+/// How often its marker mixes `and` and `or`, or more.
+fn mixed(text: &str) -> usize {
     let words = |wanted: &str| {
         text.split(|c: char| !c.is_ascii_alphanumeric())
             .filter(|word| word.eq_ignore_ascii_case(wanted))
             .count()
     };
-    if words("and").min(words("or")) > MAX_MIXED || text.matches('(').count() > MAX_BRACKETS {
-        return Err(DependencyError::Tangled { text: text.chars().take(SHOWN).collect() });
-    }
-    Ok(())
+    words("and").min(words("or"))
+}
+
+fn tangled(text: &str) -> DependencyError {
+    DependencyError::Tangled { text: text.chars().take(SHOWN).collect() }
 }
 
 /// Without the marker.
@@ -161,7 +172,14 @@ impl Dependency {
         if texts.len() > MAX_DEPENDENCIES {
             return Err(DependencyError::TooMany { found: texts.len() });
         }
-        texts.iter().map(|text| text.parse()).collect()
+        let mut left = MAX_DECISIONS;
+        let read = |text: &String| {
+            let decisions = u32::try_from(mixed(text)).ok().and_then(|mixed| 1_usize.checked_shl(mixed));
+            left =
+                decisions.and_then(|decisions| left.checked_sub(decisions)).ok_or_else(|| tangled(text))?;
+            text.parse()
+        };
+        texts.iter().map(read).collect()
     }
 
     /// Whether it may be wanted on this machine by who asked for these extras.
@@ -464,6 +482,15 @@ mod tests {
         assert!(matches!(refused, Err(DependencyError::Tangled { .. })));
         let deep = format!("x; {}os_name == 'a'{}", "(".repeat(65), ")".repeat(65));
         assert!(matches!(deep.parse::<Dependency>(), Err(DependencyError::Tangled { .. })));
+        // Each is fair, all of them are not.
+        let metadata = |lines| {
+            let line = format!("Requires-Dist: {}\n", tangled(MAX_MIXED));
+            format!("Metadata-Version: 2.1\nName: x\nVersion: 1\n{}", line.repeat(lines)).into_bytes()
+        };
+        let fair = MAX_DECISIONS >> MAX_MIXED;
+        assert_eq!(Dependency::of_metadata(&metadata(fair), usize::MAX).unwrap().len(), fair);
+        let refused = Dependency::of_metadata(&metadata(fair + 1), usize::MAX);
+        assert!(matches!(refused, Err(DependencyError::Tangled { .. })));
     }
 
     fn takes(python: &str, platform: &str, wheel: &str) -> bool {

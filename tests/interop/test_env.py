@@ -366,7 +366,16 @@ def test_what_was_built_from_an_sdist_cannot_be_compared(wheelseal: Wheelseal, t
     wheel(place.dists, "built", "1.0")
     place.pip(newest, "built", "seal")
     assert "unchecked built 1.0: was built here" in place.verify(code=9)
-    assert "ok built 1.0: was built here" in place.verify("--allow-built")
+    assert "ok built 1.0: was built here" in place.verify("--allow-built", "Built")
+    assert "unchecked built 1.0: was built here" in place.verify("--allow-built", "seal", code=9)
+
+
+def test_what_was_built_is_believed_of_the_named_packages_alone(place: Place, tmp_path: Path) -> None:
+    """Else who changes a file would change one tag along, so that no signed wheel is compared."""
+    place.sealed.run("add", sdist(tmp_path / "sdists", "seal", "1.0"))
+    notes = place.site / "seal-1.0.dist-info" / "WHEEL"
+    notes.write_text(notes.read_text().replace("py3-none-any", "cp311-cp311-linux_x86_64"))
+    assert "unchecked seal 1.0: was built here" in place.verify("--allow-built", "wax", code=9)
 
 
 def test_a_yanked_wheel_is_told_and_a_lying_mirror_found_out(place: Place) -> None:
