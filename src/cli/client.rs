@@ -27,6 +27,8 @@ use crate::tuf::trusted::Trusted;
 
 /// Bytes of a project's page, at most: the largest real ones have some 20 MB.
 pub(super) const MAX_PAGE: u64 = 64 * 1024 * 1024;
+/// Projects that are asked for at once.
+pub(super) const PAGES_AT_ONCE: usize = 8;
 
 /// Exit codes that say something about a file; the others say that it could not be judged.
 const JUDGEMENTS: [u8; 4] = [3, 4, 5, 6];
@@ -64,10 +66,10 @@ struct Downloaded {
 impl Download {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let quorum = self.trust.quorum()?;
-        let mut sitting = self.trust.sit(&quorum, context).await?;
+        let sitting = self.trust.sit(&quorum, context).await?;
         let mut wanted = Vec::new();
         for what in &self.what {
-            for target in targets_meant(&mut sitting, what, self.all, context).await? {
+            for target in targets_meant(&sitting, what, self.all, context).await? {
                 let (agreed, to) = (sitting.find(&target).await?, self.to.join(target.file_name()));
                 wanted.push((agreed, to));
             }
@@ -99,7 +101,7 @@ fn downloaded(agreed: &Agreed<'_>, file: &VerifiedFile) -> Downloaded {
 
 /// Target paths as they stand; file names by their project; requirements by the project's signed page.
 async fn targets_meant(
-    sitting: &mut Sitting<'_>,
+    sitting: &Sitting<'_>,
     what: &str,
     all: bool,
     context: &Context,
@@ -127,7 +129,7 @@ async fn targets_meant(
 /// The page of a project, if it has one, with those files alone that enough repositories list. Says what it leaves out:
 /// a newer file that one repository has not got yet, or that only one of them has ever heard of.
 pub(super) async fn project_page(
-    sitting: &mut Sitting<'_>,
+    sitting: &Sitting<'_>,
     project: &ProjectName,
     context: &Context,
 ) -> anyhow::Result<Option<ProjectPage>> {
@@ -238,7 +240,7 @@ impl Verify {
         }
         let quorum = self.trust.quorum()?;
         let files = self.named()?;
-        let mut sitting = self.trust.sit(&quorum, context).await?;
+        let sitting = self.trust.sit(&quorum, context).await?;
         let (mut found, mut wanted) = (Vec::new(), Vec::new());
         for (file, target) in files {
             match sitting.find(&target).await {
@@ -386,15 +388,15 @@ impl Explain {
         let target = named_target(name.unwrap_or(&self.target))?
             .ok_or_else(|| Usage(format!("{:?} is no target path or file name", self.target)))?;
         let quorum = self.trust.quorum()?;
-        let mut sitting = self.trust.sit(&quorum, context).await?;
+        let sitting = self.trust.sit(&quorum, context).await?;
         let agreed = sitting.find(&target).await?;
         if name.is_some() {
             sitting.verify(&agreed, file)?;
         }
         let mut all = Vec::new();
         for vote in &agreed.votes {
-            let trusted = sitting.session(vote.repository).await?.trusted();
-            all.push((vote.repository, explained(trusted, &vote.found)?));
+            let session = sitting.session(vote.repository).await?;
+            all.push((vote.repository, session.with_trusted(|trusted| explained(trusted, &vote.found))?));
         }
         if let [(_, only)] = all.as_slice() {
             return context.out.result(only, || lines(context, drawn(only, context)));

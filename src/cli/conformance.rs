@@ -61,9 +61,9 @@ impl Conformance {
             Step::Download => {
                 let folder = self.target_dir.as_deref().ok_or_else(|| missing("--target-dir"))?;
                 let client = self.client()?;
-                let mut session = client.refresh(context.now).await?;
+                let session = client.refresh(context.now).await?;
                 for name in &self.target_name {
-                    download(&mut session, name, folder).await?;
+                    download(&session, name, folder).await?;
                 }
                 Ok(())
             }
@@ -80,7 +80,7 @@ impl Conformance {
     }
 }
 
-async fn download(session: &mut Session<'_>, name: &str, folder: &Path) -> anyhow::Result<()> {
+async fn download(session: &Session, name: &str, folder: &Path) -> anyhow::Result<()> {
     let found = session.find(&TargetPath::new(name)?).await?;
     session.download(&found, &folder.join(percent_quote(name, b""))).await?;
     Ok(())

@@ -149,7 +149,7 @@ impl Stage {
     async fn download(&self, context: &Context) -> anyhow::Result<()> {
         heading(context, "A verified download");
         let to = self.scratch.join("downloads/seal-1.0-py3-none-any.whl");
-        let mut session = self.client.refresh(context.now).await?;
+        let session = self.client.refresh(context.now).await?;
         let found = session.find(&TargetPath::new(TARGET)?).await?;
         let file = session.download(&found, &to).await?;
         let roles: Vec<_> = found.chain.iter().map(|(role, _)| role.to_string()).collect();
@@ -170,7 +170,7 @@ impl Stage {
     /// Arbitrary software: the mirror swaps the file.
     async fn swapped_file(&self, context: &Context) -> anyhow::Result<()> {
         heading(context, "Attack 1: the mirror swaps a file");
-        let mut session = self.client.refresh(context.now).await?;
+        let session = self.client.refresh(context.now).await?;
         let found = session.find(&TargetPath::new(TARGET)?).await?;
         let length = usize::try_from(found.target.length)?;
         let hash = found.target.hashes.name().context("a hash")?;
@@ -229,7 +229,7 @@ impl Stage {
         let file = format!("metadata/{}.{}.json", genuine.common.version, bin.file_stem());
         self.lie(&file, payload.assemble(&signatures));
         said(context, &format!("it serves a {bin} that lists {evil}, signed with a key of its own"));
-        let mut session = self.client.refresh(context.now).await?;
+        let session = self.client.refresh(context.now).await?;
         match session.find(&evil).await.map(drop) {
             Err(error @ ClientError::Trust(TrustError::Verify(VerifyError::BelowThreshold { .. }))) => {
                 self.refused(context, &error);

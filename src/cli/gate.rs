@@ -248,7 +248,7 @@ async fn look(
     files: &[TargetPath],
     now: DateTime<Utc>,
 ) -> Result<Vec<(TargetPath, Answer)>, ClientError> {
-    let mut session = client.refresh(now).await?;
+    let session = client.refresh(now).await?;
     let mut found = Vec::with_capacity(files.len());
     for file in files {
         let answer = match session.find(file).await {

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 
 use super::Context;
-use super::client::project_page;
+use super::client::{PAGES_AT_ONCE, project_page};
 use super::exit::{self, SomeFailed, Usage};
 use super::files::{read_file, write_file};
 use super::output::{BAD, FAINT, GOOD, STRONG, styled};
@@ -85,16 +87,20 @@ struct Checked<'a> {
 }
 
 impl Read {
-    async fn of(path: &Path, sitting: &mut Sitting<'_>, context: &Context) -> anyhow::Result<Self> {
+    async fn of(path: &Path, sitting: &Sitting<'_>, context: &Context) -> anyhow::Result<Self> {
         let lock = read(path)?;
         let from_index = lock.packages.iter().filter(|package| package.origin == Origin::Index);
         let projects: BTreeSet<_> = from_index.map(|package| package.project.clone()).collect();
         let (bar, total) = (context.out.progress(), u64::try_from(projects.len()).unwrap_or(u64::MAX));
-        let mut pages = BTreeMap::new();
-        for (done, project) in (1..).zip(projects) {
+        let ask = async |project| {
             let page = project_page(sitting, &project, context).await?;
+            Ok::<_, anyhow::Error>((project, page))
+        };
+        let mut asked = pin!(stream::iter(projects).map(ask).buffered(PAGES_AT_ONCE));
+        let mut pages = BTreeMap::new();
+        while let Some((project, page)) = asked.try_next().await? {
             pages.insert(project, page);
-            bar.at("asking for projects", done, total);
+            bar.at("asking for projects", u64::try_from(pages.len()).unwrap_or(u64::MAX), total);
         }
         Ok(Self { lock, pages })
     }
@@ -116,11 +122,11 @@ pub(super) async fn verify(
     context: &Context,
 ) -> anyhow::Result<()> {
     let quorum = trust.quorum()?;
-    let mut sitting = trust.sit(&quorum, context).await?;
+    let sitting = trust.sit(&quorum, context).await?;
     let except = names(except)?;
     let mut all = Vec::new();
     for path in locks {
-        let read = Read::of(path, &mut sitting, context).await?;
+        let read = Read::of(path, &sitting, context).await?;
         all.push(Checked {
             lock: path,
             packages: read.lock.packages.len(),
@@ -191,8 +197,8 @@ fn told(file: &Judged) -> String {
 impl Export {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let quorum = self.trust.quorum()?;
-        let mut sitting = self.trust.sit(&quorum, context).await?;
-        let (read, except) = (Read::of(&self.lock, &mut sitting, context).await?, names(&self.except)?);
+        let sitting = self.trust.sit(&quorum, context).await?;
+        let (read, except) = (Read::of(&self.lock, &sitting, context).await?, names(&self.except)?);
         let files = read.judged();
         let checked = Checked { lock: &self.lock, packages: read.lock.packages.len(), files, except };
         checked.bad().for_each(|file| context.out.note(told(file)));
@@ -236,8 +242,8 @@ impl Diff {
 
     async fn since(&self, context: &Context) -> anyhow::Result<()> {
         let quorum = self.trust.quorum()?;
-        let mut sitting = self.trust.sit(&quorum, context).await?;
-        let read = Read::of(&self.lock, &mut sitting, context).await?;
+        let sitting = self.trust.sit(&quorum, context).await?;
+        let read = Read::of(&self.lock, &sitting, context).await?;
         let unchanged = |judged: &Judged| matches!(judged.verdict, Verdict::Signed | Verdict::Local);
         let mut news: Vec<_> = read.judged().into_iter().filter(|judged| !unchanged(judged)).collect();
         for package in &read.lock.packages {

@@ -20,7 +20,7 @@ use super::lock::read as read_lock;
 use super::output::{BAD, FAINT, GOOD, styled};
 use super::trust::one_name;
 use crate::client::trust::TrustStore;
-use crate::client::{Shared, Timing};
+use crate::client::{Session, Timing};
 use crate::python::lock::{MAX_LOCK, wishes};
 use crate::python::{Dependency, Machine, Platform};
 use crate::repository::{Link, Progress as Bar};
@@ -151,7 +151,7 @@ impl Sync {
         let filter = self.filter()?;
         let wanted = self.choice.wanted()?;
         let client = store.client(&name, Timing::default(), Limits::default())?;
-        let shared = Arc::new(client.refresh(context.now).await?.share()?.holding(MAX_HELD));
+        let shared = Arc::new(client.refresh(context.now).await?.holding(MAX_HELD));
         let state = shared.with_trusted(|trusted| {
             let version = |common: &crate::tuf::metadata::Common| common.version;
             let (root, timestamp) = (version(&trusted.root().common), version(&trusted.timestamp().common));
@@ -297,7 +297,7 @@ impl Choice {
 }
 
 /// Hears of each file: into the record, or onto the screen.
-fn tell(context: &Context, notes: &Arc<Mutex<Notes>>, shared: &Arc<Shared>) -> crate::sync::Tell {
+fn tell(context: &Context, notes: &Arc<Mutex<Notes>>, shared: &Arc<Session>) -> crate::sync::Tell {
     let (out, notes, shared) = (context.out.clone(), Arc::clone(notes), Arc::clone(shared));
     let bar = out.progress();
     Arc::new(move |told| match told {
@@ -350,7 +350,7 @@ impl Record {
         Ok(Self { file, first: true, roles: BTreeMap::new() })
     }
 
-    fn add(&mut self, shared: &Shared, found: &Found) -> anyhow::Result<()> {
+    fn add(&mut self, shared: &Session, found: &Found) -> anyhow::Result<()> {
         let (brief, roles) = shared.with_trusted(|trusted| explained(trusted, found))?.in_brief();
         self.roles.extend(roles);
         let comma = if std::mem::take(&mut self.first) { "" } else { "," };

@@ -59,7 +59,7 @@ impl QuorumArg {
     }
 
     pub(super) async fn sit<'a>(&self, quorum: &'a Quorum, context: &Context) -> anyhow::Result<Sitting<'a>> {
-        let mut sitting = quorum.sit(context.now, self.one.offline);
+        let sitting = quorum.sit(context.now, self.one.offline);
         if let Some(only) = quorum.only() {
             sitting.session(only).await?;
         }
@@ -77,11 +77,7 @@ impl TrustArg {
         one_name(self.trust.as_ref(), store)
     }
 
-    pub(super) async fn session<'a>(
-        &self,
-        client: &'a Client,
-        context: &Context,
-    ) -> anyhow::Result<Session<'a>> {
+    pub(super) async fn session(&self, client: &Client, context: &Context) -> anyhow::Result<Session> {
         Ok(if self.offline {
             client.offline(context.now).await?
         } else {

@@ -5,19 +5,21 @@ use std::fs::{DirBuilder, File};
 use std::io::BufReader;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
 use clap::Args;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::Serialize;
 
 use super::Context;
-use super::client::project_page;
+use super::client::{PAGES_AT_ONCE, project_page};
 use super::exit::{self, SomeFailed, client as client_code};
 use super::lock::names;
 use super::output::{BAD, FAINT, GOOD, STRONG, styled};
 use super::trust::QuorumArg;
 use crate::client::trust::cache_home;
-use crate::client::{Agreed, ClientError, FileError, OpenFile, Shared, Sitting};
+use crate::client::{Agreed, ClientError, FileError, OpenFile, Session, Sitting};
 use crate::environment::{Compared, Environment, Finding, Installed, Problem, Strangers};
 use crate::python::{ArchiveLimits, DistributionFilename, Kind, PageFile, ProjectName, ProjectPage, Yanked};
 use crate::repository::Progress;
@@ -131,22 +133,18 @@ pub(super) async fn verify(
     let (environment, except) = (Environment::find(path)?, names(except)?);
     let installed = environment.distributions()?;
     let quorum = trust.quorum()?;
-    let mut sitting = trust.sit(&quorum, context).await?;
+    let sitting = trust.sit(&quorum, context).await?;
     let cache = match &how.cache {
         Some(cache) => std::path::absolute(cache)?,
         None => cache_home()?,
     };
     let (bar, total) = (context.out.progress(), u64::try_from(installed.len()).unwrap_or(u64::MAX));
+    let ask = async |installed| candidate(installed, &except, &sitting, &cache, context).await;
+    let mut asked = pin!(stream::iter(&installed).map(ask).buffered(PAGES_AT_ONCE));
     let mut candidates = Vec::new();
-    for (done, installed) in (1..).zip(&installed) {
-        let left_out = except.contains(installed.project.as_str());
-        let candidate = if left_out {
-            Candidate { installed, wheels: Err(Verdict::LeftOut), yanked: BTreeSet::new() }
-        } else {
-            candidate(installed, &mut sitting, &cache, context).await?
-        };
+    while let Some(candidate) = asked.try_next().await? {
         candidates.push(candidate);
-        bar.at("asking for wheels", done, total);
+        bar.at("asking for wheels", u64::try_from(candidates.len()).unwrap_or(u64::MAX), total);
     }
     let mut compared: Vec<_> =
         candidates.into_par_iter().map(|candidate| compared(&environment, candidate)).collect();
@@ -171,11 +169,15 @@ pub(super) async fn verify(
 /// The signed wheels that a distribution may come from, fetched and checked.
 async fn candidate<'a>(
     installed: &'a Installed,
-    sitting: &mut Sitting<'_>,
+    except: &BTreeSet<String>,
+    sitting: &Sitting<'_>,
     cache: &Path,
     context: &Context,
 ) -> anyhow::Result<Candidate<'a>> {
     let without = |verdict| Candidate { installed, wheels: Err(verdict), yanked: BTreeSet::new() };
+    if except.contains(installed.project.as_str()) {
+        return Ok(without(Verdict::LeftOut));
+    }
     if let Some(place) = &installed.elsewhere {
         return Ok(without(Verdict::Elsewhere { place: place.clone() }));
     }
@@ -241,7 +243,7 @@ fn tags(kind: &Kind) -> Option<BTreeSet<String>> {
 /// A wheel, verified through the handle that is given back; from the cache that `exec` fills too.
 async fn open(
     file: &DistributionFilename,
-    sitting: &mut Sitting<'_>,
+    sitting: &Sitting<'_>,
     cache: &Path,
 ) -> Result<OpenFile, ClientError> {
     let unnamed = || ClientError::NotSigned { path: file.to_string() };
@@ -261,7 +263,7 @@ async fn open(
     let wanted: [(Agreed<'_>, PathBuf); 1] = [(agreed, place.clone())];
     sitting.download_all(&wanted, JOBS, &|_, _| {}).await?;
     let open = File::open(&place).map_err(|error| io("opening", &error))?;
-    Shared::check(&found, open)
+    Session::check(&found, open)
 }
 
 /// What comes of a distribution, and the files that are accounted for by a comparison.

@@ -4,31 +4,30 @@
 //! Client::refresh ──▶ Session ──find──▶ Found ──download / verify──▶ VerifiedFile
 //! ```
 //!
-//! [`Shared`] is a session for many tasks at once.
-//!
 //! Where a map file names several repositories, each has its own client, and [`Quorum`] asks them (TAP 4).
 //!
-//! A [`Session`] exists only after a full update of the top-level metadata, so nothing can be looked up before it.
+//! A [`Session`] exists only after a full update of the top-level metadata, so nothing can be looked up before it. Many tasks
+//! may use it at once.
 //! A [`VerifiedFile`] exists only after length and hashes were checked. Bytes are stored as received, and only after
 //! they were accepted. The files are plain: `root.json`, `timestamp.json`, and quoted names for delegated roles.
 //!
-//! Requests are exactly those the specification needs, one after the other, by GET. Where an older version of a file is
+//! Requests are exactly those the specification needs, by GET. Where an older version of a file is
 //! at hand, the request says so, and the answer may be what changed; what comes out is checked like any other answer.
-//! Target files alone are fetched side by side, by [`Session::download_all`].
+//! Of the top-level metadata one file is fetched after the other; roles and targets are as many at once as are asked for.
 
 mod cache;
 mod file;
 mod http;
 mod parallel;
 mod quorum;
-mod shared;
+mod session;
 mod source;
 pub mod trust;
 mod walk;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use chrono::{DateTime, Utc};
 use thiserror::Error;
@@ -39,14 +38,11 @@ pub use file::{FileError, OpenFile, VerifiedFile};
 pub use http::{Answer, Credentials, Http, HttpSource, SendError, Timing, Upload, Uploader};
 pub use parallel::Wanted;
 pub use quorum::{Agreed, Quorum, Sitting, Vote};
-pub use shared::Shared;
+pub use session::Session;
 pub use source::{DirSource, FetchError, Fetched, Sink, Source};
 pub use walk::Unread;
 
-use crate::tuf::lookup::{Edge, Found, Search, Step};
-use crate::tuf::metadata::Targets;
-use crate::tuf::path::{RoleName, TargetPath};
-use crate::tuf::signed::Verified;
+use crate::tuf::lookup::{Edge, Found};
 use crate::tuf::trusted::{
     AwaitSnapshot, AwaitTargets, AwaitTimestamp, Limits, Local, Request, RootChain, Rotated, TrustError,
     Trusted,
@@ -106,14 +102,6 @@ pub struct Client {
     limits: Limits,
 }
 
-/// A client whose top-level metadata was up to date when the session began.
-#[derive(Debug)]
-pub struct Session<'a> {
-    client: &'a Client,
-    trusted: Trusted,
-    offline: bool,
-}
-
 impl Client {
     /// `cache` must hold a trusted `root.json` already, see [`MetadataDir::init`].
     pub fn new(
@@ -126,18 +114,18 @@ impl Client {
     }
 
     /// Updates the top-level metadata (specification 5.1 to 5.6). One process at a time per folder: others wait.
-    pub async fn refresh(&self, now: DateTime<Utc>) -> Result<Session<'_>, ClientError> {
+    pub async fn refresh(&self, now: DateTime<Utc>) -> Result<Session, ClientError> {
         let _lock = self.cache.lock().await?;
         self.cache.sweep_spool(now.into());
         let timestamp = self.update_root(now).await?;
         let snapshot = self.update_timestamp(timestamp).await?;
         let targets = self.update_snapshot(snapshot).await?;
         let trusted = self.update_targets(targets).await?;
-        Ok(Session { client: self, trusted, offline: false })
+        Ok(Session::new(self.clone(), trusted, false))
     }
 
     /// The same from local files alone, which must be in date. The session fetches nothing, target files included.
-    pub async fn offline(&self, now: DateTime<Utc>) -> Result<Session<'_>, ClientError> {
+    pub async fn offline(&self, now: DateTime<Utc>) -> Result<Session, ClientError> {
         let _lock = self.cache.lock().await?;
         let timestamp = RootChain::start(self.cache.root()?, now, self.limits)?.finish()?;
         let timestamp = self.offer_timestamp(timestamp)?.offline()?;
@@ -147,7 +135,7 @@ impl Client {
         let Local::Current(trusted) = offer_targets(targets, self.cache.read("targets")?.as_ref()) else {
             return Err(TrustError::NoLocal { role: "targets".to_owned() }.into());
         };
-        Ok(Session { client: self, trusted, offline: true })
+        Ok(Session::new(self.clone(), trusted, true))
     }
 
     async fn update_root(&self, now: DateTime<Utc>) -> Result<AwaitTimestamp, ClientError> {
@@ -287,115 +275,5 @@ fn offer_targets(phase: AwaitTargets, held: Option<&Arc<[u8]>>) -> Local<Trusted
     match held {
         Some(bytes) => phase.local(Arc::clone(bytes)),
         None => Local::Fetch(phase),
-    }
-}
-
-impl Session<'_> {
-    /// All that is trusted in this session.
-    pub fn trusted(&self) -> &Trusted {
-        &self.trusted
-    }
-
-    /// The role that answers for `path`, and what it says (specification 5.6.7). Fetches the delegated roles it
-    /// needs, unless the local copies are current.
-    pub async fn find(&mut self, path: &TargetPath) -> Result<Found, ClientError> {
-        let mut search = Search::new(path.clone());
-        loop {
-            match search.step(&self.trusted)? {
-                Step::Found(found) => return Ok(*found),
-                Step::NotFound => return Err(ClientError::NotSigned { path: path.to_string() }),
-                Step::Need(edge) => self.load(&edge).await?,
-            }
-        }
-    }
-
-    /// The roles down to `role`, if the search for `path` comes to it: it may speak for the path, whether it lists it or
-    /// not. For a role that no search of this session came to before.
-    pub async fn reach(
-        &mut self,
-        path: &TargetPath,
-        role: &RoleName,
-    ) -> Result<Option<Vec<(RoleName, Verified<Targets>)>>, ClientError> {
-        let mut search = Search::new(path.clone());
-        loop {
-            let edge = match search.step(&self.trusted)? {
-                Step::Found(found) if found.chain.last().is_some_and(|(name, _)| name == role) => {
-                    return Ok(Some(found.chain));
-                }
-                Step::Found(_) | Step::NotFound => return Ok(None),
-                Step::Need(edge) => edge,
-            };
-            self.load(&edge).await?;
-            if edge.role() == role
-                && let Some(content) = self.trusted.delegated(&edge)
-            {
-                let mut chain = edge.chain().to_vec();
-                chain.push((role.clone(), content.clone()));
-                return Ok(Some(chain));
-            }
-        }
-    }
-
-    /// Fetches a target to `to`, unless the file there already is that target.
-    ///
-    /// The file appears whole and checked, or whatever was there stays.
-    pub async fn download(&self, found: &Found, to: &Path) -> Result<VerifiedFile, ClientError> {
-        self.download_counted(found, to, &AtomicU64::new(0)).await
-    }
-
-    /// The same, adding to `count` each byte that is there. What is fetched again counts once.
-    async fn download_counted(
-        &self,
-        found: &Found,
-        to: &Path,
-        count: &AtomicU64,
-    ) -> Result<VerifiedFile, ClientError> {
-        if let Some(file) = file::already(found, to)? {
-            count.fetch_add(found.target.length, Ordering::Relaxed);
-            return Ok(file);
-        }
-        self.online()?;
-        let consistent = self.trusted.root().consistent_snapshot;
-        Ok(self.client.download(found, consistent, to, Flush::Disk, count).await?.0)
-    }
-
-    /// Checks a local file against what was signed.
-    pub fn verify(&self, found: &Found, file: &Path) -> Result<VerifiedFile, ClientError> {
-        Ok(file::verify(found, file)?)
-    }
-
-    /// Checks local files on every core; what it found of each, in their order.
-    pub fn verify_all(&self, files: &[(Found, PathBuf)]) -> Vec<Result<VerifiedFile, ClientError>> {
-        file::verify_all(files).into_iter().map(|file| Ok(file?)).collect()
-    }
-
-    /// Bytes of a target that is small, such as an index page; never written to disk.
-    pub async fn read(&self, found: &Found, max_len: u64) -> Result<Vec<u8>, ClientError> {
-        file::within(found, max_len)?;
-        self.online()?;
-        self.client.read(found, self.trusted.root().consistent_snapshot).await
-    }
-
-    /// The same session for many tasks at once. Must not be offline.
-    pub fn share(self) -> Result<Shared, ClientError> {
-        self.online()?;
-        Ok(Shared::new(self.client.clone(), self.trusted))
-    }
-
-    /// An offline session has no target files but those that are in place.
-    fn online(&self) -> Result<(), TrustError> {
-        if self.offline { Err(TrustError::NoLocal { role: "target file".to_owned() }) } else { Ok(()) }
-    }
-
-    async fn load(&mut self, edge: &Edge) -> Result<(), ClientError> {
-        let Some(Needed { request, held }) = self.client.at_hand(&mut self.trusted, edge)? else {
-            return Ok(());
-        };
-        if self.offline {
-            return Err(TrustError::NoLocal { role: edge.role().to_string() }.into());
-        }
-        let bytes: Arc<[u8]> = self.client.must_fetch(&request, held.as_deref()).await?.into();
-        self.trusted.accept(edge, Arc::clone(&bytes))?;
-        Ok(self.client.cache.keep(&edge.role().file_stem(), &bytes)?)
     }
 }

@@ -27,7 +27,7 @@ pub struct Wanted {
     pub to: PathBuf,
 }
 
-impl Session<'_> {
+impl Session {
     /// Downloads all, at most `jobs` at once; one outcome each, in the order given. `progress` is told how many bytes
     /// of how many are here. Two different files for one place are refused before anything is fetched.
     pub async fn download_all(

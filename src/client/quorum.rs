@@ -16,6 +16,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use tokio::sync::OnceCell;
 
 use super::{Client, ClientError, FetchError, FileError, Session, VerifiedFile, Wanted};
 use crate::tuf::lookup::Found;
@@ -37,7 +38,8 @@ pub struct Sitting<'a> {
     quorum: &'a Quorum,
     now: DateTime<Utc>,
     offline: bool,
-    sessions: BTreeMap<&'a str, Result<Session<'a>, ClientError>>,
+    /// Of each repository, once it was asked for.
+    sessions: BTreeMap<&'a str, OnceCell<Result<Session, ClientError>>>,
 }
 
 /// What one repository says of a target.
@@ -86,13 +88,14 @@ impl Quorum {
 
     /// Begins; nobody is asked yet. With `offline` only what is on this machine is used.
     pub fn sit(&self, now: DateTime<Utc>, offline: bool) -> Sitting<'_> {
-        Sitting { quorum: self, now, offline, sessions: BTreeMap::new() }
+        let sessions = self.members.keys().map(|name| (name.as_str(), OnceCell::new())).collect();
+        Sitting { quorum: self, now, offline, sessions }
     }
 }
 
 impl<'a> Sitting<'a> {
     /// What enough repositories agree on. [`ClientError::NotSigned`]: none of those asked signs it.
-    pub async fn find(&mut self, path: &TargetPath) -> Result<Agreed<'a>, ClientError> {
+    pub async fn find(&self, path: &TargetPath) -> Result<Agreed<'a>, ClientError> {
         let (quorum, mut refusal) = (self.quorum, None);
         let mut mapped = false;
         for mapping in quorum.map.matching(path) {
@@ -113,7 +116,7 @@ impl<'a> Sitting<'a> {
     /// Asks the repositories of one mapping until enough agree. An inner error is that they do not; nothing in it: none of
     /// them signs the path.
     async fn ask(
-        &mut self,
+        &self,
         mapping: &'a Mapping,
         path: &TargetPath,
     ) -> Result<Result<Agreed<'a>, Option<ClientError>>, ClientError> {
@@ -146,13 +149,13 @@ impl<'a> Sitting<'a> {
         Ok(Err(disagreement))
     }
 
-    async fn answer(&mut self, repository: &'a str, path: &TargetPath) -> Result<Found, ClientError> {
+    async fn answer(&self, repository: &'a str, path: &TargetPath) -> Result<Found, ClientError> {
         self.session(repository).await?.find(path).await
     }
 
     /// What each repository signs at `path` that the first mapping for it names; those that sign nothing are left out.
     /// For what need not be the same everywhere, such as project pages. With it, how many must agree on what they list.
-    pub async fn each(&mut self, path: &TargetPath) -> Result<(Vec<Vote<'a>>, usize), ClientError> {
+    pub async fn each(&self, path: &TargetPath) -> Result<(Vec<Vote<'a>>, usize), ClientError> {
         let quorum = self.quorum;
         let Some(mapping) = quorum.map.matching(path).next() else {
             return Err(ClientError::NotMapped { path: path.to_string() });
@@ -169,19 +172,14 @@ impl<'a> Sitting<'a> {
     }
 
     /// The session of a repository, which begins when it is first asked for. The first of its places that answers is used.
-    pub async fn session(&mut self, repository: &'a str) -> Result<&mut Session<'a>, ClientError> {
-        if !self.sessions.contains_key(repository) {
-            let session = self.begin(repository).await;
-            self.sessions.insert(repository, session);
-        }
-        match self.sessions.get_mut(repository) {
-            Some(Ok(session)) => Ok(session),
-            Some(Err(error)) => Err(error.clone()),
-            None => Err(ClientError::NotMapped { path: repository.to_owned() }),
-        }
+    pub async fn session(&self, repository: &str) -> Result<&Session, ClientError> {
+        let Some(session) = self.sessions.get(repository) else {
+            return Err(ClientError::NotMapped { path: repository.to_owned() });
+        };
+        session.get_or_init(|| self.begin(repository)).await.as_ref().map_err(Clone::clone)
     }
 
-    async fn begin(&self, repository: &str) -> Result<Session<'a>, ClientError> {
+    async fn begin(&self, repository: &str) -> Result<Session, ClientError> {
         let mut failed = ClientError::NotMapped { path: repository.to_owned() };
         for client in self.quorum.members.get(repository).into_iter().flatten() {
             let begun =
@@ -212,7 +210,9 @@ impl<'a> Sitting<'a> {
                 }
             }
             for (repository, places) in by_repository {
-                let Some(Ok(session)) = self.sessions.get(repository) else { continue };
+                let Some(Ok(session)) = self.sessions.get(repository).and_then(OnceCell::get) else {
+                    continue;
+                };
                 let some = places.iter().filter_map(|at| wanted.get(*at));
                 let some: Vec<_> = some
                     .filter_map(|(agreed, to)| {

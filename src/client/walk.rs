@@ -1,5 +1,5 @@
 //! Every role of a snapshot, one level of delegations after the other: to learn which targets there may be. What a role
-//! lists is not yet signed by whom it should be: [`Shared::find`] says that, path by path.
+//! lists is not yet signed by whom it should be: [`Session::find`] says that, path by path.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 
-use super::{ClientError, Shared};
+use super::{ClientError, Session};
 use crate::tuf::lookup::Edge;
 use crate::tuf::metadata::Targets;
 use crate::tuf::path::RoleName;
@@ -22,7 +22,7 @@ pub struct Unread {
     pub error: ClientError,
 }
 
-impl Shared {
+impl Session {
     /// Shows `visit` every role that can be reached, at most `jobs` being fetched at once; those that could not be read are
     /// handed back. `told` is called with how many of how many known so far were visited.
     pub async fn walk(

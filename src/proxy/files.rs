@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::refusal::Fault;
-use crate::client::{ClientError, FileError, OpenFile, Shared};
+use crate::client::{ClientError, FileError, OpenFile, Session};
 use crate::tuf::lookup::Found;
 
 /// MiB of files that are fetched at once, at most; a larger file is refused. The largest wheels have some 3,000.
@@ -66,7 +66,7 @@ impl Files {
     /// A target, checked and open; `true` if it was fetched for that. Fetched once, however many ask at the same time.
     pub(super) async fn open(
         self: &Arc<Self>,
-        shared: &Arc<Shared>,
+        shared: &Arc<Session>,
         found: &Found,
         take: Take,
         now: SystemTime,
@@ -88,7 +88,7 @@ impl Files {
 
     async fn fetch(
         &self,
-        shared: &Shared,
+        shared: &Session,
         found: &Found,
         take: Take,
         name: &str,
@@ -111,7 +111,7 @@ impl Files {
         let room = self.spool.acquire_many(mebibytes).await;
         let _room = room.map_err(|error| local("waiting", &error))?;
         self.make()?;
-        let file = shared.download(found, path).await?;
+        let file = shared.fill(found, path).await?;
         self.shrink(length).await;
         Ok((file, true))
     }
@@ -163,7 +163,7 @@ async fn kept(found: &Found, path: &Path, now: SystemTime) -> Result<Option<Open
         };
         // For the order in which files are forgotten, and for nothing else.
         drop(file.set_modified(now));
-        match Shared::check(&found, file) {
+        match Session::check(&found, file) {
             Ok(file) => Ok(Some(file)),
             Err(_) => match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {

@@ -16,7 +16,7 @@ use super::origin::Origin;
 use super::page::{Pages, View};
 use super::refusal::{Fault, Refusal};
 use super::{Mode, ProxyError, Settings, Told};
-use crate::client::{Client, ClientError, Credentials, Http, Shared, Timing};
+use crate::client::{Client, ClientError, Credentials, Http, Session, Timing};
 use crate::python::{DistributionFilename, ProjectName};
 use crate::web::{Form, HTML, form};
 
@@ -67,7 +67,7 @@ struct Began {
 }
 
 struct Sitting {
-    shared: Arc<Shared>,
+    shared: Arc<Session>,
     pages: Pages,
 }
 
@@ -277,9 +277,8 @@ impl Index {
         if let Some(began) = began.as_ref().filter(|began| began.holds(now, self.settings.renew)) {
             return began.outcome.clone();
         }
-        let outcome = self.client.refresh(now).await.and_then(|session| {
-            Ok(Arc::new(Sitting { shared: Arc::new(session.share()?), pages: Pages::default() }))
-        });
+        let sitting = |session| Arc::new(Sitting { shared: Arc::new(session), pages: Pages::default() });
+        let outcome = self.client.refresh(now).await.map(sitting);
         *began = Some(Began { at: now, outcome: outcome.clone() });
         outcome
     }

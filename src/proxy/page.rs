@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use tokio::sync::OnceCell;
 
 use super::refusal::Fault;
-use crate::client::Shared;
+use crate::client::Session;
 use crate::coding::{self, Coding, Effort};
 use crate::crypto::sha256;
 use crate::python::{ProjectName, ProjectPage};
@@ -63,7 +63,7 @@ impl Rendered {
 
 impl Page {
     /// The page of a project as it is signed, and its bytes.
-    async fn read(shared: &Shared, project: &ProjectName) -> Result<(ProjectPage, usize), Fault> {
+    async fn read(shared: &Session, project: &ProjectName) -> Result<(ProjectPage, usize), Fault> {
         let path = format!("simple/{project}/index.json");
         let path = TargetPath::new(path)
             .map_err(|error| Fault::Local { what: "naming a page", reason: error.to_string() })?;
@@ -106,7 +106,7 @@ impl Pages {
     /// The page of a project. `at` is its own address; `judge` says whether a file would be verified where it is.
     pub(super) async fn page(
         &self,
-        shared: &Shared,
+        shared: &Session,
         project: &ProjectName,
         view: View,
         judge: impl Fn(&str) -> bool,

@@ -13,7 +13,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use super::choose::Wish;
 use super::folder::{Folder, plain};
 use super::{Reason, Refused, SyncError};
-use crate::client::{ClientError, FetchError, FileError, Shared};
+use crate::client::{ClientError, FetchError, FileError, Session};
 use crate::python::{DistributionFilename, Kind, Machine, PageFile, ProjectName, ProjectPage};
 use crate::tuf::lookup::Found;
 use crate::tuf::path::TargetPath;
@@ -107,7 +107,7 @@ pub struct Summary {
 /// How a run goes about it.
 pub struct Job {
     /// The session of the run.
-    pub shared: Arc<Shared>,
+    pub shared: Arc<Session>,
     /// Where to.
     pub folder: Folder,
     /// Which files.
@@ -376,7 +376,7 @@ impl Job {
         let place = self.folder.place(file, ending);
         let there = self.already(&found, &place).await?;
         if !there && !self.dry {
-            self.shared.download_to_keep(&found, &place).await?;
+            self.shared.download(&found, &place).await?;
         }
         Ok(Fetched { place, found, new: !there })
     }
@@ -390,7 +390,7 @@ impl Job {
             if !dry {
                 plain(&path).map_err(|error| local("removing", &error))?;
             }
-            Ok(Shared::already(&found, &path)?.is_some())
+            Ok(Session::already(&found, &path)?.is_some())
         });
         looked.await.map_err(|error| local("checking", &error))?
     }

@@ -125,7 +125,7 @@ async fn a_client_in_flight_goes_on_with_the_old_bins_and_the_next_update_has_th
         let retention = Retention { snapshots: 1, grace: std::time::Duration::ZERO };
         repository.gc(retention, false, days_later(1), &Unwatched).await.unwrap();
         scene.assert_sound("after a gc").await;
-        let mut session = client.refresh(now()).await.unwrap();
+        let session = client.refresh(now()).await.unwrap();
         session.find(&target("alpha")).await.unwrap();
     }
 }

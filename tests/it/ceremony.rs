@@ -139,14 +139,14 @@ async fn every_key_is_replaced_in_one_ceremony_and_no_client_notices() {
         scene.publish(&[scene.add("alpha", "1.0", "x"), scene.add("beta", "1.0", "y")]).await.unwrap();
         let (_home, client) = client(&scene);
         let target = |name: &str| TargetPath::new(format!("{name}/{name}-1.0-py3-none-any.whl")).unwrap();
-        let mut session = client.refresh(now()).await.unwrap();
+        let session = client.refresh(now()).await.unwrap();
         session.find(&target("alpha")).await.unwrap();
         let event = everything_new(&scene, None).await;
         let before = View::of(&scene.open().await).await;
         finish(&scene, &event, &["online", "online-2"]).await.unwrap();
         session.find(&target("beta")).await.unwrap();
         drop(session);
-        let mut session = client.refresh(now()).await.unwrap();
+        let session = client.refresh(now()).await.unwrap();
         session.find(&target("alpha")).await.unwrap();
         assert_eq!(View::of(&scene.open().await).await.content(), before.content());
         let repository = scene.open().await;

@@ -110,7 +110,7 @@ async fn each_target_of_the_python_tuf_repository_downloads_verified() {
     let cache = MetadataDir::init(folder.path().join("trusted"), &root).unwrap();
     let source = |part: &str| Box::new(DirSource::new(base.join(part)));
     let client = Client::new(source("metadata"), source("targets"), cache, Limits::default());
-    let mut session = client.refresh(now()).await.unwrap();
+    let session = client.refresh(now()).await.unwrap();
     for target in PYTHON_TUF {
         let found = session.find(&TargetPath::new(target).unwrap()).await.unwrap();
         assert!(found.target.hashes.sha512.is_some());

@@ -221,10 +221,10 @@ impl Reader {
         now: DateTime<Utc>,
         wheels: impl IntoIterator<Item = (&str, &str)>,
     ) -> Result<(), ClientError> {
-        let mut session = self.client.refresh(now).await?;
+        let session = self.client.refresh(now).await?;
         for (project, version) in wheels {
             let file = wheel_name(project, version);
-            let page = page(&mut session, project).await?;
+            let page = page(&session, project).await?;
             assert!(page.contains(file.as_str()), "{file} is not on its page");
             let target = TargetPath::new(format!("{project}/{file}")).unwrap();
             let found = session.find(&target).await?;
@@ -237,7 +237,7 @@ impl Reader {
 
     /// Updates, and downloads one target.
     pub(crate) async fn gets(&self, now: DateTime<Utc>, target: &str) -> Result<(), ClientError> {
-        let mut session = self.client.refresh(now).await?;
+        let session = self.client.refresh(now).await?;
         let found = session.find(&TargetPath::new(target).unwrap()).await?;
         let to = self.folder.path().join("target");
         session.download(&found, &to).await?;
@@ -247,11 +247,11 @@ impl Reader {
 
     /// Updates, and gives the page of a project as its JSON.
     pub(crate) async fn page(&self, now: DateTime<Utc>, project: &str) -> Result<String, ClientError> {
-        page(&mut self.client.refresh(now).await?, project).await
+        page(&self.client.refresh(now).await?, project).await
     }
 }
 
-async fn page(session: &mut Session<'_>, project: &str) -> Result<String, ClientError> {
+async fn page(session: &Session, project: &str) -> Result<String, ClientError> {
     let page = TargetPath::new(format!("simple/{project}/index.json")).unwrap();
     let found = session.find(&page).await?;
     Ok(String::from_utf8(session.read(&found, 1 << 20).await?).unwrap())

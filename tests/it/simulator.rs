@@ -484,9 +484,9 @@ impl User {
     /// Updates, and does something with the session.
     pub(crate) fn session<T>(
         &self,
-        job: impl AsyncFnOnce(&mut Session<'_>) -> Result<T, ClientError>,
+        job: impl AsyncFnOnce(&Session) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        run(async { job(&mut self.client().refresh(self.now).await?).await })
+        run(async { job(&self.client().refresh(self.now).await?).await })
     }
 
     /// The chain of roles that answers for a path.

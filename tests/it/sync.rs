@@ -538,7 +538,7 @@ async fn a_run_that_may_hold_next_to_nothing_finds_everything() {
             .unwrap();
     let source = |name: &str| Box::new(DirSource::new(root.join(name)));
     let client = Client::new(source("metadata"), source("targets"), cache, Limits::default());
-    let shared = client.refresh(now()).await.unwrap().share().unwrap().holding(1);
+    let shared = client.refresh(now()).await.unwrap().holding(1);
     let to = tempfile::tempdir().unwrap();
     let folder = Folder::open(&to.path().join("out"), &State::new("x", 1, 1, 1)).unwrap();
     let jobs = NonZeroUsize::new(2).unwrap();

@@ -38,14 +38,15 @@ impl Seen {
         project: &ProjectName,
         context: &Context,
     ) -> anyhow::Result<Self> {
-        let mut session = trust.session(client, context).await?;
+        let session = trust.session(client, context).await?;
         let page = TargetPath::new(format!("simple/{project}/index.json"))?;
         let role = RoleName::delegated(format!("project-{project}"))?;
         let owned = session.reach(&page, &role).await?.and_then(|chain| Owned::of(&chain, &role));
-        let entry = session.trusted().snapshot().role(role.as_str()).map_or(0, |entry| entry.version);
-        let root = session.trusted().root();
-        let root = (root.common().version, sha256(root.bytes()));
-        let snapshot = session.trusted().snapshot().common.version;
+        let (entry, root, snapshot) = session.with_trusted(|trusted| {
+            let (snapshot, root) = (trusted.snapshot(), trusted.root());
+            let entry = snapshot.role(role.as_str()).map_or(0, |entry| entry.version);
+            (entry, (root.common().version, sha256(root.bytes())), snapshot.common.version)
+        });
         let mut base = Base { version: entry, ..Base::default() };
         match session.find(&page).await {
             Ok(found) => base.page = Some(ProjectPage::from_json(&session.read(&found, MAX_PAGE).await?)?),
@@ -57,18 +58,14 @@ impl Seen {
                 let targets = owned.role.targets.iter().filter(|(name, _)| *name != page.as_str());
                 base.targets = targets.map(|(name, file)| (name.to_owned(), file.clone())).collect();
             }
-            None => add_targets(&mut session, project, &mut base).await?,
+            None => add_targets(&session, project, &mut base).await?,
         }
         Ok(Self { base, owned, root, snapshot })
     }
 }
 
 /// What the bins say of each file on the page.
-async fn add_targets(
-    session: &mut Session<'_>,
-    project: &ProjectName,
-    base: &mut Base,
-) -> anyhow::Result<()> {
+async fn add_targets(session: &Session, project: &ProjectName, base: &mut Base) -> anyhow::Result<()> {
     for file in base.page.iter().flat_map(ProjectPage::files) {
         let mut paths = vec![TargetPath::new(format!("{project}/{}", file.filename))?];
         if file.core_metadata_sha256.is_some() {

@@ -41,7 +41,7 @@ impl User {
 
     /// What the client finds out about a target: its SHA-256 and the role that lists it.
     async fn asks(&self, target: &str, at: DateTime<Utc>) -> Result<([u8; 32], String), ClientError> {
-        let mut session = self.client.refresh(at).await?;
+        let session = self.client.refresh(at).await?;
         let found = session.find(&TargetPath::new(target).unwrap()).await?;
         let role = found.chain.last().unwrap().0.to_string();
         Ok((found.target.hashes.sha256.unwrap(), role))

@@ -100,7 +100,7 @@ fn offline_accepts_a_file_that_is_there_and_fetches_none() {
     let path = TargetPath::new("file").unwrap();
     run(async {
         let client = user.client();
-        let mut session = client.offline(now()).await.unwrap();
+        let session = client.offline(now()).await.unwrap();
         let found = session.find(&path).await.unwrap();
         let error = trust(TrustError::NoLocal { role: "target file".into() });
         assert_eq!(session.download(&found, &to).await, Err(error.clone()));
@@ -246,7 +246,7 @@ fn a_session_goes_on_with_what_it_trusts_while_the_repository_moves() {
     let cache = MetadataDir::new(user.metadata_dir());
     let client = Client::new(repo.server.source(METADATA), repo.server.source(TARGETS), cache, user.limits);
     run(async {
-        let mut session = client.refresh(now()).await.unwrap();
+        let session = client.refresh(now()).await.unwrap();
         repo.add_file("A", "file", b"newer content");
         repo.release_role("A");
         let found = session.find(&TargetPath::new("file").unwrap()).await.unwrap();

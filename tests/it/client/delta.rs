@@ -200,7 +200,7 @@ impl Stage {
     /// Updates, and looks a file up.
     fn find(&self) -> Result<(), wheelseal::client::ClientError> {
         run(async {
-            let mut session = self.client.refresh(now()).await?;
+            let session = self.client.refresh(now()).await?;
             session.find(&wheelseal::tuf::path::TargetPath::new("file").unwrap()).await.map(drop)
         })
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use wheelseal::client::{ClientError, FetchError, FileError};
+use wheelseal::client::{ClientError, FetchError, FileError, Session};
 use wheelseal::crypto::{sha256, sha512};
 use wheelseal::tuf::json::Json;
 use wheelseal::tuf::metadata::{Extra, Hashes, Mismatch};
@@ -218,7 +218,7 @@ fn a_local_file_is_verified_against_what_was_signed() {
     let verify = || {
         user.session(async |session| {
             let found = session.find(&path).await?;
-            session.verify(&found, &local).map(|file| file.fetched())
+            Session::verify(&found, &local).map(|file| file.fetched())
         })
     };
     assert!(matches!(verify(), Err(ClientError::File(FileError::Io { what: "looking at", .. }))));
@@ -251,7 +251,7 @@ fn many_local_files_are_verified_each_with_its_own_result_in_their_order() {
             let found = session.find(&TargetPath::new(name.as_str()).unwrap()).await?;
             files.push((found, folder.path().join(name)));
         }
-        Ok(session.verify_all(&files))
+        Ok(Session::verify_all(&files))
     });
     for (number, result) in verified.unwrap().into_iter().enumerate() {
         match result {

@@ -82,7 +82,7 @@ fn a_whole_update_and_download_use_get_alone_on_one_connection() {
     let client = Client::new(Box::new(metadata), Box::new(targets), cache, Limits::default());
     let to = dir.path().join("file");
     run(async {
-        let mut session = client.refresh(now()).await.unwrap();
+        let session = client.refresh(now()).await.unwrap();
         let found = session.find(&TargetPath::new("dir/fi le+é.whl").unwrap()).await.unwrap();
         session.download(&found, &to).await.unwrap();
     });
@@ -477,7 +477,7 @@ fn a_retry_over_http_ends_in_a_whole_verified_file() {
     let client = Client::new(Box::new(metadata), Box::new(targets), cache, Limits::default());
     let to = dir.path().join("file");
     run(async {
-        let mut session = client.refresh(now()).await.unwrap();
+        let session = client.refresh(now()).await.unwrap();
         let found = session.find(&TargetPath::new("file").unwrap()).await.unwrap();
         session.download(&found, &to).await.unwrap();
     });

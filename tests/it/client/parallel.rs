@@ -55,7 +55,7 @@ impl Stage {
         jobs: usize,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Vec<VerifiedFile>, ClientError> {
-        let mut session = client.refresh(now()).await?;
+        let session = client.refresh(now()).await?;
         let mut wanted = Vec::new();
         for file in files {
             let path = TargetPath::new(*file).unwrap();

@@ -157,7 +157,7 @@ fn a_folder_serves_as_well_as_a_server() {
     let source = |path| Box::new(DirSource::new(path));
     let client = Client::new(source(metadata), source(targets.clone()), cache, repo_limits());
     run(async {
-        let mut session = client.refresh(now()).await.unwrap();
+        let session = client.refresh(now()).await.unwrap();
         let found = session.find(&TargetPath::new("dir/file").unwrap()).await.unwrap();
         assert_eq!(chain(&found), "targets > a/b");
         let location = found.path.location(found.target.hashes.name().as_deref());

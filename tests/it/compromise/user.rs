@@ -75,11 +75,11 @@ async fn visit(world: &World, net: &Net, memory: Memory, at: DateTime<Utc>) -> R
     }
     let cache = MetadataDir::new(folder.path());
     let client = Client::new(net.source("metadata"), net.source("targets"), cache, Limits::default());
-    let (mut session, mut sights) = (client.refresh(at).await?, BTreeMap::new());
+    let (session, mut sights) = (client.refresh(at).await?, BTreeMap::new());
     for project in PROJECTS {
         let mut got: Vec<Result<Vec<u8>, ClientError>> = Vec::new();
         for path in wanted(project) {
-            got.push(read(&mut session, &path).await);
+            got.push(read(&session, &path).await);
         }
         let malicious = got.iter().flatten().any(|bytes| !world.genuine.contains(&sha256(bytes)));
         let refusal =
@@ -90,10 +90,7 @@ async fn visit(world: &World, net: &Net, memory: Memory, at: DateTime<Utc>) -> R
     Ok(Visit(sights))
 }
 
-async fn read(
-    session: &mut wheelseal::client::Session<'_>,
-    path: &TargetPath,
-) -> Result<Vec<u8>, ClientError> {
+async fn read(session: &wheelseal::client::Session, path: &TargetPath) -> Result<Vec<u8>, ClientError> {
     let found = session.find(path).await?;
     session.read(&found, MAX_TARGET).await
 }

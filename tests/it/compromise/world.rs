@@ -327,7 +327,7 @@ impl Scribe {
         cache.start(&root).unwrap();
         let source = |part: &str| Box::new(DirSource::new(self.scene.root().join(part)));
         let client = Client::new(source("metadata"), source("targets"), cache, Limits::default());
-        let (mut session, mut pages) = (client.refresh(days_later(day)).await.unwrap(), Vec::new());
+        let (session, mut pages) = (client.refresh(days_later(day)).await.unwrap(), Vec::new());
         for project in PROJECTS {
             match session.find(&page(project)).await {
                 Ok(found) => pages.push((project, found)),

@@ -188,7 +188,7 @@ impl<'a> Drill<'a> {
     /// What a client finds; it remembers under `home`.
     async fn find(&self, home: &str, root: &[u8], path: &TargetPath) -> Result<TargetFile, ClientError> {
         let client = reading(&self.sandbox, &self.folder.path().join(home), root)?;
-        let mut session = client.refresh(self.context.now).await?;
+        let session = client.refresh(self.context.now).await?;
         Ok(session.find(path).await?.target)
     }
 

@@ -1,11 +1,12 @@
-//! A session that many tasks use at once: the trusted metadata is held for no longer than a step takes, and nobody
-//! holds it while something is fetched. Tasks that need the same role wait for one of them to fetch it.
+//! What can be asked once the top-level metadata is up to date. Many tasks may ask at once: the trusted metadata is held for no
+//! longer than a step takes, and nobody holds it while something is fetched. Tasks that need the same role wait for one of
+//! them to fetch it.
 //!
 //! What was refused stays refused: a role that failed its checks is not fetched again in this session.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,13 +16,15 @@ use crate::tuf::lookup::{Edge, Found, Search, Step};
 use crate::tuf::metadata::Targets;
 use crate::tuf::path::{RoleName, TargetPath};
 use crate::tuf::signed::Verified;
-use crate::tuf::trusted::Trusted;
+use crate::tuf::trusted::{TrustError, Trusted};
 
-/// See the module. Made by [`super::Session::share`].
+/// A client whose top-level metadata was up to date when the session began. See the module.
 #[derive(Debug)]
-pub struct Shared {
+pub struct Session {
     client: Client,
     trusted: Mutex<Trusted>,
+    /// Nothing is fetched.
+    offline: bool,
     /// One for each delegator and role that was ever asked for; a snapshot lists all there can be.
     turns: Mutex<BTreeMap<Pair, Arc<Turn>>>,
     /// Bytes of delegated roles that were accepted since all were forgotten.
@@ -47,10 +50,10 @@ struct Loading {
     refused: Option<ClientError>,
 }
 
-impl Shared {
-    pub(super) fn new(client: Client, trusted: Trusted) -> Self {
+impl Session {
+    pub(super) fn new(client: Client, trusted: Trusted, offline: bool) -> Self {
         let (trusted, turns) = (Mutex::new(trusted), Mutex::default());
-        Self { client, trusted, turns, held: AtomicUsize::new(0), max_held: usize::MAX }
+        Self { client, trusted, offline, turns, held: AtomicUsize::new(0), max_held: usize::MAX }
     }
 
     /// Holds not much more than so many bytes of delegated roles: for those who visit more than memory holds.
@@ -63,7 +66,8 @@ impl Shared {
         work(&self.trusted())
     }
 
-    /// The role that answers for `path`, and what it says, as [`super::Session::find`] has it.
+    /// The role that answers for `path`, and what it says (specification 5.6.7). Fetches the delegated roles it needs, unless
+    /// the local copies are current.
     pub async fn find(&self, path: &TargetPath) -> Result<Found, ClientError> {
         let mut search = Search::new(path.clone());
         loop {
@@ -76,21 +80,76 @@ impl Shared {
         }
     }
 
-    /// Bytes of a target of at most `max_len` bytes, checked.
+    /// The roles down to `role`, if the search for `path` comes to it: it may speak for the path, whether it lists it or
+    /// not. For a role that no search of this session came to before.
+    pub async fn reach(
+        &self,
+        path: &TargetPath,
+        role: &RoleName,
+    ) -> Result<Option<Vec<(RoleName, Verified<Targets>)>>, ClientError> {
+        let mut search = Search::new(path.clone());
+        loop {
+            let step = search.step(&self.trusted())?;
+            let edge = match step {
+                Step::Found(found) if found.chain.last().is_some_and(|(name, _)| name == role) => {
+                    return Ok(Some(found.chain));
+                }
+                Step::Found(_) | Step::NotFound => return Ok(None),
+                Step::Need(edge) => edge,
+            };
+            self.load(&edge).await?;
+            let content = self.with_trusted(|trusted| trusted.delegated(&edge).cloned());
+            if let (true, Some(content)) = (edge.role() == role, content) {
+                let mut chain = edge.chain().to_vec();
+                chain.push((role.clone(), content));
+                return Ok(Some(chain));
+            }
+        }
+    }
+
+    /// Bytes of a target of at most `max_len` bytes, such as an index page, checked; never written to disk.
     pub async fn read(&self, found: &Found, max_len: u64) -> Result<Vec<u8>, ClientError> {
         file::within(found, max_len)?;
+        self.online()?;
         self.client.read(found, self.consistent()).await
+    }
+
+    /// Fetches a target to `to`, unless the file there already is that target. The file appears whole and checked, or whatever
+    /// was there stays; it stays what it is even if the machine stops.
+    pub async fn download(&self, found: &Found, to: &Path) -> Result<VerifiedFile, ClientError> {
+        self.download_counted(found, to, &AtomicU64::new(0)).await
+    }
+
+    /// The same, adding to `count` each byte that is there. What is fetched again counts once.
+    pub(super) async fn download_counted(
+        &self,
+        found: &Found,
+        to: &Path,
+        count: &AtomicU64,
+    ) -> Result<VerifiedFile, ClientError> {
+        if let Some(file) = file::already(found, to)? {
+            count.fetch_add(found.target.length, Ordering::Relaxed);
+            return Ok(file);
+        }
+        self.online()?;
+        Ok(self.client.download(found, self.consistent(), to, Flush::Disk, count).await?.0)
     }
 
     /// Fetches a target to `to`, which appears whole and checked, and is open. If the machine stops, it may be torn afterwards:
     /// for a cache whose files are checked when they are used.
-    pub async fn download(&self, found: &Found, to: &Path) -> Result<OpenFile, ClientError> {
+    pub async fn fill(&self, found: &Found, to: &Path) -> Result<OpenFile, ClientError> {
+        self.online()?;
         Ok(self.client.download(found, self.consistent(), to, Flush::Never, &AtomicU64::new(0)).await?.1)
     }
 
-    /// The same for a place of the user's own: the file stays what it is, even if the machine stops.
-    pub async fn download_to_keep(&self, found: &Found, to: &Path) -> Result<VerifiedFile, ClientError> {
-        Ok(self.client.download(found, self.consistent(), to, Flush::Disk, &AtomicU64::new(0)).await?.0)
+    /// Checks a local file against what was signed. Blocks.
+    pub fn verify(found: &Found, file: &Path) -> Result<VerifiedFile, ClientError> {
+        Ok(file::verify(found, file)?)
+    }
+
+    /// Checks local files on every core; what it found of each, in their order. Blocks.
+    pub fn verify_all(files: &[(Found, PathBuf)]) -> Vec<Result<VerifiedFile, ClientError>> {
+        file::verify_all(files).into_iter().map(|file| Ok(file?)).collect()
     }
 
     /// Is the file there, and what was signed? Blocks.
@@ -116,6 +175,11 @@ impl Shared {
         Ok(file::check_open(found, file)?)
     }
 
+    /// An offline session has no target files but those that are in place.
+    fn online(&self) -> Result<(), TrustError> {
+        if self.offline { Err(TrustError::NoLocal { role: "target file".to_owned() }) } else { Ok(()) }
+    }
+
     fn consistent(&self) -> bool {
         self.trusted().root().consistent_snapshot
     }
@@ -134,6 +198,9 @@ impl Shared {
             );
             return Ok(());
         };
+        if self.offline {
+            return Err(TrustError::NoLocal { role: edge.role().to_string() }.into());
+        }
         let bytes: Arc<[u8]> = self.client.must_fetch(&request, held.as_deref()).await?.into();
         let accepted = self.trusted().accept(edge, Arc::clone(&bytes));
         if let Err(error) = accepted {
