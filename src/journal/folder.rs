@@ -140,10 +140,15 @@ impl Locked<'_> {
     }
 
     /// Removes a file that is there.
+    /// A file that another process has removed meanwhile is gone all the same.
     pub(super) fn remove(&self, name: &str) -> Result<(), JournalError> {
         let path = self.folder.path.join(name);
-        fs::remove_file(&path).map_err(|error| JournalError::file("removing", &path, &error))?;
-        self.sync()
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(JournalError::file("removing", &path, &error))
+            }
+            _ => self.sync(),
+        }
     }
 
     /// Removes what writers that died have left.

@@ -201,6 +201,9 @@ impl Clerk {
         if self.told != Some(Minute::of(now)) {
             self.told = Some(Minute::of(now));
             self.tell_what_was_left_out();
+            // Without a key, or with one that cannot be replaced, no event has an address: somebody must know.
+            let key = self.upkeep.keys.current(now);
+            key.err().iter().for_each(|error| self.report(error));
         }
         // A clock that was set back is no reason to wait.
         let waited = self.added.map(|then| now - then);
@@ -312,6 +315,24 @@ mod tests {
         assert_eq!(journal.downloads_of(now().date_naive()).unwrap(), [(project, 5)].into());
         let left = journal.read(&Filter::default()).unwrap().events;
         assert_eq!(left, [Event { time: Minute::of(clock()), ..wrong() }]);
+    }
+
+    #[test]
+    fn somebody_is_told_that_there_is_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("journal"), &[]).unwrap();
+        let path = folder.path().join("keys.json");
+        let keys = Arc::new(KeyFile::at(&path, 30, &[]).unwrap());
+        std::fs::create_dir(&path).unwrap();
+        let told = Arc::<Mutex<Vec<String>>>::default();
+        let hears = Arc::clone(&told);
+        let report = Box::new(move |error: &JournalError| hears.lock().unwrap().push(error.to_string()));
+        let upkeep = Upkeep { retention: Retention::default(), keys, clock: now, report };
+        let recorder = Recorder::start(journal, upkeep).unwrap();
+        recorder.note(wrong());
+        recorder.close();
+        let told = told.lock().unwrap();
+        assert!(matches!(told.as_slice(), [one] if one.contains("keys.json: it is no file")), "{told:?}");
     }
 
     #[test]

@@ -139,17 +139,16 @@ impl Journal {
         keys: Option<&KeyFile>,
         now: DateTime<Utc>,
     ) -> Result<Expired, JournalError> {
+        // Before anybody must wait: reading old days takes longest, and nothing is added to them.
+        let (mut expired, days) = self.overdue(retention, now)?;
         let locked = self.folder.lock()?;
-        let mut expired = self.expiring(retention, now)?;
         locked.tidy()?;
         for name in &expired.files {
             locked.remove(name)?;
         }
-        for (name, kind, day) in self.days()? {
-            if day < first(now, retention.addresses) {
-                let bare = |event: Event| Event { origin: stripped(kind, event.origin.clone()), ..event };
-                self.rewrite(&locked, &name, (kind, day), |event| Some(bare(event)))?;
-            }
+        for (name, kind, day) in days {
+            let bare = |event: Event| Event { origin: stripped(kind, event.origin.clone()), ..event };
+            self.rewrite(&locked, &name, (kind, day), |event| Some(bare(event)))?;
         }
         drop(locked);
         let blocks = self.drop_old_blocks(now)?;
@@ -170,20 +169,33 @@ impl Journal {
 
     /// What [`expire`](Self::expire) would do to files and events.
     pub fn expiring(&self, retention: &Retention, now: DateTime<Utc>) -> Result<Expired, JournalError> {
-        let mut expired = Expired::default();
+        Ok(self.overdue(retention, now)?.0)
+    }
+
+    /// With it, the days that are to be written anew.
+    fn overdue(
+        &self,
+        retention: &Retention,
+        now: DateTime<Utc>,
+    ) -> Result<(Expired, Vec<(String, Kind, NaiveDate)>), JournalError> {
+        let (mut expired, mut days_to_strip) = (Expired::default(), Vec::new());
         for (name, kind, day) in self.days()? {
             if day < first(now, retention.days(kind)) {
                 expired.files.push(name);
             } else if day < first(now, retention.addresses) {
-                let events = self.day(&name, kind, day)?.events;
+                let found = self.day(&name, kind, day)?;
                 let changes = |event: &&Event| stripped(kind, event.origin.clone()) != event.origin;
-                expired.origins += events.iter().filter(changes).count();
+                let origins = found.events.iter().filter(changes).count();
+                expired.origins += origins;
+                if origins > 0 || found.unreadable > 0 {
+                    days_to_strip.push((name, kind, day));
+                }
             }
         }
         let days = self.days_of_downloads()?.into_iter();
         let old = days.filter(|day| *day < first(now, retention.downloads));
         expired.files.extend(old.map(downloads::name));
-        Ok(expired)
+        Ok((expired, days_to_strip))
     }
 
     /// Removes every event about an account. How many there were.
