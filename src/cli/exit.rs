@@ -178,9 +178,9 @@ fn client_hint(error: &ClientError) -> Option<String> {
             "do not install; if the keys were rotated, this mirror may lag: try another one, and tell the admin"
         }
         ClientError::Trust(TrustError::NoLocal { .. }) => "run it once without --offline",
-        ClientError::File(FileError::WrongHash { .. } | FileError::WrongLength { .. }) => {
-            "this is not the file that was signed; do not install it, and tell the admin"
-        }
+        ClientError::File(
+            FileError::WrongHash { .. } | FileError::WrongLength { .. } | FileError::Changed { .. },
+        ) => "this is not the file that was signed; do not install it, and tell the admin",
         ClientError::NoAgreement { .. } => {
             "do not install it; one of these repositories lags behind or lies: ask their admins"
         }

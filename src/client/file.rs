@@ -1,5 +1,7 @@
 //! Target files: checked against what was signed, and only then put where the user wants them.
 
+mod arriving;
+
 use std::cmp::Reverse;
 use std::fs::{File, Permissions};
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -11,6 +13,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tempfile::NamedTempFile;
 use thiserror::Error;
 
+pub use self::arriving::{Arrival, Arriving};
 use super::source::Sink;
 use crate::crypto::{Digests, Hasher};
 use crate::tuf::lookup::Found;
@@ -39,6 +42,12 @@ pub enum FileError {
         path: String,
         /// How it differs.
         mismatch: Mismatch,
+    },
+    /// After an interruption other bytes came where some had been given out already.
+    #[error("{path} came with other bytes when the server was asked for it again")]
+    Changed {
+        /// The target path.
+        path: String,
     },
     /// No signed hash can name the file on the server.
     #[error("{path} is signed with hashes of unknown algorithms only")]

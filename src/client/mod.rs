@@ -34,7 +34,7 @@ use thiserror::Error;
 
 pub use cache::{CacheError, MetadataDir};
 use file::Flush;
-pub use file::{FileError, OpenFile, VerifiedFile};
+pub use file::{Arrival, Arriving, FileError, OpenFile, VerifiedFile};
 pub use http::{Answer, Credentials, Http, HttpSource, SendError, Timing, Upload, Uploader};
 pub use parallel::Wanted;
 pub use quorum::{Agreed, Quorum, Sitting, Vote};
@@ -240,20 +240,28 @@ impl Client {
         flush: Flush,
         count: &AtomicU64,
     ) -> Result<(VerifiedFile, OpenFile), ClientError> {
-        let location = file::location(found, consistent)?;
         let mut spool = file::Spool::new(found, &self.cache.spool()?, count)?;
-        match self.targets.fetch(&location, found.target.length, &mut spool).await? {
-            Fetched::Absent => Err(FileError::Absent { path: found.path.to_string(), location }.into()),
-            Fetched::Whole => Ok(spool.finish(to, flush)?),
-        }
+        self.fetch_target(found, consistent, &mut spool).await?;
+        Ok(spool.finish(to, flush)?)
     }
 
     async fn read(&self, found: &Found, consistent: bool) -> Result<Vec<u8>, ClientError> {
-        let location = file::location(found, consistent)?;
         let mut bytes = Vec::new();
-        match self.targets.fetch(&location, found.target.length, &mut bytes).await? {
+        self.fetch_target(found, consistent, &mut bytes).await?;
+        Ok(file::check(found, bytes)?)
+    }
+
+    /// Fetches all of a target to `sink`. Nothing of it is checked.
+    async fn fetch_target(
+        &self,
+        found: &Found,
+        consistent: bool,
+        sink: &mut dyn Sink,
+    ) -> Result<(), ClientError> {
+        let location = file::location(found, consistent)?;
+        match self.targets.fetch(&location, found.target.length, sink).await? {
             Fetched::Absent => Err(FileError::Absent { path: found.path.to_string(), location }.into()),
-            Fetched::Whole => Ok(file::check(found, bytes)?),
+            Fetched::Whole => Ok(()),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::file::{self, Flush, OpenFile};
+use super::file::{self, Arrival, Arriving, Flush, OpenFile};
 use super::{Client, ClientError, Needed, VerifiedFile};
 use crate::tuf::lookup::{Edge, Found, Search, Step};
 use crate::tuf::metadata::Targets;
@@ -140,6 +140,12 @@ impl Session {
     pub async fn fill(&self, found: &Found, to: &Path) -> Result<OpenFile, ClientError> {
         self.online()?;
         Ok(self.client.download(found, self.consistent(), to, Flush::Never, &AtomicU64::new(0)).await?.1)
+    }
+
+    /// Begins to fetch a large target, which can be read while it comes. Nothing is asked before the second of the two is run.
+    pub fn arrive(&self, found: &Found) -> Result<(Arriving, Arrival), ClientError> {
+        self.online()?;
+        Arrival::begin(&self.client, found, self.consistent())
     }
 
     /// Checks a local file against what was signed. Blocks.

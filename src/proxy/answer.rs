@@ -1,4 +1,5 @@
-//! Answers, and all there is to make them from: a signed page, a file that was checked, a refusal.
+//! Answers, and all there is to make them from: a signed page, a file that was checked or gives out no more than may be sent, a
+//! refusal.
 //!
 //! [`Answer`] has no other constructors, and the functions that serve requests return nothing else. [`Answer::unverified`] is
 //! what `--mode warn` lets through.
@@ -10,15 +11,16 @@ use axum::http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::response::Builder;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use futures_util::stream::{self, Stream};
 use hyper::ext::ReasonPhrase;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
 
+use super::large::Parts;
 use super::page::{Page, View};
 use super::refusal::Refusal;
-use crate::client::OpenFile;
+use crate::client::{Arriving, OpenFile};
 use crate::web::{Form, Part, SIMPLE_JSON, Wanted, part, seen};
 
 /// Bytes of a file read at once.
@@ -30,6 +32,10 @@ const FOR_GOOD: &str = "private, max-age=31536000, immutable";
 /// Fields of an answer that speak of the connection to the index, and not of what it sent.
 const OF_THE_CONNECTION: [&str; 5] =
     ["connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-authenticate"];
+
+/// Marks an answer whose end is told by its last chunk alone.
+#[derive(Debug, Clone, Copy)]
+struct InChunks;
 
 /// What is sent to a tool.
 pub(super) struct Answer(Response<Body>);
@@ -63,21 +69,21 @@ impl Answer {
     }
 
     /// A file that was checked, or part of it.
-    pub(super) fn file(file: OpenFile, headers: &HeaderMap) -> Self {
+    pub(super) fn file(file: OpenFile, parts: Parts, headers: &HeaderMap) -> Self {
         let length = file.target().length;
         let tag = file.target().hashes.name().map(|name| format!("\"{name}\""));
-        let mut response = Response::builder()
-            .header(CONTENT_TYPE, "application/octet-stream")
-            .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
-            .header(CACHE_CONTROL, FOR_GOOD)
-            .header(ACCEPT_RANGES, "bytes");
+        let mut response = file_head();
+        if parts == Parts::Any {
+            response = response.header(ACCEPT_RANGES, "bytes");
+        }
         if let Some(tag) = &tag {
             response = response.header(ETAG, tag);
             if seen(headers, tag) {
                 return Self::built(response.status(StatusCode::NOT_MODIFIED), Body::empty());
             }
         }
-        let (start, count) = match part(headers, length, tag.as_deref()) {
+        let wanted = if parts == Parts::Any { part(headers, length, tag.as_deref()) } else { Part::Whole };
+        let (start, count) = match wanted {
             Part::Whole => (0, length),
             Part::Outside => return Self::refusal(&Refusal::Outside(length)),
             Part::Span(first, last) => {
@@ -88,6 +94,19 @@ impl Answer {
         };
         let chunks = chunks(tokio::fs::File::from_std(file.into_file()), start, count);
         Self::built(response.header(CONTENT_LENGTH, count), Body::from_stream(chunks))
+    }
+
+    /// A file that is coming: all of it, or less and the end of the connection. Its length is not told, so it comes in chunks, and only
+    /// the last one says that it is whole: older pip takes the end of a connection for the end of a file, whatever length was
+    /// told. No entity tag and no parts: nobody is to put parts of it together before it is checked.
+    pub(super) fn arriving(file: Arriving) -> Self {
+        let chunks = stream::try_unfold(file, async |mut file| {
+            let chunk = file.next().await.map_err(std::io::Error::other)?;
+            Ok::<_, std::io::Error>(chunk.map(|chunk| (Bytes::from(chunk), file)))
+        });
+        let mut answer = Self::built(file_head(), Body::from_stream(chunks));
+        answer.0.extensions_mut().insert(InChunks);
+        answer
     }
 
     /// Why there is none, where pip looks for it and where uv does.
@@ -150,6 +169,16 @@ impl Answer {
         Self(Response::from_parts(parts, Body::new(body)))
     }
 
+    /// What one who speaks this version can be sent: without chunks, an end that came too early looks like any other.
+    pub(super) fn speaking(self, version: Version) -> Self {
+        if version < Version::HTTP_11 && self.0.extensions().get::<InChunks>().is_some() {
+            return Self::refusal(&Refusal::Bad(
+                "a file of this size is sent in chunks, which HTTP/1.0 has not",
+            ));
+        }
+        self
+    }
+
     pub(super) fn into_response(self) -> Response<Body> {
         self.0
     }
@@ -163,6 +192,13 @@ impl Answer {
         };
         Self(response.body(body).unwrap_or_else(|_| broken()))
     }
+}
+
+fn file_head() -> Builder {
+    Response::builder()
+        .header(CONTENT_TYPE, "application/octet-stream")
+        .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .header(CACHE_CONTROL, FOR_GOOD)
 }
 
 /// So many bytes of a file from `start` on.

@@ -6,7 +6,8 @@
 //!
 //! The folder is shared by all runs of this user. Nothing in it is trusted: a file that lies there is checked again each time
 //! it is given out, through the handle from which it is then sent. The file that was not used for longest goes first. What comes from the
-//! network lies in a spool until it is checked; how much is there at once is bounded as well.
+//! network lies in a spool until it is checked; how much is there at once is bounded as well. A large file is read from there
+//! while it comes ([`super::large`]).
 
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
@@ -17,11 +18,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
+use super::journal::{Journal, Refused};
+use super::large::{Large, Parts};
 use super::refusal::Fault;
-use crate::client::{ClientError, FileError, OpenFile, Session};
+use super::{Settings, Tell, Told};
+use crate::client::{Arriving, ClientError, FileError, OpenFile, Session};
 use crate::tuf::lookup::Found;
 
 /// MiB of files that are fetched at once, at most; a larger file is refused. The largest wheels have some 3,000.
@@ -41,79 +45,162 @@ pub(super) enum Take {
     Fetched,
 }
 
+/// A target, to be sent.
+pub(super) enum Opened {
+    /// It was checked.
+    Whole {
+        file: OpenFile,
+        /// It was fetched for that.
+        fetched: bool,
+        parts: Parts,
+    },
+    /// It is coming. How it ends is noted.
+    Arriving(Arriving),
+}
+
 /// See the module.
 pub(super) struct Files {
+    index: String,
     folder: PathBuf,
     max: u64,
     /// Bytes that came since the folder was last looked through.
     came: AtomicU64,
     turns: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
-    spool: Semaphore,
+    spool: Arc<Semaphore>,
+    large: Large,
+    journal: Arc<Journal>,
+    tell: Tell,
+}
+
+/// A target, and where it is kept.
+struct Place {
+    found: Found,
+    /// Its name in the cache: a hash.
+    name: String,
+    path: PathBuf,
+    take: Take,
+    now: SystemTime,
 }
 
 impl Files {
-    /// Keeps at most `max` bytes below `folder`, which is made when first needed.
-    pub(super) fn new(folder: &Path, max: u64) -> Self {
+    /// Keeps files of an index as the settings say, in a folder that is made when first needed.
+    pub(super) fn new(index: &str, settings: &Settings, journal: &Arc<Journal>) -> Self {
         Self {
-            folder: folder.join("files"),
-            max,
-            came: AtomicU64::new(max),
+            index: index.to_owned(),
+            folder: settings.cache.join("files"),
+            max: settings.cache_bytes,
+            came: AtomicU64::new(settings.cache_bytes),
             turns: Mutex::default(),
-            spool: Semaphore::new(usize::try_from(MAX_SPOOL).unwrap_or(1)),
+            spool: Arc::new(Semaphore::new(usize::try_from(MAX_SPOOL).unwrap_or(1))),
+            large: Large::new(settings.mode),
+            journal: Arc::clone(journal),
+            tell: Arc::clone(&settings.tell),
         }
     }
 
-    /// A target, checked and open; `true` if it was fetched for that. Fetched once, however many ask at the same time.
+    /// A target, checked and open, or on its way. Fetched once, however many ask at the same time.
     pub(super) async fn open(
         self: &Arc<Self>,
         shared: &Arc<Session>,
         found: &Found,
         take: Take,
         now: SystemTime,
-    ) -> Result<(OpenFile, bool), Fault> {
+    ) -> Result<Opened, Fault> {
         let Some(name) = found.target.hashes.name() else {
             return Err(ClientError::from(FileError::NoKnownHash { path: found.path.to_string() }).into());
         };
         let path = self.folder.join(name.get(..2).unwrap_or_default()).join(&name);
-        if take == Take::Kept
-            && let Some(file) = kept(found, &path, now).await?
-        {
-            return Ok((file, false));
-        }
-        let (own, shared, found) = (Arc::clone(self), Arc::clone(shared), found.clone());
-        // A task of its own: a tool that loses patience with a large file finds it when it asks again.
-        let task = tokio::spawn(async move { own.fetch(&shared, &found, take, &name, &path, now).await });
-        task.await.map_err(|error| local("fetching", &error))?
+        let parts = self.large.allowed(&name, now)?;
+        let place = Place { found: found.clone(), name, path, take, now };
+        let (file, fetched) = match place.kept().await? {
+            Some(file) => (file, false),
+            None if self.large.is(found) => return self.open_large(shared, place, parts).await,
+            None => {
+                let (own, shared) = (Arc::clone(self), Arc::clone(shared));
+                // A task of its own: a tool that loses patience finds the file when it asks again.
+                let task = tokio::spawn(async move { own.fetch(&shared, &place).await });
+                task.await.map_err(|error| local("fetching", &error))??
+            }
+        };
+        Ok(Opened::Whole { file, fetched, parts })
     }
 
-    async fn fetch(
-        &self,
-        shared: &Session,
-        found: &Found,
-        take: Take,
-        name: &str,
-        path: &Path,
-        now: SystemTime,
-    ) -> Result<(OpenFile, bool), Fault> {
-        let turn = self.turn(name);
+    async fn fetch(&self, shared: &Session, place: &Place) -> Result<(OpenFile, bool), Fault> {
+        let turn = self.turn(&place.name);
         let _turn = turn.lock().await;
-        if take == Take::Kept
-            && let Some(file) = kept(found, path, now).await?
-        {
+        if let Some(file) = place.kept().await? {
             return Ok((file, false));
         }
+        let _room = self.room(&place.found).await?;
+        let file = shared.fill(&place.found, &place.path).await?;
+        self.shrink(place.found.target.length).await;
+        Ok((file, true))
+    }
+
+    async fn open_large(
+        self: &Arc<Self>,
+        shared: &Arc<Session>,
+        place: Place,
+        parts: Parts,
+    ) -> Result<Opened, Fault> {
+        let turn = self.turn(&place.name);
+        let turn = turn.lock().await;
+        let mut file = if let Some(file) = self.large.join(&place.name, &place.found, place.take) {
+            file
+        } else if let Some(file) = place.kept().await? {
+            // It came meanwhile.
+            return Ok(Opened::Whole { file, fetched: false, parts });
+        } else {
+            self.begin(shared, place).await?
+        };
+        drop(turn);
+        file.more().await?;
+        Ok(Opened::Arriving(file))
+    }
+
+    /// Fetches a large file in a task of its own, as above.
+    async fn begin(self: &Arc<Self>, shared: &Session, place: Place) -> Result<Arriving, Fault> {
+        let room = self.room(&place.found).await?;
+        let (file, arrival) = shared.arrive(&place.found)?;
+        self.large.comes(&place.name, &file, place.take);
+        let own = Arc::clone(self);
+        tokio::spawn(async move {
+            arrival.run(&place.path, |error| own.note(&place, error)).await;
+            own.large.came(&place.name, place.take);
+            own.shrink(place.found.target.length).await;
+            drop(room);
+        });
+        Ok(file)
+    }
+
+    /// Notes how a file ended that was given out while it came: before the tool can know.
+    fn note(&self, place: &Place, error: Option<&ClientError>) {
+        let Some(error) = error else { return self.journal.serve(&self.index, &place.found, true) };
+        let fault = Fault::from(error.clone());
+        if fault.wants_login() {
+            return;
+        }
+        self.large.broke(&place.name, place.now, fault.clone());
+        let path = place.found.path.as_str();
+        let what = path.rsplit_once('/').map_or(path, |(_, name)| name).to_owned();
+        let refused = Refused { index: self.index.clone(), what, fault };
+        if self.journal.refuse(refused.clone()) {
+            (self.tell)(Told::Refused(&refused));
+        }
+    }
+
+    /// Room for a file in the spool, and a folder to move it to.
+    async fn room(&self, found: &Found) -> Result<OwnedSemaphorePermit, Fault> {
         let length = found.target.length;
         let mebibytes = u32::try_from(length / MIB).unwrap_or(u32::MAX).saturating_add(1);
         if mebibytes > MAX_SPOOL {
             let (path, max) = (found.path.to_string(), u64::from(MAX_SPOOL) * MIB);
             return Err(ClientError::from(FileError::TooLarge { path, length, max }).into());
         }
-        let room = self.spool.acquire_many(mebibytes).await;
-        let _room = room.map_err(|error| local("waiting", &error))?;
+        let room = Arc::clone(&self.spool).acquire_many_owned(mebibytes).await;
+        let room = room.map_err(|error| local("waiting", &error))?;
         self.make()?;
-        let file = shared.fill(found, path).await?;
-        self.shrink(length).await;
-        Ok((file, true))
+        Ok(room)
     }
 
     fn turn(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
@@ -146,34 +233,39 @@ impl Files {
     }
 }
 
-/// The file at `path`, if it is what was signed. One that is not is removed.
-async fn kept(found: &Found, path: &Path, now: SystemTime) -> Result<Option<OpenFile>, Fault> {
-    let (found, path) = (found.clone(), path.to_owned());
-    let looked = spawn_blocking(move || {
-        // Looked at before it is opened: opening a pipe would wait for a writer.
-        if std::fs::symlink_metadata(&path).is_ok_and(|about| !about.is_file()) {
-            return Err(local("reading the cache", &format_args!("{} is no regular file", path.display())));
+impl Place {
+    /// The file that is there, if it is what was signed, and may be given out. One that is not what was signed is removed.
+    async fn kept(&self) -> Result<Option<OpenFile>, Fault> {
+        if self.take == Take::Fetched {
+            return Ok(None);
         }
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(local("reading the cache", &error)),
-        };
-        // For the order in which files are forgotten, and for nothing else.
-        drop(file.set_modified(now));
-        match Session::check(&found, file) {
-            Ok(file) => Ok(Some(file)),
-            Err(_) => match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    Err(local("removing a bad file", &error))
-                }
-                _ => Ok(None),
-            },
+        let (found, path, now) = (self.found.clone(), self.path.clone(), self.now);
+        let looked = spawn_blocking(move || checked(&found, &path, now));
+        looked.await.map_err(|error| local("reading the cache", &error))?
+    }
+}
+
+fn checked(found: &Found, path: &Path, now: SystemTime) -> Result<Option<OpenFile>, Fault> {
+    // Looked at before it is opened: opening a pipe would wait for a writer.
+    if std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
+        return Err(local("reading the cache", &format_args!("{} is no regular file", path.display())));
+    }
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
         }
-    });
-    looked.await.map_err(|error| local("reading the cache", &error))?
+        Err(error) => return Err(local("reading the cache", &error)),
+    };
+    // For the order in which files are forgotten, and for nothing else.
+    drop(file.set_modified(now));
+    match Session::check(found, file) {
+        Ok(file) => Ok(Some(file)),
+        Err(_) => match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(local("removing a bad file", &error)),
+            _ => Ok(None),
+        },
+    }
 }
 
 /// Removes the files used longest ago until a part of the space is free again.

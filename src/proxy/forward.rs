@@ -234,8 +234,9 @@ impl Forward {
 
 impl Service for Forward {
     async fn respond(self: Arc<Self>, request: Request<Incoming>, slot: Slot) -> Response<Body> {
+        let version = request.version();
         let answer = self.outer(request, slot).await;
-        answer.unwrap_or_else(|refusal| Answer::refusal(&refusal)).into_response()
+        answer.unwrap_or_else(|refusal| Answer::refusal(&refusal)).speaking(version).into_response()
     }
 }
 
@@ -248,7 +249,8 @@ struct Inner {
 impl Service for Inner {
     async fn respond(self: Arc<Self>, request: Request<Incoming>, _: Slot) -> Response<Body> {
         let answer = self.outer.inner(&self.origin, "https", &request).await;
-        answer.unwrap_or_else(|refusal| Answer::refusal(&refusal)).into_response()
+        let answer = answer.unwrap_or_else(|refusal| Answer::refusal(&refusal));
+        answer.speaking(request.version()).into_response()
     }
 }
 

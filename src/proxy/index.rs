@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use super::address::{Asked, Fixed, Part, Trick, asked, target};
 use super::answer::Answer;
-use super::files::{Files, Take};
+use super::files::{Files, Opened, Take};
 use super::journal::{Journal, Refused};
 use super::origin::Origin;
 use super::page::{Pages, View};
@@ -102,7 +102,7 @@ impl Index {
             areas.push(Area { origin, path: slashed(url.path()) });
         }
         let (settings, journal) = (settings.clone(), Arc::clone(journal));
-        let files = Arc::new(Files::new(&settings.cache, settings.cache_bytes));
+        let files = Arc::new(Files::new(&name, &settings, &journal));
         let began = Mutex::new(None);
         Ok(Self { name, client, credentials, pages, areas, files, journal, settings, began })
     }
@@ -235,9 +235,13 @@ impl Index {
         let public = request.view == View::AsSigned || !self.credentials.any();
         let take = if public { Take::Kept } else { Take::Fetched };
         let opened = self.files.open(&sitting.shared, &found, take, now).await;
-        let (open, fetched) = opened.map_err(refused)?;
-        self.journal.serve(&self.name, &found, fetched);
-        Ok(Answer::file(open, request.headers))
+        Ok(match opened.map_err(refused)? {
+            Opened::Arriving(file) => Answer::arriving(file),
+            Opened::Whole { file, fetched, parts } => {
+                self.journal.serve(&self.name, &found, fetched);
+                Answer::file(file, parts, request.headers)
+            }
+        })
     }
 
     /// That a project or the metadata of a file is not signed is an answer of the index: there is none.

@@ -8,6 +8,7 @@
 //! | `index.rs` | a verified index: one session, its pages, its files |
 //! | `page.rs` | a signed page, as tools are shown it |
 //! | `files.rs` | verified files, kept for the next time, within a number of bytes |
+//! | `large.rs` | large files, sent while they come |
 //! | `answer.rs` | the only place where answers are made, from verified things or from a refusal |
 //! | `refusal.rs` | why there is no file, in words that a tool prints |
 //! | `journal.rs` | what was given out and refused |
@@ -27,7 +28,8 @@
 //!    what is sent is the target of that name. So a lock file's URLs are verified without a page.
 //! 3. One session, so one snapshot, for a run. What was refused stays refused.
 //! 4. What a tool proves itself with goes to the origin it was meant for, and is not written down.
-//! 5. Nothing of a file is sent before all of it is checked.
+//! 5. Nothing of a file is sent before all of it is checked. Of a large one the end is not: if it is wrong, the connection ends
+//!    before, and the tool sees that.
 
 mod address;
 mod answer;
@@ -38,6 +40,7 @@ mod files;
 mod forward;
 mod index;
 mod journal;
+mod large;
 mod origin;
 mod page;
 mod refusal;

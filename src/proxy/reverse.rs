@@ -83,6 +83,7 @@ impl Reverse {
 impl Service for Reverse {
     async fn respond(self: Arc<Self>, request: Request<Incoming>, _: Slot) -> Response<Body> {
         let answer = self.answer(&request).await;
-        answer.unwrap_or_else(|refusal| Answer::refusal(&refusal)).into_response()
+        let answer = answer.unwrap_or_else(|refusal| Answer::refusal(&refusal));
+        answer.speaking(request.version()).into_response()
     }
 }

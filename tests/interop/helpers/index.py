@@ -6,7 +6,7 @@ from pathlib import Path
 
 from helpers.certificates import localhost
 from helpers.sealed import Sealed
-from helpers.server import Server, folder
+from helpers.server import Server, Slow, folder
 from helpers.tools import Tool
 from helpers.wheels import wheel
 from helpers.wheelseal import Result, Wheelseal
@@ -24,12 +24,12 @@ class Index:
         self.sealed.run("add", *[wheel(home / "dists", "seal", version) for version in ("1.0", "1.1")])
         context, self.ca = localhost(home)
         self.server = Server(self._lookup, context, login)
-        self.lies: dict[str, bytes] = {}
+        self.lies: dict[str, bytes | Slow] = {}
         self.url = self.server.url
         wheelseal("trust", "add", "mine", "--index", f"{self.url}/simple/", "--root", self.sealed.first_root)
         self.wheelseal = wheelseal
 
-    def _lookup(self, path: str) -> bytes | None:
+    def _lookup(self, path: str) -> bytes | Slow | None:
         return self.lies[path] if path in self.lies else folder(self.sealed.folder)(path)
 
     def tamper(self, evil: bytes | None = None) -> None:

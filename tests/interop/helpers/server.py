@@ -5,13 +5,23 @@ from __future__ import annotations
 import base64
 import ssl
 import threading
+import time
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, Union
 from urllib.parse import unquote
 
 # The path of a request without its first slash, quoted as it came, to the body of the answer. None: 404.
-Lookup = Callable[[str], Optional[bytes]]
+Lookup = Callable[[str], Union[bytes, "Slow", None]]
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A body whose last byte comes a while after the others."""
+
+    body: bytes
+    seconds: float
 
 
 def folder(base: Path) -> Lookup:
@@ -53,11 +63,18 @@ class Server:
                 if body is None:
                     self.send_error(404)
                     return
+                pause = 0.0
+                if isinstance(body, Slow):
+                    body, pause = body.body, body.seconds
                 self.send_response(200)
                 page = not path or path.endswith(("/", ".html"))
                 self.send_header("Content-Type", "text/html" if page else "application/octet-stream")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
+                if pause:
+                    self.wfile.write(body[:-1])
+                    time.sleep(pause)
+                    body = body[-1:]
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub(crate) enum Part {
     Bytes(Vec<u8>),
     Wait(u64),
+    /// Goes on when this returns.
+    After(Box<dyn Fn() + Send>),
     /// The same bytes for as long as the client reads, with a pause in milliseconds.
     Forever(Vec<u8>, u64),
     Close,
@@ -89,6 +91,10 @@ fn converse(mut stream: TcpStream, heads: &Mutex<Vec<String>>, answer: &dyn Fn(&
                 Part::Bytes(bytes) => stream.write_all(&bytes),
                 Part::Wait(millis) => {
                     std::thread::sleep(Duration::from_millis(millis));
+                    Ok(())
+                }
+                Part::After(wait) => {
+                    wait();
                     Ok(())
                 }
                 Part::Forever(bytes, millis) => loop {

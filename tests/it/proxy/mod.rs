@@ -6,12 +6,13 @@ mod answers;
 mod attacks;
 mod command;
 mod hostile;
+mod large;
 mod login;
 mod others;
 mod reverse;
 mod tool;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -38,6 +39,7 @@ const WHEEL_PATH: &str = "/root/targets/alpha/alpha-1.0-py3-none-any.whl";
 const PAGE_PATH: &str = "/root/simple/alpha/";
 
 type Lies = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
+type Turns = Arc<Mutex<BTreeMap<String, VecDeque<Vec<Part>>>>>;
 type Held = Arc<Mutex<BTreeMap<String, Gate>>>;
 
 /// Before a file that the server does not send yet.
@@ -98,6 +100,7 @@ struct Stage {
     scene: Scene,
     wire: Arc<Wire>,
     lies: Lies,
+    turns: Turns,
     held: Held,
     home: TempDir,
     time: Arc<Mutex<DateTime<Utc>>>,
@@ -110,11 +113,16 @@ impl Stage {
         scene.publish(&[scene.add("alpha", "1.0", "x = 1\n")]).await.unwrap();
         let (lies, held, root) = (Lies::default(), Held::default(), scene.root());
         let (told, closed) = (Arc::clone(&lies), Arc::clone(&held));
+        let turns = Turns::default();
+        let next = Arc::clone(&turns);
         let wire = Wire::start(move |asked: &Asked| {
             let path = asked.path().trim_start_matches('/').to_owned();
             let gate = closed.lock().unwrap().get(&path).cloned();
             if let Some(gate) = gate {
                 gate.pass();
+            }
+            if let Some(turn) = next.lock().unwrap().get_mut(&path).and_then(VecDeque::pop_front) {
+                return turn;
             }
             if let Some(lie) = told.lock().unwrap().get(&path) {
                 return vec![Part::Bytes(lie.clone()), Part::Close];
@@ -122,7 +130,7 @@ impl Stage {
             std::fs::read(root.join(path)).map_or_else(|_| not_found(), |bytes| ok(&bytes))
         });
         let time = Arc::new(Mutex::new(now()));
-        Self { scene, wire: Arc::new(wire), lies, held, home: tempfile::tempdir().unwrap(), time }
+        Self { scene, wire: Arc::new(wire), lies, turns, held, home: tempfile::tempdir().unwrap(), time }
     }
 
     /// From now on the server answers so, whatever is published.
@@ -134,6 +142,11 @@ impl Stage {
     /// The same, with a head of its own.
     fn lie_raw(&self, path: &str, answer: &[u8]) {
         self.lies.lock().unwrap().insert(path.to_owned(), answer.to_vec());
+    }
+
+    /// When it is asked for this path, the server does these things first, one each time.
+    fn turns(&self, path: &str, turns: impl IntoIterator<Item = Vec<Part>>) {
+        self.turns.lock().unwrap().insert(path.to_owned(), turns.into_iter().collect());
     }
 
     /// From now on the server sends this file when it is let.
