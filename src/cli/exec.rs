@@ -14,8 +14,8 @@ use super::Context;
 use super::client::{Explained, explained};
 use super::exit::{Ended, SomeFailed, Usage, fault_code};
 use super::output::{BAD, STRONG, styled};
+use crate::client::Timing;
 use crate::client::trust::{TrustStore, cache_home};
-use crate::client::{Credentials, Timing};
 use crate::crypto::sha256;
 use crate::proxy::{
     Forward, Index, Journal, Limits, Mode, Refused, Settings, Surroundings, Tell, Told, Trusted,
@@ -81,9 +81,9 @@ pub(super) fn indexes(
     journal: &Arc<Journal>,
 ) -> anyhow::Result<Vec<Index>> {
     let open = |name: &String| {
-        let (location, credentials) = (store.location(name)?, Credentials::default());
-        let limits = trusted::Limits::default();
-        let client = store.client_with(name, Timing::default(), limits, credentials.clone())?;
+        let location = store.location(name)?;
+        let client = store.client(name, Timing::default(), trusted::Limits::default())?;
+        let credentials = location.credentials();
         let (index, files) = (location.index(), location.targets);
         let trusted = Trusted { name: name.clone(), index, files, client, credentials };
         Ok(Index::new(trusted, settings, journal)?)

@@ -74,6 +74,13 @@ impl Proxy {
         };
         let names = self.verified.names(&store)?;
         let indexes = indexes(&store, &names, &settings, &Arc::new(Journal::endless()))?;
+        for name in &names {
+            if !store.location(name)?.credentials().is_empty() {
+                context.out.note(format_args!(
+                    "{name}: the password in its address is not used here, where anyone on this machine can ask; give it to the tools"
+                ));
+            }
+        }
         let reverse = Arc::new(Reverse::new(indexes, Limits::default()));
         let address = Reverse::address(self.port);
         let listener = TcpListener::bind(address).await;

@@ -156,7 +156,7 @@ impl Sync {
             let version = |common: &crate::tuf::metadata::Common| common.version;
             let (root, timestamp) = (version(&trusted.root().common), version(&trusted.timestamp().common));
             Ok::<_, anyhow::Error>(State::new(
-                &store.location(&name)?.url,
+                &store.location(&name)?.place(),
                 root,
                 timestamp,
                 version(&trusted.snapshot().common),

@@ -161,11 +161,11 @@ impl Trust {
                 let locations = locations.collect::<anyhow::Result<Vec<_>>>()?;
                 let value: serde_json::Map<_, _> = locations
                     .iter()
-                    .map(|(location, name)| (name.clone(), location.url.clone().into()))
+                    .map(|(location, name)| (name.clone(), location.place().into()))
                     .collect();
                 context.out.result(&value, || {
                     let rows: Vec<_> =
-                        locations.iter().map(|(l, name)| vec![name.clone(), l.url.clone()]).collect();
+                        locations.iter().map(|(l, name)| vec![name.clone(), l.place()]).collect();
                     context.out.table(&rows);
                 })
             }
@@ -202,7 +202,7 @@ fn added(context: &Context, name: &str, location: &Location, root: &Verified<Roo
     let (version, threshold) = (root.common.version, authority.threshold());
     let hash = hex::encode(sha256(root.bytes()));
     let value = serde_json::json!({
-        "name": name, "url": location.url, "root_version": version, "root_sha256": hash,
+        "name": name, "url": location.place(), "root_version": version, "root_sha256": hash,
         "threshold": threshold, "keys": keys,
     });
     context.out.result(&value, || {

@@ -4,6 +4,7 @@
 //! all what looks like an attack (too much, too slow). Redirects are followed, but never from https to http.
 
 mod credentials;
+mod given;
 mod index;
 mod send;
 mod unverified;
@@ -19,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 pub use self::credentials::Credentials;
 pub use self::index::Answer;
 pub use self::send::{SendError, Upload, Uploader};
-use super::source::{FetchError, Fetched, Sink, Source};
+use super::source::{FetchError, Fetched, Given, Sink, Source};
 use crate::coding::delta::{self, Held};
 use crate::coding::{self, Coding, DecodeError};
 use crate::tuf::path::percent_quote;
@@ -98,12 +99,6 @@ impl Http {
         Ok(Self { plain, secure: Arc::default(), timing, credentials: Credentials::default() })
     }
 
-    /// The same, with what the user's tool sends to the server.
-    #[must_use]
-    pub fn with(self, credentials: Credentials) -> Self {
-        Self { credentials, ..self }
-    }
-
     /// A request for a URL.
     fn request(&self, url: &str) -> Result<RequestBuilder, FetchError> {
         let request = self.client(url)?.get(url);
@@ -126,7 +121,7 @@ impl Http {
         Ok(self.secure.get().unwrap_or(&self.plain))
     }
 
-    /// Metadata below `base`: names are quoted already, compressed answers are welcome.
+    /// Metadata below `base`, asked for with the user and password in it, if it has some: names are quoted already, compressed answers are welcome.
     pub fn metadata(&self, base: &str) -> Result<HttpSource, FetchError> {
         self.source(base, Kind::Metadata)
     }
@@ -137,7 +132,8 @@ impl Http {
     }
 
     fn source(&self, base: &str, kind: Kind) -> Result<HttpSource, FetchError> {
-        let bad = |reason: &str| FetchError::BadUrl { url: base.to_owned(), reason: reason.to_owned() };
+        let bad =
+            |reason: &str| FetchError::BadUrl { url: Credentials::of_url(base).0, reason: reason.to_owned() };
         let url = Url::parse(base).map_err(|error| bad(&error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(bad("neither http nor https"));
@@ -145,8 +141,9 @@ impl Http {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(bad("it has a query or fragment"));
         }
+        let (base, credentials) = Credentials::of_url(base);
         let slash = if base.ends_with('/') { "" } else { "/" };
-        Ok(HttpSource { http: self.clone(), base: format!("{base}{slash}"), kind })
+        Ok(HttpSource { http: Self { credentials, ..self.clone() }, base: format!("{base}{slash}"), kind })
     }
 }
 
@@ -234,6 +231,15 @@ impl Source for HttpSource {
             done => done,
         }
     }
+
+    async fn gives(&self, path: &str, length: u64) -> Result<Given, FetchError> {
+        self.first_byte(path, length).await
+    }
+
+    fn showing(&self, credentials: &Credentials) -> Option<Arc<dyn Source>> {
+        let http = Http { credentials: credentials.clone(), ..self.http.clone() };
+        Some(Arc::new(Self { http, base: self.base.clone(), kind: self.kind }))
+    }
 }
 
 impl HttpSource {
@@ -293,6 +299,11 @@ impl HttpSource {
     }
 
     async fn send(&self, url: &str, held: Option<&Held<'_>>) -> Result<Response, Failed> {
+        let request = self.request(url, held)?;
+        self.sent(url, request).await
+    }
+
+    fn request(&self, url: &str, held: Option<&Held<'_>>) -> Result<RequestBuilder, Failed> {
         let encodings = match (self.kind, held) {
             (Kind::Metadata, None) => ACCEPTED,
             (Kind::Metadata, Some(_)) => ACCEPTED_NEWER,
@@ -306,6 +317,10 @@ impl HttpSource {
                 request = request.header(delta::ID, delta::id_field(version));
             }
         }
+        Ok(request)
+    }
+
+    async fn sent(&self, url: &str, request: RequestBuilder) -> Result<Response, Failed> {
         let network = |reason| FetchError::Network { url: url.to_owned(), reason };
         match timeout(self.http.timing.head, request.send()).await {
             Ok(Ok(response)) => Ok(response),

@@ -39,7 +39,7 @@ pub use http::{Answer, Credentials, Http, HttpSource, SendError, Timing, Upload,
 pub use parallel::Wanted;
 pub use quorum::{Agreed, Quorum, Sitting, Vote};
 pub use session::Session;
-pub use source::{DirSource, FetchError, Fetched, Sink, Source};
+pub use source::{DirSource, FetchError, Fetched, Given, Sink, Source};
 pub use walk::Unread;
 
 use crate::tuf::lookup::{Edge, Found};
@@ -113,14 +113,22 @@ impl Client {
         Self { metadata: metadata.into(), targets: targets.into(), cache, limits }
     }
 
+    /// The same repository, asked with these credentials, and with no others.
+    #[must_use]
+    pub fn showing(&self, credentials: &Credentials) -> Self {
+        let showing = |source: &Arc<dyn Source>| source.showing(credentials).unwrap_or(Arc::clone(source));
+        let (metadata, targets) = (showing(&self.metadata), showing(&self.targets));
+        Self { metadata, targets, cache: self.cache.clone(), limits: self.limits }
+    }
+
     /// Updates the top-level metadata (specification 5.1 to 5.6). One process at a time per folder: others wait.
     pub async fn refresh(&self, now: DateTime<Utc>) -> Result<Session, ClientError> {
         let _lock = self.cache.lock().await?;
-        self.cache.sweep_spool(now.into());
         let timestamp = self.update_root(now).await?;
         let snapshot = self.update_timestamp(timestamp).await?;
         let targets = self.update_snapshot(snapshot).await?;
         let trusted = self.update_targets(targets).await?;
+        self.cache.sweep_spool(now.into());
         Ok(Session::new(self.clone(), trusted, false))
     }
 
@@ -243,6 +251,14 @@ impl Client {
         let mut spool = file::Spool::new(found, &self.cache.spool()?, count)?;
         self.fetch_target(found, consistent, &mut spool).await?;
         Ok(spool.finish(to, flush)?)
+    }
+
+    async fn gives(&self, found: &Found, consistent: bool) -> Result<Given, ClientError> {
+        let location = file::location(found, consistent)?;
+        match self.targets.gives(&location, found.target.length).await? {
+            Given::No => Err(FileError::Absent { path: found.path.to_string(), location }.into()),
+            given => Ok(given),
+        }
     }
 
     async fn read(&self, found: &Found, consistent: bool) -> Result<Vec<u8>, ClientError> {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::file::{self, Arrival, Arriving, Flush, OpenFile};
-use super::{Client, ClientError, Needed, VerifiedFile};
+use super::{Client, ClientError, Credentials, Given, Needed, VerifiedFile};
 use crate::tuf::lookup::{Edge, Found, Search, Step};
 use crate::tuf::metadata::Targets;
 use crate::tuf::path::{RoleName, TargetPath};
@@ -22,6 +22,14 @@ use crate::tuf::trusted::{TrustError, Trusted};
 #[derive(Debug)]
 pub struct Session {
     client: Client,
+    common: Arc<Common>,
+    /// With more bytes of delegated roles, all are forgotten, and accepted again when they are needed.
+    max_held: usize,
+}
+
+/// What is the same for all who use the session.
+#[derive(Debug)]
+struct Common {
     trusted: Mutex<Trusted>,
     /// Nothing is fetched.
     offline: bool,
@@ -29,8 +37,6 @@ pub struct Session {
     turns: Mutex<BTreeMap<Pair, Arc<Turn>>>,
     /// Bytes of delegated roles that were accepted since all were forgotten.
     held: AtomicUsize,
-    /// With more, all are forgotten, and accepted again when they are needed.
-    max_held: usize,
 }
 
 /// A role as one delegator has it: with another one, it is verified anew.
@@ -52,8 +58,15 @@ struct Loading {
 
 impl Session {
     pub(super) fn new(client: Client, trusted: Trusted, offline: bool) -> Self {
-        let (trusted, turns) = (Mutex::new(trusted), Mutex::default());
-        Self { client, trusted, offline, turns, held: AtomicUsize::new(0), max_held: usize::MAX }
+        let (trusted, turns, held) = (Mutex::new(trusted), Mutex::default(), AtomicUsize::new(0));
+        Self { client, common: Arc::new(Common { trusted, offline, turns, held }), max_held: usize::MAX }
+    }
+
+    /// The same session for somebody: what has to be fetched for them is asked for with these credentials, and with no
+    /// others. Roles that are here already are theirs too.
+    pub fn showing(&self, credentials: &Credentials) -> Self {
+        let (client, common) = (self.client.showing(credentials), Arc::clone(&self.common));
+        Self { client, common, max_held: self.max_held }
     }
 
     /// Holds not much more than so many bytes of delegated roles: for those who visit more than memory holds.
@@ -135,6 +148,12 @@ impl Session {
         Ok(self.client.download(found, self.consistent(), to, Flush::Disk, count).await?.0)
     }
 
+    /// Whether the server gives a target to who asks so, for little more than a question.
+    pub async fn gives(&self, found: &Found) -> Result<Given, ClientError> {
+        self.online()?;
+        self.client.gives(found, self.consistent()).await
+    }
+
     /// Fetches a target to `to`, which appears whole and checked, and is open. If the machine stops, it may be torn afterwards:
     /// for a cache whose files are checked when they are used.
     pub async fn fill(&self, found: &Found, to: &Path) -> Result<OpenFile, ClientError> {
@@ -183,7 +202,7 @@ impl Session {
 
     /// An offline session has no target files but those that are in place.
     fn online(&self) -> Result<(), TrustError> {
-        if self.offline { Err(TrustError::NoLocal { role: "target file".to_owned() }) } else { Ok(()) }
+        if self.common.offline { Err(TrustError::NoLocal { role: "target file".to_owned() }) } else { Ok(()) }
     }
 
     fn consistent(&self) -> bool {
@@ -204,7 +223,7 @@ impl Session {
             );
             return Ok(());
         };
-        if self.offline {
+        if self.common.offline {
             return Err(TrustError::NoLocal { role: edge.role().to_string() }.into());
         }
         let bytes: Arc<[u8]> = self.client.must_fetch(&request, held.as_deref()).await?.into();
@@ -219,23 +238,23 @@ impl Session {
 
     /// Before a role is accepted, and never after: who waits for it finds it.
     fn make_room(&self) {
-        if self.held.load(Ordering::Relaxed) > self.max_held {
+        if self.common.held.load(Ordering::Relaxed) > self.max_held {
             self.trusted().forget_delegated();
-            self.held.store(0, Ordering::Relaxed);
+            self.common.held.store(0, Ordering::Relaxed);
         }
     }
 
     fn weigh(&self, bytes: usize) {
-        self.held.fetch_add(bytes, Ordering::Relaxed);
+        self.common.held.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn turn(&self, edge: &Edge) -> Arc<Turn> {
         let delegator = edge.chain().last().map(|(name, _)| name.clone());
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.common.turns.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(turns.entry(Pair { delegator, role: edge.role().clone() }).or_default())
     }
 
     fn trusted(&self) -> MutexGuard<'_, Trusted> {
-        self.trusted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.common.trusted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

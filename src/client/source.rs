@@ -3,9 +3,12 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use thiserror::Error;
+
+use super::http::Credentials;
 
 /// Bytes read from a file at once.
 const CHUNK: usize = 64 * 1024;
@@ -101,6 +104,17 @@ pub enum Fetched {
     Absent,
 }
 
+/// Whether a file is given to who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// It is.
+    Yes,
+    /// There is none for them.
+    No,
+    /// To know it, one has to fetch it.
+    Unsure,
+}
+
 /// Where fetched bytes go.
 pub trait Sink: Send {
     /// Forgets what was written: a retry starts anew.
@@ -154,6 +168,18 @@ pub trait Source: Send + Sync + std::fmt::Debug {
         let _ = held;
         self.fetch(path, max_len, sink).await
     }
+
+    /// Whether the file, which has `length` bytes, is given to who asks. Nothing of it is checked.
+    async fn gives(&self, path: &str, length: u64) -> Result<Given, FetchError> {
+        let _ = (path, length);
+        Ok(Given::Unsure)
+    }
+
+    /// The same files, asked for with these credentials and with no others. `None`: nobody is asked for any here.
+    fn showing(&self, credentials: &Credentials) -> Option<Arc<dyn Source>> {
+        let _ = credentials;
+        None
+    }
 }
 
 /// A folder, laid out as the server's.
@@ -198,5 +224,10 @@ impl Source for DirSource {
             }
             sink.write(buffer.get(..count).unwrap_or_default()).map_err(|error| local("spooling", &error))?;
         }
+    }
+
+    /// This user may read it, or not; whoever asks, it is this user who reads.
+    async fn gives(&self, path: &str, _: u64) -> Result<Given, FetchError> {
+        Ok(if self.base.join(path).is_file() { Given::Yes } else { Given::No })
     }
 }

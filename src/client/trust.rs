@@ -1,7 +1,9 @@
 //! Which repositories this user trusts: one folder each below the configuration directory, with the root that was
 //! given out of band and where the repository is. The trusted metadata itself is state and lies elsewhere.
 
+use std::fs::Permissions;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -131,26 +133,26 @@ impl Location {
         }
     }
 
+    /// What the user gave, without user and password: for people and for files.
+    pub fn place(&self) -> String {
+        Credentials::of_url(&self.url).0
+    }
+
     /// Where tools find the pages; with a slash at the end.
     pub fn index(&self) -> String {
         let below = || format!("{}/{SIMPLE}", self.url.trim_end_matches('/'));
         self.index.clone().unwrap_or_else(below)
     }
 
-    /// A client of it. Fails if the location is no usable URL or folder; asks nobody yet.
-    pub fn client(&self, cache: MetadataDir, timing: Timing, limits: Limits) -> Result<Client, FetchError> {
-        self.client_with(cache, timing, limits, Credentials::default())
+    /// The users and passwords in its addresses, each for the server that it is for.
+    pub fn credentials(&self) -> Credentials {
+        let addresses = [&self.index(), &self.targets, &self.metadata].map(|url| Credentials::of_url(url).1);
+        addresses.iter().fold(Credentials::default(), |all, one| one.over(&all))
     }
 
-    /// The same, with what the user's tool sends to the server.
-    pub fn client_with(
-        &self,
-        cache: MetadataDir,
-        timing: Timing,
-        limits: Limits,
-        credentials: Credentials,
-    ) -> Result<Client, FetchError> {
-        let http = Http::new(timing)?.with(credentials);
+    /// A client of it. Fails if the location is no usable URL or folder; asks nobody yet.
+    pub fn client(&self, cache: MetadataDir, timing: Timing, limits: Limits) -> Result<Client, FetchError> {
+        let http = Http::new(timing)?;
         let metadata: Box<dyn Source> = match folder(&self.metadata) {
             Some(folder) => Box::new(DirSource::new(folder)),
             None => Box::new(http.metadata(&self.metadata)?),
@@ -205,7 +207,7 @@ impl TrustStore {
         let verified = Signed::<Root>::new(root).verify_initial().map_err(TrustStoreError::BadRoot)?;
         let dir = self.dir(name);
         if dir.exists() {
-            let url = self.location(name)?.url;
+            let url = self.location(name)?.place();
             return Err(TrustStoreError::Taken { name: name.to_owned(), url });
         }
         let state = self.state.join(name);
@@ -221,7 +223,10 @@ impl TrustStore {
         })?;
         let parent = self.config.join("trust");
         std::fs::create_dir_all(&parent).map_err(|error| TrustStoreError::io("making", &parent, &error))?;
-        let written = tempfile::tempdir_in(&parent).and_then(|temporary| {
+        // For this user alone: an address may hold a password.
+        let private = Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().permissions(private).tempdir_in(&parent);
+        let written = folder.and_then(|temporary| {
             std::fs::write(temporary.path().join("root.json"), root)?;
             std::fs::write(temporary.path().join("trust.toml"), settings)?;
             std::fs::rename(temporary.path(), &dir)
@@ -279,17 +284,6 @@ impl TrustStore {
     /// A client for a trusted repository. Starts from the given root the first time, from the newest trusted one
     /// ever after.
     pub fn client(&self, name: &str, timing: Timing, limits: Limits) -> Result<Client, OpenError> {
-        self.client_with(name, timing, limits, Credentials::default())
-    }
-
-    /// The same, with what the user's tool sends to the server.
-    pub fn client_with(
-        &self,
-        name: &str,
-        timing: Timing,
-        limits: Limits,
-        credentials: Credentials,
-    ) -> Result<Client, OpenError> {
         let location = self.location(name)?;
         let cache = MetadataDir::new(self.state.join(name).join("metadata"));
         if !cache.has_root() {
@@ -297,7 +291,7 @@ impl TrustStore {
             let root = std::fs::read(&path).map_err(|error| TrustStoreError::io("reading", &path, &error))?;
             cache.start(&root)?;
         }
-        Ok(location.client_with(cache, timing, limits, credentials)?)
+        Ok(location.client(cache, timing, limits)?)
     }
 
     /// Clients for a trusted repository that lies at any of `places`, or where [`Self::add`] was told.

@@ -13,7 +13,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
-use axum::http::header::{AUTHORIZATION, HOST, HeaderName, PROXY_AUTHORIZATION};
+use axum::http::header::{HOST, HeaderName, PROXY_AUTHORIZATION};
 use axum::http::{HeaderMap, Method, Request, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -35,6 +35,7 @@ use super::origin::Origin;
 use super::page::View;
 use super::refusal::{Fault, Refusal};
 use super::route::Route;
+use super::visits::Who;
 use super::{Limits, ProxyError, Settings};
 use crate::crypto::{random, sha256};
 
@@ -222,12 +223,10 @@ impl Forward {
             });
         };
         let url = request.uri().path_and_query().map(|path| format!("{scheme}://{origin}{path}"));
-        if let (Some(url), Some(login)) = (&url, headers.get(AUTHORIZATION)) {
-            index.remember(url, login);
-        }
         let method = request.method();
         let pages = index.pages_path();
-        let request = index::Request { method, headers, path, pages, view: View::AsSigned, url };
+        let request =
+            index::Request { who: Who::Command, method, headers, path, pages, view: View::AsSigned, url };
         Ok(index.answer(&request).await)
     }
 }

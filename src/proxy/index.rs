@@ -1,27 +1,28 @@
 //! A verified index: where it is, one session, its pages and its files.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue, Method};
-use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Url;
-use tokio::sync::Mutex;
 
 use super::address::{Asked, Fixed, Part, Trick, asked, target};
 use super::answer::Answer;
 use super::files::{Files, Opened, Take};
 use super::journal::{Journal, Refused};
 use super::origin::Origin;
-use super::page::{Pages, View};
+use super::page::View;
 use super::refusal::{Fault, Refusal};
+use super::visits::{Mark, Sitting, Visit, Visits, Who};
 use super::{Mode, ProxyError, Settings, Told};
-use crate::client::{Client, ClientError, Credentials, Http, Session, Timing};
+use crate::client::{Client, ClientError, Credentials, Given, Http, Session, Timing};
 use crate::python::{DistributionFilename, ProjectName};
+use crate::tuf::lookup::Found;
 use crate::web::{Form, HTML, form};
 
-/// After so long the network is tried again, if it failed.
-const RETRY: TimeDelta = TimeDelta::seconds(10);
+/// Files that are known to be given to anybody, at most; with more, all are asked after again.
+const MAX_OPEN: usize = 100_000;
 
 /// A trust, ready to be used.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub struct Trusted {
     pub files: String,
     /// Asks it.
     pub client: Client,
-    /// What the client sends with each request.
+    /// What the user of a command sends by the way, if the command shows nothing else. Nobody on a fixed port has it.
     pub credentials: Credentials,
 }
 
@@ -42,7 +43,10 @@ pub struct Trusted {
 pub struct Index {
     name: String,
     client: Client,
-    credentials: Credentials,
+    /// Those of the user, who runs a command.
+    own: Credentials,
+    /// What the command's tools showed, and the index answered to, for each of its servers.
+    shown: Mutex<Credentials>,
     /// The URL of the pages, if it has one.
     pages: Option<Url>,
     /// All below these is verified.
@@ -50,7 +54,9 @@ pub struct Index {
     files: Arc<Files>,
     journal: Arc<Journal>,
     settings: Settings,
-    began: Mutex<Option<Began>>,
+    visits: Visits,
+    /// Files that the index gave to somebody who showed nothing, by their hashes.
+    open: Mutex<HashSet<String>>,
 }
 
 /// A part of a server.
@@ -60,19 +66,9 @@ struct Area {
     path: String,
 }
 
-/// A session, or why there is none.
-struct Began {
-    at: DateTime<Utc>,
-    outcome: Result<Arc<Sitting>, ClientError>,
-}
-
-struct Sitting {
-    shared: Arc<Session>,
-    pages: Pages,
-}
-
 /// A request that an index is asked.
 pub(super) struct Request<'a> {
+    pub(super) who: Who,
     pub(super) method: &'a Method,
     pub(super) headers: &'a HeaderMap,
     /// The path, as it came.
@@ -84,11 +80,25 @@ pub(super) struct Request<'a> {
     pub(super) url: Option<String>,
 }
 
+/// Who asks.
+struct Visitor {
+    /// What goes with all that is fetched for them.
+    credentials: Credentials,
+    mark: Mark,
+    visit: Arc<Visit>,
+}
+
+/// A session for a visitor.
+struct Open {
+    sitting: Arc<Sitting>,
+    shared: Arc<Session>,
+}
+
 impl Index {
     /// Nobody is asked yet.
     pub fn new(trusted: Trusted, settings: &Settings, journal: &Arc<Journal>) -> Result<Self, ProxyError> {
         let Trusted { name, index, files, client, credentials } = trusted;
-        let bad = |url: &str| ProxyError::Address { name: name.clone(), url: url.to_owned() };
+        let bad = |url: &str| ProxyError::Address { name: name.clone(), url: Credentials::of_url(url).0 };
         let (mut pages, mut areas) = (None, Vec::new());
         if index.contains("://") && !index.starts_with("file:") {
             let url = Url::parse(&index).map_err(|_| bad(&index))?;
@@ -103,8 +113,11 @@ impl Index {
         }
         let (settings, journal) = (settings.clone(), Arc::clone(journal));
         let files = Arc::new(Files::new(&name, &settings, &journal));
-        let began = Mutex::new(None);
-        Ok(Self { name, client, credentials, pages, areas, files, journal, settings, began })
+        let visits = Visits::new();
+        let visits = visits
+            .map_err(|error| ProxyError::Local { what: "a random number", reason: error.to_string() })?;
+        let (own, shown, open) = (credentials, Mutex::default(), Mutex::default());
+        Ok(Self { name, client, own, shown, pages, areas, files, journal, settings, visits, open })
     }
 
     /// The name of the trust.
@@ -119,9 +132,7 @@ impl Index {
 
     /// All that is trusted at this moment, if a session has begun.
     pub async fn with_trusted<T>(&self, work: impl FnOnce(&crate::tuf::trusted::Trusted) -> T) -> Option<T> {
-        let began = self.began.lock().await;
-        let sitting = began.as_ref()?.outcome.as_ref().ok()?;
-        Some(sitting.shared.with_trusted(work))
+        self.visits.with_trusted(work).await
     }
 
     /// The path of its pages, with slashes at both ends.
@@ -147,29 +158,44 @@ impl Index {
     /// The answer to a request. What does not verify is refused, and noted.
     pub(super) async fn answer(&self, request: &Request<'_>) -> Answer {
         match self.verified(request).await {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                self.note(request);
+                answer
+            }
             Err(Refusal::Fault { what, fault }) => self.fault(request, what, *fault).await,
             Err(refusal) => Answer::refusal(&refusal),
         }
     }
 
-    /// Begins anew for somebody who proves to be somebody else: for a proxy that anyone on this machine can talk to.
-    pub(super) async fn admit(&self, headers: &HeaderMap) -> bool {
-        match headers.get(AUTHORIZATION) {
-            Some(value) => {
-                let url = self.pages.as_ref().map(Url::as_str).unwrap_or_default();
-                if self.remember(url, value) {
-                    *self.began.lock().await = None;
-                }
-                true
+    /// Who asks: nobody but who the request itself shows.
+    fn visitor(&self, request: &Request<'_>) -> Result<Visitor, Refusal> {
+        let login = login(request.headers)?;
+        let shown = |url: &str| login.map(|login| Credentials::for_origin(url, login)).unwrap_or_default();
+        let credentials = match (request.who, &request.url, &self.pages) {
+            (Who::Command, Some(url), _) => {
+                let elsewhere = self.shown().without(url).over(&self.own);
+                shown(url).over(&elsewhere)
             }
-            None => !self.credentials.any(),
+            (Who::Command, None, _) => self.own.clone(),
+            (Who::Anyone, _, Some(pages)) => shown(pages.as_str()),
+            (Who::Anyone, _, None) => Credentials::default(),
+        };
+        let mark = self.visits.mark(login);
+        Ok(Visitor { credentials, mark, visit: self.visits.of(request.who, mark) })
+    }
+
+    /// One server of an index may want to know what was shown to another one. For a command that is one user's.
+    fn note(&self, request: &Request<'_>) {
+        if let (Who::Command, Some(url), Ok(Some(login))) =
+            (request.who, &request.url, login(request.headers))
+        {
+            let mut shown = self.shown();
+            *shown = Credentials::for_origin(url, login).over(&shown);
         }
     }
 
-    /// What a tool sent with a request for this URL of the index; `true`: it is not what it sent before.
-    pub(super) fn remember(&self, url: &str, value: &HeaderValue) -> bool {
-        self.credentials.remember(url, value.clone())
+    fn shown(&self) -> MutexGuard<'_, Credentials> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn verified(&self, request: &Request<'_>) -> Result<Answer, Refusal> {
@@ -200,10 +226,11 @@ impl Index {
             None => form(request.headers).ok_or(Refusal::NotAcceptable)?,
         };
         let refused = |fault: Fault| self.refusal(project.as_str(), fault, Part::Whole, true);
-        let sitting = self.sitting().await.map_err(|error| refused(error.into()))?;
+        let visitor = self.visitor(request)?;
+        let Open { sitting, shared } = self.begin(&visitor).await.map_err(|error| refused(error.into()))?;
         let at = self.pages.as_ref().and_then(|pages| pages.join(&format!("{project}/")).ok());
         let judge = |url: &str| at.as_ref().is_some_and(|at| self.verifies(at, url));
-        let page = sitting.pages.page(&sitting.shared, project, request.view, judge).await;
+        let page = sitting.pages.page(&shared, project, request.view, judge).await;
         Ok(Answer::page(&*page.map_err(refused)?, form, request.view, request.headers))
     }
 
@@ -228,14 +255,16 @@ impl Index {
             return Err(Refusal::Bad("the file has no name that can be signed"));
         };
         let refused = |fault: Fault| self.refusal(what, fault, part, false);
-        let sitting = self.sitting().await.map_err(|error| refused(error.into()))?;
-        let found = sitting.shared.find(&path).await.map_err(|error| refused(error.into()))?;
+        let visitor = self.visitor(request)?;
+        let Open { shared, .. } = self.begin(&visitor).await.map_err(|error| refused(error.into()))?;
+        let found = shared.find(&path).await.map_err(|error| refused(error.into()))?;
+        let take = self.take(request.who, &shared, &found).await.map_err(|error| refused(error.into()))?;
         let now = (self.settings.clock)().into();
-        // A proxy that anyone on this machine can ask gives out what needs a password to nobody but who shows it.
-        let public = request.view == View::AsSigned || !self.credentials.any();
-        let take = if public { Take::Kept } else { Take::Fetched };
-        let opened = self.files.open(&sitting.shared, &found, take, now).await;
-        Ok(match opened.map_err(refused)? {
+        let opened = self.files.open(&shared, &found, take, now).await.map_err(refused)?;
+        if visitor.mark.is_none() && request.who == Who::Anyone {
+            self.is_open(&found);
+        }
+        Ok(match opened {
             Opened::Arriving(file) => Answer::arriving(file),
             Opened::Whole { file, fetched, parts } => {
                 self.journal.serve(&self.name, &found, fetched);
@@ -274,31 +303,45 @@ impl Index {
         Answer::refusal(&Refusal::Fault { what: refused.what, fault: Box::new(refused.fault) })
     }
 
-    /// The session: one for the whole run, unless it is to be renewed.
-    async fn sitting(&self) -> Result<Arc<Sitting>, ClientError> {
-        let now = (self.settings.clock)();
-        let mut began = self.began.lock().await;
-        if let Some(began) = began.as_ref().filter(|began| began.holds(now, self.settings.renew)) {
-            return began.outcome.clone();
+    /// The visitor's session.
+    async fn begin(&self, visitor: &Visitor) -> Result<Open, ClientError> {
+        let Visitor { credentials, mark, visit } = visitor;
+        let (client, now) = (|| self.client.showing(credentials), (self.settings.clock)());
+        let sitting = self.visits.sitting(visit, *mark, client, now, self.settings.renew).await?;
+        let shared = Arc::new(sitting.shared.showing(credentials));
+        Ok(Open { sitting, shared })
+    }
+
+    /// What is kept is given only to whom the index gives it too, unless it gives it to anybody. `shared` is the visitor's.
+    async fn take(&self, who: Who, shared: &Session, found: &Found) -> Result<Take, ClientError> {
+        let known = found.target.hashes.name().is_some_and(|name| self.open().contains(&name));
+        if who == Who::Command || known {
+            return Ok(Take::Kept);
         }
-        let sitting = |session| Arc::new(Sitting { shared: Arc::new(session), pages: Pages::default() });
-        let outcome = self.client.refresh(now).await.map(sitting);
-        *began = Some(Began { at: now, outcome: outcome.clone() });
-        outcome
+        let given = shared.gives(found).await?;
+        Ok(if given == Given::Yes { Take::Kept } else { Take::Fetched })
+    }
+
+    fn is_open(&self, found: &Found) {
+        let Some(name) = found.target.hashes.name() else { return };
+        let mut open = self.open();
+        if open.len() >= MAX_OPEN {
+            open.clear();
+        }
+        open.insert(name);
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Began {
-    /// Whether it is used for one more request.
-    fn holds(&self, now: DateTime<Utc>, renew: Option<TimeDelta>) -> bool {
-        let age = now - self.at;
-        let fresh =
-            |life: Option<TimeDelta>| life.is_none_or(|life| (TimeDelta::zero()..life).contains(&age));
-        match &self.outcome {
-            Err(error) if Fault::from(error.clone()).wants_login() => false,
-            Err(error) if Fault::from(error.clone()).may_pass() => fresh(Some(RETRY)),
-            _ => fresh(renew),
-        }
+/// What a request proves itself with.
+fn login(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Refusal> {
+    let mut logins = headers.get_all(AUTHORIZATION).iter();
+    match (logins.next(), logins.next()) {
+        (login, None) => Ok(login),
+        _ => Err(Refusal::Bad("a request shows one login at most")),
     }
 }
 

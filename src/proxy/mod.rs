@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `origin.rs` | scheme, host and port |
 //! | `address.rs` | what a path asks for; tricks in paths (pure) |
-//! | `index.rs` | a verified index: one session, its pages, its files |
+//! | `index.rs` | a verified index: its pages, its files |
+//! | `visits.rs` | who asks: a session for each login |
 //! | `page.rs` | a signed page, as tools are shown it |
 //! | `files.rs` | verified files, kept for the next time, within a number of bytes |
 //! | `large.rs` | large files, sent while they come |
@@ -27,7 +28,8 @@
 //! 2. A file is its name: whatever the folder in its URL, the last part of the path says which project and file it is, and
 //!    what is sent is the target of that name. So a lock file's URLs are verified without a page.
 //! 3. One session, so one snapshot, for a run. What was refused stays refused.
-//! 4. What a tool proves itself with goes to the origin it was meant for, and is not written down.
+//! 4. What a tool proves itself with goes to the origin it was meant for, with the request that showed it, and is not written
+//!    down. What an index gave for it is given to nobody on this machine who did not show it too.
 //! 5. Nothing of a file is sent before all of it is checked. Of a large one the end is not: if it is wrong, the connection ends
 //!    before, and the tool sees that.
 
@@ -46,6 +48,7 @@ mod page;
 mod refusal;
 mod reverse;
 mod route;
+mod visits;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! A signed page, as tools are shown it, and those of a session.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::body::Bytes;
@@ -15,7 +16,7 @@ use crate::tuf::path::TargetPath;
 
 /// Bytes of a page, at most: the largest real ones have some 20 MB.
 const MAX_PAGE: u64 = 64 * 1_024 * 1_024;
-/// Bytes of pages of a session that are held, at most; with more, all are forgotten and made again when asked for.
+/// Bytes of pages of an index that are held, at most; with more, a session forgets its own and makes them again when asked for.
 const MAX_HELD: usize = 128 * 1_024 * 1_024;
 /// A page is held parsed, as JSON and as HTML, and each of these in two codings, which are a tenth as large.
 const FORMS: usize = 4;
@@ -81,10 +82,15 @@ impl Page {
     }
 }
 
+/// Bytes of pages that all sessions of an index hold together. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Budget(Arc<AtomicUsize>);
+
 /// The pages of one session, each read once, however many ask for it at the same time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pages {
     held: Mutex<Held>,
+    budget: Budget,
 }
 
 #[derive(Debug, Default)]
@@ -103,6 +109,11 @@ pub(super) enum View {
 }
 
 impl Pages {
+    /// None yet. What will be held counts as part of this budget.
+    pub(super) fn within(budget: &Budget) -> Self {
+        Self { held: Mutex::default(), budget: budget.clone() }
+    }
+
     /// The page of a project. `at` is its own address; `judge` says whether a file would be verified where it is.
     pub(super) async fn page(
         &self,
@@ -132,13 +143,22 @@ impl Pages {
     fn weigh(&self, bytes: usize) {
         let mut held = self.held();
         held.bytes = held.bytes.saturating_add(bytes);
-        if held.bytes > MAX_HELD {
+        let before = self.budget.0.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > MAX_HELD {
+            self.budget.0.fetch_sub(held.bytes, Ordering::Relaxed);
             *held = Held::default();
         }
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        let bytes = self.held().bytes;
+        self.budget.0.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -182,6 +202,20 @@ mod tests {
         let fault = Fault::Elsewhere { filename: "foo-1.0+a.tar.gz".to_owned(), url };
         assert_eq!(addressed(signed.clone(), View::AsSigned, |_| false), Err(fault));
         assert_eq!(addressed(signed.clone(), View::AsSigned, |_| true), Ok(signed));
+    }
+
+    #[test]
+    fn sessions_hold_no_more_pages_together_than_one_may() {
+        let budget = Budget::default();
+        let counted = || budget.0.load(Ordering::Relaxed);
+        let (first, second) = (Pages::within(&budget), Pages::within(&budget));
+        first.weigh(MAX_HELD - 10);
+        second.weigh(10);
+        assert_eq!(counted(), MAX_HELD);
+        second.weigh(1);
+        assert_eq!((counted(), second.held().bytes), (MAX_HELD - 10, 0));
+        drop(first);
+        assert_eq!(counted(), 0);
     }
 
     #[test]

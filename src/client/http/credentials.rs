@@ -1,44 +1,81 @@
-//! What a user's tool proves itself with to an index, passed on to that index alone.
+//! What somebody proves themselves with to an index, passed on to that index alone.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
+use zeroize::Zeroizing;
 
-/// Values of `Authorization`, each for the scheme, host and port that it was sent to. Clones share them. Never printed.
+/// Values of `Authorization`, each for the scheme, host and port that it is sent to. They do not change: whoever shows
+/// something else is somebody else. Never printed.
 #[derive(Clone, Default)]
-pub struct Credentials(Arc<Mutex<BTreeMap<String, HeaderValue>>>);
+pub struct Credentials(Arc<BTreeMap<String, HeaderValue>>);
 
 impl Credentials {
-    /// Sends `value` with each request to the origin of `url` from now on; `false` if that was so already. A URL that does
-    /// not read has no origin: nothing is kept then. Callers name no other servers than those of one index.
-    pub fn remember(&self, url: &str, mut value: HeaderValue) -> bool {
-        let Some(origin) = origin(url) else { return false };
+    /// This value for the origin of `url`. A URL that does not read has no origin: nothing is kept then. Callers name no other
+    /// servers than those of one index.
+    pub fn for_origin(url: &str, value: &HeaderValue) -> Self {
+        let mut value = value.clone();
         value.set_sensitive(true);
-        let before = self.held().insert(origin, value.clone());
-        before.as_ref() != Some(&value)
+        Self(Arc::new(origin(url).map(|origin| (origin, value)).into_iter().collect()))
     }
 
-    /// Whether there are any.
-    pub fn any(&self) -> bool {
-        !self.held().is_empty()
+    /// The user and password in a URL, and the URL without them.
+    pub fn of_url(url: &str) -> (String, Self) {
+        let Ok(mut bare) = Url::parse(url) else { return (url.to_owned(), Self::default()) };
+        if bare.username().is_empty() && bare.password().is_none() {
+            return (url.to_owned(), Self::default());
+        }
+        let plain = |part: &str| Zeroizing::new(percent_decode_str(part).collect::<Vec<u8>>());
+        let (user, password) = (plain(bare.username()), plain(bare.password().unwrap_or_default()));
+        let login = Zeroizing::new([user.as_slice(), b":", password.as_slice()].concat());
+        // A URL that has a user has a host, from which it can be taken away.
+        let taken = bare.set_username("").and_then(|()| bare.set_password(None));
+        let value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(&*login)));
+        match (taken, value) {
+            (Ok(()), Ok(value)) => (bare.to_string(), Self::for_origin(bare.as_str(), &value)),
+            _ => (String::new(), Self::default()),
+        }
+    }
+
+    /// These, and for other origins those.
+    #[must_use]
+    pub fn over(&self, below: &Self) -> Self {
+        let mut all = BTreeMap::clone(&below.0);
+        all.extend(self.0.iter().map(|(origin, value)| (origin.clone(), value.clone())));
+        Self(Arc::new(all))
+    }
+
+    /// These without that for the origin of `url`.
+    #[must_use]
+    pub fn without(&self, url: &str) -> Self {
+        let mut others = BTreeMap::clone(&self.0);
+        others.retain(|at, _| origin(url).as_ref() != Some(at));
+        Self(Arc::new(others))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// What to send with a request for `url`.
     pub(super) fn for_url(&self, url: &str) -> Option<HeaderValue> {
-        self.held().get(&origin(url)?).cloned()
-    }
-
-    fn held(&self) -> MutexGuard<'_, BTreeMap<String, HeaderValue>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        if self.is_empty() {
+            return None;
+        }
+        self.0.get(&origin(url)?).cloned()
     }
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.any() { "Credentials(some)" } else { "Credentials(none)" })
+        formatter.write_str(if self.is_empty() { "Credentials(none)" } else { "Credentials(some)" })
     }
 }
 
@@ -51,11 +88,11 @@ fn origin(url: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    const ABC: HeaderValue = HeaderValue::from_static("Basic abc");
+
     #[test]
     fn they_go_to_the_origin_they_were_sent_to_and_nowhere_else() {
-        let credentials = Credentials::default();
-        assert!(credentials.remember("https://index.example/simple/", HeaderValue::from_static("Basic abc")));
-        assert!(!credentials.remember("https://index.example:443/x", HeaderValue::from_static("Basic abc")));
+        let credentials = Credentials::for_origin("https://index.example/simple/", &ABC);
         for (url, sent) in [
             ("https://index.example/metadata/timestamp.json", true),
             ("https://INDEX.example:443/targets/x", true),
@@ -69,5 +106,33 @@ mod tests {
             assert_eq!(credentials.for_url(url).is_some(), sent, "{url}");
         }
         assert_eq!(format!("{credentials:?}"), "Credentials(some)");
+    }
+
+    #[test]
+    fn those_of_one_origin_do_not_replace_those_of_another() {
+        let here = Credentials::for_origin("https://a.example/", &ABC);
+        let there = Credentials::for_origin("https://b.example/", &HeaderValue::from_static("Basic b"));
+        let again = Credentials::for_origin("https://a.example/x", &HeaderValue::from_static("Basic new"));
+        let all = again.over(&here.over(&there));
+        let sent =
+            |of: &Credentials, url: &str| of.for_url(url).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(sent(&all, "https://a.example/").unwrap(), "Basic new");
+        assert_eq!(sent(&all, "https://b.example/").unwrap(), "Basic b");
+        let left = all.without("https://a.example:443/y");
+        assert_eq!((sent(&left, "https://a.example/"), left.is_empty()), (None, false));
+        assert_eq!(sent(&here, "https://a.example/").unwrap(), "Basic abc", "nothing of it has changed");
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_taken_out_of_it() {
+        let (url, credentials) = Credentials::of_url("https://ann:open%20sesame@index.example/simple/");
+        assert_eq!(url, "https://index.example/simple/");
+        let value = credentials.for_url(&url).unwrap();
+        assert_eq!(value, "Basic YW5uOm9wZW4gc2VzYW1l");
+        assert!(value.is_sensitive());
+        for plain in ["https://index.example/simple", "/a/folder", "file:///a"] {
+            let (url, credentials) = Credentials::of_url(plain);
+            assert_eq!((url.as_str(), credentials.is_empty()), (plain, true));
+        }
     }
 }

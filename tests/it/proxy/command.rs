@@ -1,6 +1,7 @@
 //! `exec` and `proxy env` as programs: the environment of the command, its end, the summary.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::shell::Home;
 
@@ -34,6 +35,27 @@ fn trust_add_takes_the_address_of_an_index() {
     let kept = fs::read_to_string(home.work().join("../config/wheelseal/trust/other/trust.toml")).unwrap();
     assert!(kept.contains("index = \"https://index.test/pypi/+simple/\"\n"), "{kept}");
     assert!(kept.contains("metadata = \"https://tuf.test/m\"\n"), "{kept}");
+}
+
+#[test]
+fn a_password_in_the_address_of_an_index_is_kept_for_this_user_and_never_shown() {
+    let home = Home::with_repository();
+    let url = "http://ann:open%20sesame@127.0.0.1:1/simple/";
+    let add = ["trust", "add", "mine", "--index", url, "--root", "repo/metadata/1.root.json"];
+    for (line, code, text) in [
+        (&add[..], 0, "trusting mine"),
+        (&["trust", "list"], 0, "http://127.0.0.1:1/"),
+        (&["trust", "list", "--json"], 0, "http://127.0.0.1:1/"),
+        (&add, 2, "trusted already, for http://127.0.0.1:1/"),
+        (&["download", "alpha"], 7, "fetching http://127.0.0.1:1/metadata/"),
+    ] {
+        let ran = home.run(line);
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(ran.code == code && said.contains(text), "{line:?}: {} {said}", ran.code);
+        assert!(!said.contains("ann") && !said.contains("sesame"), "{said}");
+    }
+    let folder = home.work().join("../config/wheelseal/trust/mine");
+    assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o077, 0);
 }
 
 #[test]

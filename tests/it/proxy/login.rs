@@ -1,26 +1,18 @@
 //! What a tool proves itself with: passed on to the index, and to nobody else.
 
-use std::sync::Arc;
-
 use super::tool::exchange;
-use super::{PAGE_PATH, Setup, Stage, WHEEL_PATH};
-use crate::client::wire::{Asked, Wire, ok, reply};
+use super::{PAGE_PATH, Setup, Stage, WHEEL_PATH, guarded};
 
 const LOGIN: &str = "Authorization: Basic dXNlcjpwYXNz";
 
 /// A stage whose server wants a password, and notes what it was shown.
 async fn closed() -> Stage {
-    let mut stage = Stage::new().await;
-    let root = stage.scene.root();
-    let wire = Wire::start(move |asked: &Asked| {
-        if !asked.head.to_lowercase().contains("\r\nauthorization: basic dxnlcjpwyxnz\r\n") {
-            return reply("401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n", b"");
-        }
-        std::fs::read(root.join(asked.path().trim_start_matches('/')))
-            .map_or_else(|_| reply("404 Not Found", "", b""), |bytes| ok(&bytes))
-    });
-    stage.wire = Arc::new(wire);
-    stage
+    guarded::stage(
+        |_, login| {
+            if login == "Basic dXNlcjpwYXNz" { guarded::Says::Come } else { guarded::Says::Who }
+        },
+    )
+    .await
 }
 
 /// The index as tools see it is the server itself: what is sent to the one goes to the other.
@@ -45,7 +37,10 @@ async fn an_index_that_asks_for_a_password_gets_the_tools() {
     assert_eq!(running.refused(), [""; 0], "to be asked for a password is no refusal");
     let shown = ask(&stage, &running, "/simple/alpha/", &format!("{LOGIN}\r\n"));
     assert_eq!(shown.status, 200, "{shown:?}");
-    assert_eq!(ask(&stage, &running, "/targets/alpha/alpha-1.0-py3-none-any.whl", "").status, 200);
+    let file = "/targets/alpha/alpha-1.0-py3-none-any.whl";
+    assert_eq!(ask(&stage, &running, file, "").status, 401, "what one request showed is not another one's");
+    assert_eq!(ask(&stage, &running, file, "Authorization: Basic d3Jvbmc=\r\n").status, 401);
+    assert_eq!(ask(&stage, &running, file, &format!("{LOGIN}\r\n")).status, 200);
     let proxy_login =
         stage.wire.heads().iter().any(|head| head.to_lowercase().contains("proxy-authorization"));
     assert!(!proxy_login, "the proxy's own word goes nowhere");
@@ -77,15 +72,16 @@ async fn a_password_for_the_files_goes_to_the_server_of_the_files_alone() {
 }
 
 #[tokio::test]
-async fn on_a_fixed_port_what_a_password_opened_stays_closed_to_who_does_not_show_it() {
+async fn the_users_own_password_in_the_address_is_the_commands_too() {
     let stage = closed().await;
-    let running = stage.reverse(&open(&stage));
-    let get = |path: &str, fields: &[&str]| running.tool.plain("GET", path, "127.0.0.1", fields).status;
-    let (page, file) = ("/mine/simple/alpha/", "/mine/targets/alpha/alpha-1.0-py3-none-any.whl");
-    assert_eq!(get(page, &[]), 401);
-    assert_eq!((get(page, &[LOGIN]), get(file, &[LOGIN])), (200, 200));
-    assert_eq!((get(page, &[]), get(file, &[])), (401, 401));
-    let other = "Authorization: Basic b3RoZXI6cGFzcw==";
-    assert_eq!((get(page, &[other]), get(file, &[other])), (401, 401));
-    assert_eq!((get(page, &[LOGIN]), get(file, &[LOGIN])), (200, 200));
+    let running = stage.forward(&Setup { login: "user:pass@", ..open(&stage) });
+    assert_eq!(ask(&stage, &running, "/simple/alpha/", "").status, 200);
+    let wrong = ask(
+        &stage,
+        &running,
+        "/targets/alpha/alpha-1.0-py3-none-any.whl",
+        "Authorization: Basic d3Jvbmc=\r\n",
+    );
+    assert_eq!(wrong.status, 401, "what a tool shows comes first");
+    assert!(!format!("{:?}", running.refused()).contains("pass"));
 }

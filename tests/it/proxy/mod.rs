@@ -5,11 +5,13 @@
 mod answers;
 mod attacks;
 mod command;
+mod guarded;
 mod hostile;
 mod large;
 mod login;
 mod others;
 mod reverse;
+mod riders;
 mod tool;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,7 +23,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use wheelseal::client::trust::Location;
-use wheelseal::client::{Credentials, MetadataDir, Timing};
+use wheelseal::client::{MetadataDir, Timing};
 use wheelseal::proxy::{Forward, Index, Journal, Limits, Mode, Reverse, Settings, Trusted};
 use wheelseal::tuf::trusted;
 
@@ -80,6 +82,8 @@ struct Setup {
     cache_bytes: u64,
     renew: Option<TimeDelta>,
     index: String,
+    /// User and password in the address of the trust.
+    login: &'static str,
 }
 
 impl Default for Setup {
@@ -91,6 +95,7 @@ impl Default for Setup {
             cache_bytes: 1_000_000,
             renew: None,
             index: INDEX.to_owned(),
+            login: "",
         }
     }
 }
@@ -185,14 +190,14 @@ impl Stage {
     }
 
     fn index(&self, setup: &Setup, journal: &Arc<Journal>) -> Index {
-        let location = Location { index: Some(setup.index.clone()), ..Location::below(&self.wire.url("/")) };
+        let server = self.wire.url("/").replace("://", &format!("://{}", setup.login));
+        let location = Location { index: Some(setup.index.clone()), ..Location::below(&server) };
         let cache = MetadataDir::new(self.home.path().join("state"));
         cache.start(&std::fs::read(self.scene.root().join("metadata/1.root.json")).unwrap()).unwrap();
         let short = Duration::from_millis(1);
         let timing = Timing { window: Duration::from_secs(5), pauses: [short; 3], ..Timing::default() };
-        let credentials = Credentials::default();
-        let client =
-            location.client_with(cache, timing, trusted::Limits::default(), credentials.clone()).unwrap();
+        let credentials = location.credentials();
+        let client = location.client(cache, timing, trusted::Limits::default()).unwrap();
         let (index, files) = (location.index(), location.targets);
         let trusted = Trusted { name: "mine".to_owned(), index, files, client, credentials };
         Index::new(trusted, &self.settings(setup), journal).unwrap()
