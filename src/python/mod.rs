@@ -9,6 +9,7 @@
 //! | `filename` | [`DistributionFilename`] | binary distribution format, PEP 625 and what came before it |
 //! | `values` | [`Sha256Hex`], [`FileUrl`], [`UploadTime`], [`FreeText`] | PEP 503, 592, 691, 700 |
 //! | `metadata` | [`CoreMetadata`] | core metadata; PEP 440 specifiers |
+//! | `attestation` | [`Provenance`]: attestations of a file, as far as shape and subject go | PEP 740 |
 //! | `dependency` | [`Dependency`], and which machines it and wheels are for | PEP 508, PEP 425 |
 //! | `archive` | [`inspect`]: from a wheel or an sdist to its metadata | PEP 658 names the file served |
 //! | [`installed`] | what an installer leaves beside a wheel's files | binary distribution format, entry points |
@@ -23,6 +24,7 @@
 //! 4. A page is a function of its files: the same set gives the same bytes.
 
 mod archive;
+mod attestation;
 mod dependency;
 mod filename;
 pub mod installed;
@@ -34,6 +36,7 @@ mod simple;
 mod values;
 
 pub use archive::{ArchiveError, ArchiveLimits, Inspected, Member, inspect, wheel_members};
+pub use attestation::{AttestationError, MAX_ATTESTATIONS, MAX_PROVENANCE, Predicate, Provenance};
 pub use dependency::{Dependency, DependencyError, Machine, Platform, Source};
 pub use filename::{DistributionFilename, FilenameError, Kind, SdistFormat};
 pub use metadata::{CoreMetadata, MetadataError, MetadataVersion, RequiresPython};
