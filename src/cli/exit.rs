@@ -330,11 +330,13 @@ fn repository(error: &RepositoryError) -> u8 {
         | RepositoryError::Filename { .. }
         | RepositoryError::NotPublished(_) => USAGE,
         RepositoryError::Archive { .. }
+        | RepositoryError::Attestation { .. }
         | RepositoryError::SecondVerifier { .. }
         | RepositoryError::Altered(_)
         | RepositoryError::Backup { .. }
         | RepositoryError::Missing(_) => INTEGRITY,
         RepositoryError::Conflict { .. }
+        | RepositoryError::LateAttestation(_)
         | RepositoryError::TooLarge { .. }
         | RepositoryError::Claimed(_)
         | RepositoryError::TooMuchWaits(_)

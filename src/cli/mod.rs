@@ -15,6 +15,7 @@
 //! | `output`, `exit` | how results and errors reach people and programs |
 
 mod admin;
+mod attested;
 mod client;
 mod conformance;
 mod demo;
@@ -111,7 +112,7 @@ enum Command {
     /// Store metadata compressed as well
     Compress(admin::Compress),
     /// Serve the repository over HTTP
-    Serve(admin::Serve),
+    Serve(Box<admin::Serve>),
     /// Tokens for uploads to `serve`
     #[command(subcommand)]
     Token(admin::Token),

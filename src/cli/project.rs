@@ -16,6 +16,7 @@ use clap::{Args, Subcommand};
 use self::published::Seen;
 use self::send::{TokenArg, send};
 use super::Context;
+use super::attested::{AttestationsArg, write_release};
 use super::client::TrustArg;
 use super::exit::{SomeFailed, Usage};
 use super::files::write_file;
@@ -126,6 +127,8 @@ pub(crate) struct Release {
     upload: Option<String>,
     #[command(flatten)]
     token: TokenArg,
+    #[command(flatten)]
+    attestations: AttestationsArg,
     /// Show what would change, write nothing
     #[arg(long)]
     dry_run: bool,
@@ -346,7 +349,7 @@ impl Release {
         std::fs::create_dir(&out).map_err(|error| Usage(format!("{}: {error}", out.display())))?;
         for edit in &edits {
             if let Edit::Add(distribution) = edit {
-                distribution.copy_to(&out.join(distribution.filename().as_str()))?;
+                write_release(distribution, &out)?;
             }
         }
         write_new(&out.join(RELEASE), &file)?;
@@ -365,7 +368,7 @@ impl Release {
         let reason = reason.map_err(|error| Usage(format!("--reason: {error}")))?;
         let mut edits = Vec::new();
         for dist in &self.dists {
-            edits.push(Edit::Add(Box::new(read_distribution(dist, spool)?)));
+            edits.push(Edit::Add(Box::new(self.attestations.read(dist, spool)?)));
         }
         for name in &self.remove {
             edits.push(Edit::Remove(filename(name)?));

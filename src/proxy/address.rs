@@ -11,6 +11,8 @@ use crate::tuf::path::TargetPath;
 const MAX_PATH: usize = 4_096;
 /// What is appended to a file's URL for its metadata (PEP 658).
 const METADATA: &str = ".metadata";
+/// The same for its provenance (PEP 740).
+const PROVENANCE: &str = ".provenance";
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub(super) enum Asked {
     Page(ProjectName, Option<Fixed>),
     /// Something that has its proper address there, relative to this one.
     Moved(String),
-    /// A distribution, or its metadata.
+    /// A distribution, or what is served beside it.
     File(DistributionFilename, Part),
     /// Nothing that an index has.
     Nothing,
@@ -39,6 +41,25 @@ pub(super) enum Fixed {
 pub(super) enum Part {
     Whole,
     Metadata,
+    Provenance,
+}
+
+impl Part {
+    /// What is appended to the distribution's path.
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Whole => "",
+            Self::Metadata => METADATA,
+            Self::Provenance => PROVENANCE,
+        }
+    }
+
+    /// The distribution's name in that of a part, and which part.
+    fn of(name: &str) -> (&str, Self) {
+        let beside = [Self::Metadata, Self::Provenance].into_iter();
+        let mut beside = beside.filter_map(|part| Some((name.strip_suffix(part.ending())?, part)));
+        beside.next().unwrap_or((name, Self::Whole))
+    }
 }
 
 /// A path that two readers could take for different things.
@@ -57,16 +78,13 @@ pub(super) fn asked(path: &str, pages: &str) -> Result<Asked, Trick> {
     }
     let name = path.rsplit('/').next().unwrap_or_default();
     let name = percent_decode_str(name).decode_utf8().map_err(|_| Trick)?;
-    Ok(match name.strip_suffix(METADATA) {
-        Some(whole) => file(whole, Part::Metadata),
-        None => file(&name, Part::Whole),
-    })
+    let (whole, part) = Part::of(&name);
+    Ok(file(whole, part))
 }
 
 /// The target that is meant by a distribution.
 pub(super) fn target(file: &DistributionFilename, part: Part) -> Option<TargetPath> {
-    let ending = if part == Part::Metadata { METADATA } else { "" };
-    TargetPath::new(format!("{}/{file}{ending}", file.project())).ok()
+    TargetPath::new(format!("{}/{file}{}", file.project(), part.ending())).ok()
 }
 
 /// What is asked for below the pages; `None`: no page. Some indexes have files there too.
@@ -88,7 +106,7 @@ fn page(rest: &str) -> Option<Asked> {
 /// To the page of a project under its normalized name (PEP 503).
 fn moved(name: &str, up: &str) -> Option<Asked> {
     let name = percent_decode_str(name).decode_utf8().unwrap_or_default();
-    if DistributionFilename::from_str(name.strip_suffix(METADATA).unwrap_or(&name)).is_ok() {
+    if DistributionFilename::from_str(Part::of(&name).0).is_ok() {
         return None;
     }
     ProjectName::from_str(&name).ok().map(|name| Asked::Moved(format!("{up}{name}/")))
@@ -161,6 +179,7 @@ mod tests {
         ] {
             assert_eq!(read(path), Ok(Asked::File(wheel.clone(), Part::Whole)), "{path}");
             assert_eq!(read(&format!("{path}.metadata")), Ok(Asked::File(wheel.clone(), Part::Metadata)));
+            assert_eq!(read(&format!("{path}.provenance")), Ok(Asked::File(wheel.clone(), Part::Provenance)));
         }
         assert_eq!(target(&wheel, Part::Metadata).unwrap().as_str(), "a/a-1.0+b-py3-none-any.whl.metadata");
     }

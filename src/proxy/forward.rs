@@ -225,8 +225,8 @@ impl Forward {
         let url = request.uri().path_and_query().map(|path| format!("{scheme}://{origin}{path}"));
         let method = request.method();
         let pages = index.pages_path();
-        let request =
-            index::Request { who: Who::Command, method, headers, path, pages, view: View::AsSigned, url };
+        let (who, view, here) = (Who::Command, View::AsSigned, None);
+        let request = index::Request { who, method, headers, path, pages, view, url, here };
         Ok(index.answer(&request).await)
     }
 }

@@ -78,6 +78,8 @@ pub(super) struct Request<'a> {
     pub(super) view: View,
     /// The address at the index itself.
     pub(super) url: Option<String>,
+    /// The address of the pages at this program, if tools are to know it.
+    pub(super) here: Option<Url>,
 }
 
 /// Who asks.
@@ -230,7 +232,11 @@ impl Index {
         let Open { sitting, shared } = self.begin(&visitor).await.map_err(|error| refused(error.into()))?;
         let at = self.pages.as_ref().and_then(|pages| pages.join(&format!("{project}/")).ok());
         let judge = |url: &str| at.as_ref().is_some_and(|at| self.verifies(at, url));
-        let page = sitting.pages.page(&shared, project, request.view, judge).await;
+        let shown = match request.view {
+            View::AsSigned => at.clone(),
+            View::Below => request.here.as_ref().and_then(|here| here.join(&format!("{project}/")).ok()),
+        };
+        let page = sitting.pages.page(&shared, project, request.view, shown, judge).await;
         Ok(Answer::page(&*page.map_err(refused)?, form, request.view, request.headers))
     }
 
@@ -273,13 +279,13 @@ impl Index {
         })
     }
 
-    /// That a project or the metadata of a file is not signed is an answer of the index: there is none.
+    /// That a project, or what would lie beside a file, is not signed is an answer of the index: there is none.
     fn refusal(&self, what: &str, fault: Fault, part: Part, page: bool) -> Refusal {
         let what = what.to_owned();
         if fault.wants_login() {
             return Refusal::Login;
         }
-        if fault.not_signed() && (page || part == Part::Metadata) {
+        if fault.not_signed() && (page || part != Part::Whole) {
             return Refusal::NotFound { what, why: format!("{} does not sign it", self.name) };
         }
         Refusal::Fault { what, fault: Box::new(fault) }

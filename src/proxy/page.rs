@@ -1,17 +1,19 @@
 //! A signed page, as tools are shown it, and those of a session.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::body::Bytes;
+use reqwest::Url;
 use tokio::sync::OnceCell;
 
 use super::refusal::Fault;
 use crate::client::Session;
 use crate::coding::{self, Coding, Effort};
 use crate::crypto::sha256;
-use crate::python::{ProjectName, ProjectPage};
+use crate::python::{FileUrl, PageFile, ProjectName, ProjectPage};
 use crate::tuf::path::TargetPath;
 
 /// Bytes of a page, at most: the largest real ones have some 20 MB.
@@ -27,6 +29,8 @@ const TAG_DIGITS: usize = 32;
 #[derive(Debug)]
 pub(super) struct Page {
     content: ProjectPage,
+    /// Its own address.
+    at: Option<Url>,
     json: OnceLock<Rendered>,
     html: OnceLock<Rendered>,
 }
@@ -74,11 +78,15 @@ impl Page {
     }
 
     pub(super) fn json(&self) -> &Rendered {
-        self.json.get_or_init(|| Rendered::new(self.content.to_json_for_tools()))
+        self.json.get_or_init(|| {
+            Rendered::new(self.content.to_json_for_tools(|file| provenance(self.at.as_ref()?, file)))
+        })
     }
 
     pub(super) fn html(&self) -> &Rendered {
-        self.html.get_or_init(|| Rendered::new(self.content.to_html()))
+        self.html.get_or_init(|| {
+            Rendered::new(self.content.to_html_for_tools(|file| provenance(self.at.as_ref()?, file)))
+        })
     }
 }
 
@@ -114,12 +122,13 @@ impl Pages {
         Self { held: Mutex::default(), budget: budget.clone() }
     }
 
-    /// The page of a project. `at` is its own address; `judge` says whether a file would be verified where it is.
+    /// The page of a project. `at` is its own address as tools see it; `judge` says whether a file would be verified where it is.
     pub(super) async fn page(
         &self,
         shared: &Session,
         project: &ProjectName,
         view: View,
+        at: Option<Url>,
         judge: impl Fn(&str) -> bool,
     ) -> Result<Arc<Page>, Fault> {
         let cell = Arc::clone(self.held().cells.entry(project.clone()).or_default());
@@ -128,7 +137,8 @@ impl Pages {
                 let (page, bytes) = Page::read(shared, project).await?;
                 let page = addressed(page, view, judge)?;
                 self.weigh(bytes.saturating_mul(FORMS));
-                Ok::<_, Fault>(Arc::new(Page { content: page, json: OnceLock::new(), html: OnceLock::new() }))
+                let (json, html) = (OnceLock::new(), OnceLock::new());
+                Ok::<_, Fault>(Arc::new(Page { content: page, at, json, html }))
             })
             .await;
         match made {
@@ -162,6 +172,15 @@ impl Drop for Pages {
     }
 }
 
+/// Where the provenance object of a file is: an absolute address at a secure origin, or none (PEP 740).
+fn provenance(page: &Url, file: &PageFile) -> Option<FileUrl> {
+    let url = page.join(file.url.as_str()).ok()?;
+    let host = url.host_str()?.trim_matches(['[', ']']);
+    let here = host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let secure = url.scheme() == "https" || url.scheme() == "http" && here;
+    format!("{url}.provenance").parse().ok().filter(|_| secure && url.query().is_none())
+}
+
 fn addressed(page: ProjectPage, view: View, judge: impl Fn(&str) -> bool) -> Result<ProjectPage, Fault> {
     if view == View::Below {
         return Ok(page.relocated());
@@ -178,7 +197,7 @@ fn addressed(page: ProjectPage, view: View, judge: impl Fn(&str) -> bool) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::python::{PageFile, Yanked};
+    use crate::python::Yanked;
 
     fn page(url: &str) -> ProjectPage {
         let mut page = ProjectPage::new("foo".parse().unwrap(), 1);
@@ -191,6 +210,7 @@ mod tests {
             requires_python: None,
             yanked: Yanked::No,
             core_metadata_sha256: None,
+            provenance_sha256: None,
         });
         page
     }
@@ -216,6 +236,21 @@ mod tests {
         assert_eq!((counted(), second.held().bytes), (MAX_HELD - 10, 0));
         drop(first);
         assert_eq!(counted(), 0);
+    }
+
+    #[test]
+    fn provenance_is_told_where_it_is_verified_and_only_by_a_secure_address() {
+        let page = page("../../files/foo-1.0%2Ba.tar.gz");
+        let file = page.files().first().unwrap();
+        for (at, told) in [
+            ("https://i.example/root/simple/foo/", Some("https://i.example/root/files/foo-1.0%2Ba.tar.gz")),
+            ("http://127.0.0.1:9/mine/simple/foo/", Some("http://127.0.0.1:9/mine/files/foo-1.0%2Ba.tar.gz")),
+            ("http://i.example/root/simple/foo/", None),
+        ] {
+            let told = told.map(|told| format!("{told}.provenance"));
+            let shown = provenance(&at.parse().unwrap(), file);
+            assert_eq!(shown.map(|url| url.as_str().to_owned()), told, "{at}");
+        }
     }
 
     #[test]

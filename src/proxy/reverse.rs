@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, HttpBody};
 use axum::http::header::HOST;
@@ -29,12 +29,14 @@ const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
 pub struct Reverse {
     indexes: Vec<Index>,
     limits: Limits,
+    /// Where it listens, once it does.
+    port: OnceLock<u16>,
 }
 
 impl Reverse {
     /// These indexes, each under its name.
     pub fn new(indexes: Vec<Index>, limits: Limits) -> Self {
-        Self { indexes, limits }
+        Self { indexes, limits, port: OnceLock::new() }
     }
 
     /// Where it may listen: nowhere but on loopback.
@@ -49,6 +51,9 @@ impl Reverse {
 
     /// Serves for as long as it is waited for.
     pub async fn run(self: Arc<Self>, listener: TcpListener) -> Infallible {
+        if let Ok(address) = listener.local_addr() {
+            self.port.get_or_init(|| address.port());
+        }
         let limits = self.limits;
         serve(listener, self, limits).await
     }
@@ -71,15 +76,10 @@ impl Reverse {
             return Err(Refusal::NotFound { what: path.to_owned(), why });
         };
         let (method, pages) = (request.method(), format!("/{name}/simple/"));
-        let request = index::Request {
-            who: Who::Anyone,
-            method,
-            headers,
-            path,
-            pages: &pages,
-            view: View::Below,
-            url: None,
-        };
+        // Not what the request says: others are told it too.
+        let here = self.port.get().and_then(|port| Self::pages(name, *port).parse().ok());
+        let (who, pages, view) = (Who::Anyone, pages.as_str(), View::Below);
+        let request = index::Request { who, method, headers, path, pages, view, url: None, here };
         Ok(index.answer(&request).await)
     }
 }

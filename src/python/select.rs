@@ -108,6 +108,7 @@ mod tests {
                 requires_python: None,
                 yanked,
                 core_metadata_sha256: None,
+                provenance_sha256: None,
             });
         }
         page

@@ -11,7 +11,9 @@
 //!    another spelling of the same project, version, build and tags, between which an installer would choose.
 //! 3. A quarantined project offers no file (PEP 792). Its JSON keeps them under a private key (PEP 700 reserves
 //!    those with a leading underscore), so that the page can be restored from itself.
-//! 4. What is read back is what was written: unknown keys, files of another project, wrong `versions` and
+//! 4. Of provenance (PEP 740) a page says the digest, under a private key too. The PEP's own key is an absolute URL, which
+//!    the page does not know: it is told for tools ([`ProjectPage::to_json_for_tools`]), and never signed.
+//! 5. What is read back is what was written: unknown keys, files of another project, wrong `versions` and
 //!    values out of their grammar are errors. This is no reader for pages of other servers.
 //!
 //! The JSON of a page is its state; the HTML is for clients that know no JSON.
@@ -35,6 +37,9 @@ use super::{
 /// The API version of pages without a status and of the project list: 1.1, which added sizes (PEP 700).
 const API_VERSION: &str = "1.1";
 
+/// The API version of pages with a file that has provenance (PEP 740).
+const API_VERSION_WITH_PROVENANCE: &str = "1.3";
+
 /// The API version of pages with a status (PEP 792).
 const API_VERSION_WITH_STATUS: &str = "1.4";
 
@@ -57,6 +62,8 @@ pub struct PageFile {
     pub yanked: Yanked,
     /// The digest of the metadata file, if one is served (PEP 658, PEP 714).
     pub core_metadata_sha256: Option<Sha256Hex>,
+    /// The digest of the provenance object, if one is served at the URL with `.provenance` appended (PEP 740).
+    pub provenance_sha256: Option<Sha256Hex>,
 }
 
 /// Whether installers should pass over a file (PEP 592).
@@ -213,6 +220,13 @@ impl ProjectPage {
         }
     }
 
+    /// Says no longer that the provenance of a file is served beside it.
+    pub fn withhold_provenance(&mut self, filename: &str) {
+        for file in self.files.iter_mut().filter(|file| file.filename.as_str() == filename) {
+            file.provenance_sha256 = None;
+        }
+    }
+
     /// The page for an index that keeps files in `targets/` beside `simple/`, wherever they are now.
     pub fn relocated(mut self) -> Self {
         for file in &mut self.files {
@@ -251,7 +265,13 @@ impl ProjectPage {
     }
 
     fn api_version(&self) -> &'static str {
-        if self.status.is_some() { API_VERSION_WITH_STATUS } else { API_VERSION }
+        match &self.status {
+            Some(_) => API_VERSION_WITH_STATUS,
+            None if self.files.iter().any(|file| file.provenance_sha256.is_some()) => {
+                API_VERSION_WITH_PROVENANCE
+            }
+            None => API_VERSION,
+        }
     }
 }
 
@@ -275,6 +295,7 @@ mod tests {
             requires_python: None,
             yanked: Yanked::No,
             core_metadata_sha256: None,
+            provenance_sha256: None,
         }
     }
 

@@ -9,7 +9,9 @@ use tempfile::NamedTempFile;
 
 use super::RepositoryError;
 use crate::crypto::Hasher;
-use crate::python::{ArchiveLimits, DistributionFilename, FreeText, Kind, inspect};
+use crate::python::{
+    ArchiveLimits, AttestationError, DistributionFilename, FreeText, Kind, Provenance, inspect,
+};
 
 /// Bytes copied at once.
 const CHUNK: usize = 256 * 1024;
@@ -23,6 +25,8 @@ pub struct Distribution {
     pub(super) requires_python: Option<FreeText>,
     /// PEP 658 metadata; wheels alone have it.
     pub(super) metadata: Option<Vec<u8>>,
+    /// PEP 740 provenance, if attestations came with it.
+    pub(super) provenance: Option<Provenance>,
     pub(super) copy: NamedTempFile,
 }
 
@@ -35,6 +39,26 @@ impl Distribution {
     /// Its SHA-256.
     pub fn sha256(&self) -> &[u8; 32] {
         &self.sha256
+    }
+
+    /// The provenance object that is published with it.
+    pub fn provenance(&self) -> Option<&Provenance> {
+        self.provenance.as_ref()
+    }
+
+    /// The same distribution with `provenance` of its attestations, as [`Provenance::of`] and its like make it of file name
+    /// and SHA-256.
+    pub fn attested(
+        mut self,
+        provenance: impl FnOnce(&DistributionFilename, &[u8; 32]) -> Result<Provenance, AttestationError>,
+    ) -> Result<Self, RepositoryError> {
+        let made = provenance(&self.filename, &self.sha256);
+        let made = made.map_err(|error| {
+            let file = self.filename.to_string();
+            RepositoryError::Attestation { file, error }
+        })?;
+        self.provenance = Some(made);
+        Ok(self)
     }
 
     /// Writes a copy of it.
@@ -92,7 +116,7 @@ impl Distribution {
             .map_err(|error| RepositoryError::Archive { file, error })?;
         let requires_python = inspected.metadata.requires_python.map(|requires| requires.text().clone());
         let metadata = matches!(filename.kind(), Kind::Wheel { .. }).then_some(inspected.metadata_bytes);
-        Ok(Self { filename, sha256, size, requires_python, metadata, copy })
+        Ok(Self { filename, sha256, size, requires_python, metadata, provenance: None, copy })
     }
 }
 

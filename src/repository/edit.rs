@@ -13,6 +13,11 @@ use crate::python::{
 use crate::tuf::metadata::{Extra, Hashes, TargetFile};
 use crate::tuf::path::{TargetPath, percent_quote};
 
+/// What is appended to a distribution's path for its metadata.
+const METADATA: &str = ".metadata";
+/// The same for its provenance.
+const PROVENANCE: &str = ".provenance";
+
 /// A change to what is published.
 #[derive(Debug)]
 pub enum Edit {
@@ -57,7 +62,7 @@ pub(super) fn apply(
         }
         Edit::Add(distribution) => match page.insert(page_file(distribution, now)?) {
             Insertion::Inserted => Ok(true),
-            Insertion::Same => Ok(false),
+            Insertion::Same => refuse_other_provenance(page, distribution).map(|()| false),
             Insertion::Conflict { filename, sha256 } => Err(RepositoryError::Conflict {
                 filename: filename.to_string(),
                 published: sha256.to_string(),
@@ -82,6 +87,23 @@ pub(super) fn apply(
     }
 }
 
+/// A published file never gets other attestations. Who sends none says nothing about those that are there.
+fn refuse_other_provenance(page: &ProjectPage, distribution: &Distribution) -> Result<(), RepositoryError> {
+    let filename = distribution.filename.as_str();
+    let Some(provenance) = &distribution.provenance else { return Ok(()) };
+    let published = page.file(filename).and_then(|file| file.provenance_sha256.as_ref());
+    let found = hex::encode(sha256(provenance.as_str().as_bytes()));
+    match published.map(Sha256Hex::as_str) {
+        Some(published) if published == found => Ok(()),
+        Some(published) => Err(RepositoryError::Conflict {
+            filename: format!("{filename}.provenance"),
+            published: published.to_owned(),
+            found,
+        }),
+        None => Err(RepositoryError::LateAttestation(filename.to_owned())),
+    }
+}
+
 fn page_file(distribution: &Distribution, now: DateTime<Utc>) -> Result<PageFile, RepositoryError> {
     let value = |error: crate::python::ValueError| RepositoryError::Plan(error.to_string());
     let filename = &distribution.filename;
@@ -101,6 +123,11 @@ fn page_file(distribution: &Distribution, now: DateTime<Utc>) -> Result<PageFile
             .as_ref()
             .map(|bytes| digest(&sha256(bytes)))
             .transpose()?,
+        provenance_sha256: distribution
+            .provenance
+            .as_ref()
+            .map(|provenance| digest(&sha256(provenance.as_str().as_bytes())))
+            .transpose()?,
     })
 }
 
@@ -111,8 +138,12 @@ pub(super) fn expected_url(filename: &DistributionFilename) -> Result<FileUrl, R
     FileUrl::from_str(&url).map_err(|error| RepositoryError::Plan(error.to_string()))
 }
 
-/// The targets that an edit sets or, with `None`, takes away. Yanks change the page alone.
-pub(super) fn entries(edit: &Edit) -> Result<Vec<(TargetPath, Option<TargetFile>)>, RepositoryError> {
+/// The targets that an edit sets or, with `None`, takes away; `before` is what the page said of its file. Yanks change the
+/// page alone.
+pub(super) fn entries(
+    edit: &Edit,
+    before: Option<&PageFile>,
+) -> Result<Vec<(TargetPath, Option<TargetFile>)>, RepositoryError> {
     let filename = edit.filename();
     let target = layout::distribution(filename.project(), filename.as_str())?;
     match edit {
@@ -124,14 +155,25 @@ pub(super) fn entries(edit: &Edit) -> Result<Vec<(TargetPath, Option<TargetFile>
             if metadata.is_some() {
                 entries.push((metadata_of(&target)?, metadata));
             }
+            if let Some(provenance) = &distribution.provenance {
+                entries.push((provenance_of(&target)?, Some(describe(provenance.as_str().as_bytes()))));
+            }
             Ok(entries)
         }
-        Edit::Remove(_) => Ok(vec![(metadata_of(&target)?, None), (target, None)]),
+        Edit::Remove(_) => {
+            let mut entries = vec![(metadata_of(&target)?, None)];
+            // Few files have some, and each target has a bin of its own to be signed.
+            if before.is_some_and(|file| file.provenance_sha256.is_some()) {
+                entries.push((provenance_of(&target)?, None));
+            }
+            entries.push((target, None));
+            Ok(entries)
+        }
         Edit::Yank(..) | Edit::Unyank(_) => Ok(Vec::new()),
     }
 }
 
-/// The targets that an edit may set or take away.
+/// The targets that an edit may set or take away, but for provenance, which most files have not.
 pub(super) fn targets(edit: &Edit) -> Result<Vec<TargetPath>, RepositoryError> {
     let filename = edit.filename();
     let target = layout::distribution(filename.project(), filename.as_str())?;
@@ -144,7 +186,17 @@ pub(super) fn targets(edit: &Edit) -> Result<Vec<TargetPath>, RepositoryError> {
 
 /// PEP 658: the metadata of a distribution lies beside it.
 pub(super) fn metadata_of(target: &TargetPath) -> Result<TargetPath, RepositoryError> {
-    Ok(TargetPath::new(format!("{target}.metadata"))?)
+    Ok(TargetPath::new(format!("{target}{METADATA}"))?)
+}
+
+/// PEP 740: the provenance object of a distribution lies beside it.
+pub(super) fn provenance_of(target: &TargetPath) -> Result<TargetPath, RepositoryError> {
+    Ok(TargetPath::new(format!("{target}{PROVENANCE}"))?)
+}
+
+/// The distribution that a path lies beside, if it is that of its metadata or provenance.
+pub(super) fn companion_of(path: &str) -> Option<&str> {
+    [METADATA, PROVENANCE].iter().find_map(|ending| path.strip_suffix(ending))
 }
 
 pub(super) fn describe(bytes: &[u8]) -> TargetFile {

@@ -8,7 +8,7 @@ use super::ceremony::CeremonyError;
 use super::spill::SpillError;
 use crate::crypto::CryptoError;
 use crate::keys::KeyError;
-use crate::python::{ArchiveError, FilenameError, PageError};
+use crate::python::{ArchiveError, AttestationError, FilenameError, PageError};
 use crate::store::StoreError;
 use crate::tuf::path::NameError;
 use crate::tuf::signed::VerifyError;
@@ -118,6 +118,14 @@ pub enum RepositoryError {
         /// Why.
         error: ArchiveError,
     },
+    /// Attestations that are not what they must be, or about something else (PEP 740).
+    #[error("{file}: {error}")]
+    Attestation {
+        /// The distribution.
+        file: String,
+        /// Why.
+        error: AttestationError,
+    },
     /// A local file that does not read.
     #[error("{what} {file}: {reason}")]
     File {
@@ -154,6 +162,9 @@ pub enum RepositoryError {
         /// What was given.
         found: String,
     },
+    /// Attestations of a file that is published without any.
+    #[error("{0} is published already without attestations, and gets none any more")]
+    LateAttestation(String),
     /// A file or project that is not there.
     #[error("{0} is not published")]
     NotPublished(String),
@@ -201,8 +212,10 @@ impl RepositoryError {
             Self::Plan(_)
                 | Self::Page { .. }
                 | Self::Archive { .. }
+                | Self::Attestation { .. }
                 | Self::Filename { .. }
                 | Self::Conflict { .. }
+                | Self::LateAttestation(_)
                 | Self::Claimed(_)
                 | Self::ClaimsDisabled
                 | Self::LookAlike { .. }

@@ -50,6 +50,15 @@ pub(super) fn staged(
     path(format!("{UPLOADS}/{project}/{sha256}.{filename}"))
 }
 
+/// `staging/uploads/PROJECT/SHA256.FILENAME.provenance`, by the hash of that object.
+pub(super) fn staged_provenance(
+    project: &ProjectName,
+    sha256: &str,
+    filename: &str,
+) -> Result<StorePath, RepositoryError> {
+    staged(project, sha256, &format!("{filename}.provenance"))
+}
+
 /// `metadata/N.role.json`.
 pub(super) fn versioned(role: &str, version: Version) -> Result<StorePath, RepositoryError> {
     path(format!("{METADATA}/{version}.{}.json", percent_quote(role, b"")))

@@ -125,9 +125,10 @@ impl<'a> Plan<'a> {
                 pages.insert(project, self.page(project).await?);
             }
             let Some(planned) = pages.get_mut(project) else { continue };
+            let before = planned.page.file(edit.filename().as_str()).cloned();
             if apply(&mut planned.page, edit, self.now)? {
                 planned.changed = true;
-                targets.extend(entries(edit)?);
+                targets.extend(entries(edit, before.as_ref())?);
                 taken.changed.push(edit.filename().to_string());
             } else {
                 taken.unchanged.push(edit.filename().to_string());

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 
 use super::commit::{Transaction, original_is_gone};
 use super::distribution::Distribution;
-use super::edit::{Edit, metadata_of};
+use super::edit::{Edit, metadata_of, provenance_of};
 use super::keyring::Keyring;
 use super::plan::{Ahead, Plan, PlannedPage, Taken};
 use super::state::{BINS, State};
@@ -107,6 +107,7 @@ pub(super) struct Files {
     hashed: StorePath,
     plain: StorePath,
     metadata: Option<(StorePath, StorePath)>,
+    provenance: Option<(StorePath, StorePath)>,
 }
 
 impl Repository {
@@ -323,6 +324,9 @@ impl Repository {
         if let Some(bytes) = &distribution.metadata {
             copies.push((metadata_of(&target)?, sha256(bytes)));
         }
+        if let Some(provenance) = &distribution.provenance {
+            copies.push((provenance_of(&target)?, sha256(provenance.as_str().as_bytes())));
+        }
         for (target, digest) in copies {
             let plain = layout::plain(&target)?;
             if !found.contains(&plain) {
@@ -460,15 +464,19 @@ impl<E> Publication<E> {
 impl Files {
     pub(super) fn of(distribution: &Distribution) -> Result<Self, RepositoryError> {
         let target = layout::distribution(distribution.filename.project(), distribution.filename.as_str())?;
+        let both = |target: &TargetPath, bytes: &[u8]| {
+            Ok::<_, RepositoryError>((layout::hashed(target, &sha256(bytes))?, layout::plain(target)?))
+        };
         let metadata = match &distribution.metadata {
-            Some(bytes) => {
-                let target = metadata_of(&target)?;
-                Some((layout::hashed(&target, &sha256(bytes))?, layout::plain(&target)?))
-            }
+            Some(bytes) => Some(both(&metadata_of(&target)?, bytes)?),
+            None => None,
+        };
+        let provenance = match &distribution.provenance {
+            Some(object) => Some(both(&provenance_of(&target)?, object.as_str().as_bytes())?),
             None => None,
         };
         let hashed = layout::hashed(&target, &distribution.sha256)?;
-        Ok(Self { hashed, plain: layout::plain(&target)?, metadata })
+        Ok(Self { hashed, plain: layout::plain(&target)?, metadata, provenance })
     }
 }
 
@@ -476,7 +484,7 @@ fn additions(edits: &[Edit]) -> impl Iterator<Item = &Distribution> {
     edits.iter().filter_map(|edit| if let Edit::Add(added) = edit { Some(&**added) } else { None })
 }
 
-/// The files of added distributions: by content, by plain name, and their metadata.
+/// The files of added distributions: by content, by plain name, and their metadata and provenance.
 pub(super) fn objects<'a>(places: &'a [(Files, &'a Distribution)]) -> Vec<(StorePath, Content<'a>)> {
     let mut objects = Vec::new();
     for (files, distribution) in places {
@@ -484,6 +492,10 @@ pub(super) fn objects<'a>(places: &'a [(Files, &'a Distribution)]) -> Vec<(Store
         objects.push((files.plain.clone(), Content::Copy(&files.hashed)));
         if let (Some((hashed, plain)), Some(bytes)) = (&files.metadata, &distribution.metadata) {
             objects.push((hashed.clone(), Content::Bytes(bytes)));
+            objects.push((plain.clone(), Content::Copy(hashed)));
+        }
+        if let (Some((hashed, plain)), Some(object)) = (&files.provenance, &distribution.provenance) {
+            objects.push((hashed.clone(), Content::Bytes(object.as_str().as_bytes())));
             objects.push((plain.clone(), Content::Copy(hashed)));
         }
     }

@@ -24,6 +24,8 @@ pub(super) enum Key {
     Content([u8; 32]),
     /// It, compressed.
     Coded([u8; 32], Coding),
+    /// A page with the addresses that tools are told, made of its JSON: as HTML or not.
+    Shown([u8; 32], bool),
     /// The first as a change of the second.
     Delta([u8; 32], [u8; 32]),
 }

@@ -7,6 +7,7 @@
 //! | `resource.rs` | one answer held in memory: which coding, which caching |
 //! | `cache.rs` | what was read, compressed or made a delta of, within a number of bytes |
 //! | `shared.rs` | what all requests share: store, cache, how much is done at once |
+//! | `public.rs` | where the world finds it, and what pages say for that reason |
 //! | `people/` | pages for people |
 //! | `upload/` | what twine and uv send |
 //! | `watch.rs` | who asks, for as long as a request lasts; the journal |
@@ -28,6 +29,7 @@ mod connections;
 mod downloads;
 mod metrics;
 mod people;
+mod public;
 mod resource;
 mod routes;
 mod shared;
@@ -44,6 +46,7 @@ use axum::response::Response;
 use tokio::net::TcpListener;
 
 pub use self::people::{Ceremonies, Pages};
+pub use self::public::{PublicUrl, PublicUrlError};
 use self::shared::Shared;
 pub use self::tls::{Tls, TlsError};
 pub use self::upload::{Grant, TokenError, Tokens, UploadLimits, Uploads};
@@ -126,6 +129,13 @@ impl Server {
             drop(self.shared.metrics.journal.set(Arc::clone(recorder.counts())));
         }
         Self { watch: Some(Arc::new(watch)), ..self }
+    }
+
+    /// Is found by the world at this address.
+    pub fn found_at(self, url: PublicUrl) -> Self {
+        // Only the first counts, and there is one.
+        drop(self.shared.public.set(url));
+        self
     }
 
     /// Shows pages to people as well.

@@ -26,6 +26,7 @@ use futures_util::stream::{self, TryStream};
 use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use super::cache::Kept;
 use super::resource::{ASK_AGAIN, FOR_GOOD, Refusal, Resource, Role, finished, response};
 use super::shared::Shared;
 use crate::python::ProjectName;
@@ -35,6 +36,9 @@ use crate::web::{Form, HTML, Part, SIMPLE_JSON, form, part, seen};
 
 /// Bytes of a target file read at once.
 const CHUNK: usize = 64 * 1_024;
+/// How the paths of provenance objects end (PEP 740), and what these are.
+const PROVENANCE: &str = ".provenance";
+const JSON: &str = "application/json";
 /// For target files under plain names, which `remove` may withdraw.
 const FOR_AN_HOUR: &str = "public, max-age=3600";
 /// Hexadecimal digits of SHA-256 and SHA-512.
@@ -80,7 +84,7 @@ async fn metadata(
         plain,
         at: role.is_some().then_some(path),
         role: role.filter(|role| role.stem != "root"),
-        content_type: "application/json",
+        content_type: JSON,
         caching,
         vary: "Accept-Encoding, Available-Dictionary",
     };
@@ -112,7 +116,10 @@ async fn page(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) -
         Form::Html(content_type) => ("index.html", content_type),
     };
     let slash = if folder.is_empty() { "" } else { "/" };
-    let plain = shared.current(&at(SIMPLE, &format!("{folder}{slash}{file}"))?).await?;
+    let mut plain = shared.current(&at(SIMPLE, &format!("{folder}{slash}{file}"))?).await?;
+    if let Some(told) = told(&shared, folder, form, &plain).await {
+        plain = told;
+    }
     let vary = "Accept, Accept-Encoding";
     let resource = Resource { plain, at: None, role: None, content_type, caching: ASK_AGAIN, vary };
     let mut response = resource.respond(&shared, &headers).await?;
@@ -120,6 +127,18 @@ async fn page(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) -
     let nothing = HeaderValue::from_static("default-src 'none'");
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, nothing);
     Ok(response)
+}
+
+/// A project's page with what only the server knows. What does not read, or is not there, goes out as it is.
+async fn told(shared: &Shared, folder: &str, form: Form, plain: &Arc<Kept>) -> Option<Arc<Kept>> {
+    if folder.is_empty() || shared.public.get().is_none() {
+        return None;
+    }
+    let json = match form {
+        Form::Json => Arc::clone(plain),
+        Form::Html(_) => shared.current(&at(SIMPLE, &format!("{folder}/index.json")).ok()?).await.ok()?,
+    };
+    shared.with_provenance(&json, form).await.ok()?
 }
 
 /// To the page of a project, under its normalized name (PEP 503).
@@ -142,10 +161,11 @@ async fn target(
     let hash = hash(&path);
     let tag = hash.as_ref().map_or_else(|| age(&entry), |hash| format!("\"{hash}\""));
     let caching = if hash.is_some() { FOR_GOOD } else { FOR_AN_HOUR };
-    let response = response("application/octet-stream")
-        .header(CACHE_CONTROL, caching)
-        .header(ETAG, &tag)
-        .header(ACCEPT_RANGES, "bytes");
+    let response =
+        response(if path.as_str().ends_with(PROVENANCE) { JSON } else { "application/octet-stream" })
+            .header(CACHE_CONTROL, caching)
+            .header(ETAG, &tag)
+            .header(ACCEPT_RANGES, "bytes");
     if seen(&headers, &tag) {
         return finished(response.status(StatusCode::NOT_MODIFIED), Body::empty());
     }

@@ -1,12 +1,13 @@
 //! What all requests share: the store, the cache, and how much is done at once.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Semaphore;
 
 use super::Limits;
 use super::cache::{Cache, Kept, Key};
 use super::metrics::Metrics;
+use super::public::PublicUrl;
 use super::resource::Role;
 use crate::coding::{self, Coding, Effort, delta};
 use crate::repository::MAX_METADATA;
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) limits: Limits,
     pub(super) metrics: Arc<Metrics>,
+    /// Where the world finds this, if that was said.
+    pub(super) public: OnceLock<PublicUrl>,
     cache: Cache,
     reads: Semaphore,
     compressions: Semaphore,
@@ -45,6 +48,7 @@ impl Shared {
             store,
             limits,
             metrics: Arc::default(),
+            public: OnceLock::new(),
             cache: Cache::new(limits.cache_bytes),
             reads: Semaphore::new(limits.reads.max(1)),
             compressions: Semaphore::new(limits.compressions.max(1)),
@@ -65,6 +69,15 @@ impl Shared {
     /// What was made here. Those who get the same share one copy of it, and of its codings.
     pub(super) async fn made(&self, kept: Kept) -> Result<Arc<Kept>, Missing> {
         self.cache.or_make(&Key::Content(kept.sha256), async { Ok(kept) }).await
+    }
+
+    /// What is held under `key`, or is made for it.
+    pub(super) async fn kept(
+        &self,
+        key: &Key,
+        make: impl Future<Output = Result<Kept, Missing>>,
+    ) -> Result<Arc<Kept>, Missing> {
+        self.cache.or_make(key, make).await
     }
 
     async fn read(&self, path: &StorePath, max: u64) -> Result<Kept, Missing> {
@@ -101,7 +114,7 @@ impl Shared {
                 return Ok(Kept::new(stored.bytes));
             }
             let bytes = plain.bytes.clone();
-            self.compress(move || coding::encode(coding, &bytes, Effort::Quick)).await
+            self.made_by(move || coding::encode(coding, &bytes, Effort::Quick)).await
         };
         let coded = self.cache.or_make(&Key::Coded(plain.sha256, coding), make).await.ok()?;
         (coded.bytes.len() < plain.bytes.len()).then_some(coded)
@@ -118,7 +131,7 @@ impl Shared {
         let held = self.version_of(role, digest, id).await?;
         let key = Key::Delta(plain.sha256, digest);
         let (bytes, held) = (plain.bytes.clone(), held.bytes.clone());
-        let make = self.compress(move || delta::encode(&bytes, &held));
+        let make = self.made_by(move || delta::encode(&bytes, &held));
         let delta = self.cache.or_make(&key, make).await.ok()?;
         (delta.bytes.len() < plain.bytes.len()).then_some(delta)
     }
@@ -139,13 +152,14 @@ impl Shared {
         None
     }
 
-    async fn compress(
+    /// What work on a core makes; so much of it is done at once as there are cores.
+    pub(super) async fn made_by(
         &self,
         work: impl FnOnce() -> std::io::Result<Vec<u8>> + Send + 'static,
     ) -> Result<Kept, Missing> {
         let _permit = self.compressions.acquire().await.map_err(|_| Missing::Broken)?;
         let done = tokio::task::spawn_blocking(move || work().map(Kept::new)).await;
-        // Out of memory, or stopping: the plain file goes out instead.
+        // It failed, or the server is stopping: the plain file goes out instead.
         done.map_err(|_| Missing::Broken)?.map_err(|_| Missing::Broken)
     }
 }

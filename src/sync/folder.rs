@@ -162,7 +162,7 @@ impl Folder {
     /// Puts a page in its place; nothing is written where nothing changes.
     pub(super) fn put_page(&self, page: &ProjectPage) -> Result<(), SyncError> {
         let folder = self.path.join(PAGES).join(page.name().as_str());
-        write(&folder.join("index.json"), page.to_json_for_tools().as_bytes())?;
+        write(&folder.join("index.json"), page.to_json_for_tools(|_| None).as_bytes())?;
         write(&folder.join("index.html"), page.to_html().as_bytes())?;
         sweep(&folder, |name| matches!(name, "index.json" | "index.html")).map(drop)
     }

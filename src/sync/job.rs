@@ -24,6 +24,8 @@ const MAX_PAGE: u64 = 64 * 1_024 * 1_024;
 const MAX_FAILURES: u32 = 10;
 /// What the metadata of a file is called beside it (PEP 658).
 pub(super) const METADATA: &str = ".metadata";
+/// What its provenance is called (PEP 740).
+const PROVENANCE: &str = ".provenance";
 
 /// Which kinds of files are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -162,6 +164,7 @@ struct FileDone {
     name: String,
     good: bool,
     metadata: bool,
+    provenance: bool,
 }
 
 /// A file that is in its place.
@@ -249,6 +252,9 @@ impl Job {
         for file in done.iter().filter(|done| !done.metadata) {
             page.withhold_metadata(&file.name);
         }
+        for file in done.iter().filter(|done| !done.provenance) {
+            page.withhold_provenance(&file.name);
+        }
         self.publish(page)?;
         Ok(true)
     }
@@ -271,6 +277,9 @@ impl Job {
             keep.insert(file.filename.to_string());
             if file.core_metadata_sha256.is_some() {
                 keep.insert(format!("{}{METADATA}", file.filename));
+            }
+            if file.provenance_sha256.is_some() {
+                keep.insert(format!("{}{PROVENANCE}", file.filename));
             }
         }
         let project = page.name().clone();
@@ -344,10 +353,14 @@ impl Job {
             Some(sha256) if good => self.part(&file.filename, METADATA, sha256.as_str()).await?,
             _ => false,
         };
-        Ok(FileDone { name, good, metadata })
+        let provenance = match &file.provenance_sha256 {
+            Some(sha256) if good => self.part(&file.filename, PROVENANCE, sha256.as_str()).await?,
+            _ => false,
+        };
+        Ok(FileDone { name, good, metadata, provenance })
     }
 
-    /// Whether a file, or its metadata, is in its place; what speaks against it was told.
+    /// Whether a file, or what lies beside it, is in its place; what speaks against it was told.
     async fn part(&self, file: &DistributionFilename, ending: &str, sha256: &str) -> Result<bool, SyncError> {
         match self.fetch(file, ending, sha256).await {
             Ok(fetched) => {

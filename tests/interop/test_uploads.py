@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +19,7 @@ from helpers.wheels import wheel
 from helpers.wheelseal import Wheelseal, clean_environment, key
 
 TOOLS = Path(sys.executable).parent
+PUBLIC = "https://packages.example/"
 
 
 @dataclass
@@ -35,7 +40,7 @@ def index(binary: Path, wheelseal: Wheelseal, tmp_path: Path) -> Iterator[Index]
     token = wheelseal("token", "create", "--tokens", tokens, "--project", "seal").strip()
     wheelseal("claims", "enable", "--repo", sealed.folder, "--key", key("targets-1"), "--key", key("online"))
     command = [binary, "serve", "--repo", sealed.folder, "--listen", "127.0.0.1:0", "--tokens", tokens]
-    command += ["--key", key("online")]
+    command += ["--key", key("online"), "--public-url", PUBLIC]
     env = {**clean_environment(), "XDG_STATE_HOME": str(tmp_path / "state")}
     server = subprocess.Popen(
         list(map(str, command)), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -47,11 +52,13 @@ def index(binary: Path, wheelseal: Wheelseal, tmp_path: Path) -> Iterator[Index]
     assert (server.returncode, out) == (0, ""), err
 
 
-def twine(index: Index, *files: Path, token: str | None = None) -> subprocess.CompletedProcess[str]:
+def twine(
+    index: Index, *files: Path, token: str | None = None, more: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     """`twine upload`."""
     env = {**clean_environment(), "TWINE_USERNAME": "__token__", "TWINE_PASSWORD": token or index.token}
     command = [sys.executable, "-m", "twine", "upload", "--non-interactive", "--disable-progress-bar"]
-    command += ["--repository-url", index.url, *map(str, files)]
+    command += ["--repository-url", index.url, *more, *map(str, files)]
     env["COLUMNS"] = "400"
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
 
@@ -159,3 +166,72 @@ def test_a_token_is_not_sent_where_anybody_can_read_it(
     assert refused.code == 2
     assert "is neither https nor on this machine" in refused.err
     assert claimed.token not in refused.err
+
+
+def attest(dist: Path, digest: str | None = None) -> dict[str, object]:
+    """Writes an attestation beside a file, as signers do; nobody signed it."""
+    digest = digest or hashlib.sha256(dist.read_bytes()).hexdigest()
+    predicate = "https://docs." + "pypi" + ".org/attestations/publish/v1"
+    subject = [{"name": dist.name, "digest": {"sha256": digest}}]
+    kind = "https://in-toto.io/Statement/v1"
+    statement = {"_type": kind, "subject": subject, "predicateType": predicate, "predicate": None}
+    encoded = base64.b64encode(json.dumps(statement).encode()).decode()
+    made = {
+        "version": 1,
+        "verification_material": {"certificate": "MIIC", "transparency_entries": [{"logIndex": "1"}]},
+        "envelope": {"statement": encoded, "signature": "MEUC"},
+    }
+    Path(f"{dist}.publish.attestation").write_text(json.dumps(made))
+    return made
+
+
+def twine_attested(index: Index, dist: Path) -> subprocess.CompletedProcess[str]:
+    """`twine upload --attestations`."""
+    return twine(index, dist, Path(f"{dist}.publish.attestation"), more=("--attestations",))
+
+
+@pytest.mark.parametrize("tool", [twine_attested, uv])
+def test_attestations_are_kept_and_named_on_the_page(
+    index: Index, wheelseal: Wheelseal, tmp_path: Path, tool
+) -> None:
+    dist = wheel(tmp_path / "dists", "seal", "1.0")
+    made = attest(dist)
+    done = tool(index, dist)
+    assert done.returncode == 0, done.stdout + done.stderr
+    base = index.url.removesuffix("legacy/")
+    request = urllib.request.Request(f"{base}simple/seal/")
+    request.add_header("Accept", "application/vnd.pypi.simple.v1+json")
+    with urllib.request.urlopen(request) as answer:
+        (file,) = json.load(answer)["files"]
+    assert file["provenance"] == f"{PUBLIC}targets/seal/{dist.name}.provenance"
+    with urllib.request.urlopen(base + file["provenance"].removeprefix(PUBLIC)) as answer:
+        assert answer.headers["Content-Type"] == "application/json"
+        provenance = json.load(answer)
+    publisher = {"kind": "wheelseal", "claims": {}}
+    bundle = {"publisher": publisher, "attestations": [made]}
+    assert provenance == {"version": 1, "attestation_bundles": [bundle]}
+    wheelseal("check", "--repo", index.sealed.folder)
+
+
+@pytest.mark.parametrize("tool", [twine_attested, uv])
+def test_an_attestation_of_another_file_refuses_the_upload(index: Index, tmp_path: Path, tool) -> None:
+    dist = wheel(tmp_path / "dists", "seal", "1.0")
+    attest(dist, digest="0" * 64)
+    refused = tool(index, dist)
+    assert refused.returncode != 0
+    assert "the SHA-256 of the subject is" in refused.stdout + refused.stderr
+
+
+def test_a_release_carries_attestations_to_the_index(
+    claimed: Index, wheelseal: Wheelseal, tmp_path: Path
+) -> None:
+    dist = wheel(tmp_path / "dists", "seal", "1.0")
+    attest(dist)
+    token = tmp_path / "token"
+    token.write_text(claimed.token + "\n")
+    command = ["project", "release", "seal", dist, "--attestations", "--key", key("root-2")]
+    said = wheelseal(*command, "--upload", claimed.url, "--token-file", token, cwd=tmp_path)
+    assert f"added {dist.name}" in said
+    target = claimed.sealed.folder / "targets" / "seal" / f"{dist.name}.provenance"
+    assert json.loads(target.read_text())["version"] == 1
+    wheelseal("check", "--repo", claimed.sealed.folder)

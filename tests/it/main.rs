@@ -2,6 +2,7 @@
 
 mod anchor;
 mod architecture;
+mod attested;
 mod backup;
 mod bad_input;
 mod bad_signing;

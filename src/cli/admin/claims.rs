@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::ceremony::{GateArgs, show};
+use crate::cli::attested::read_release;
 use crate::cli::exit::{self, SomeFailed, Usage};
 use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::output::{BAD, GOOD, styled};
@@ -16,7 +17,7 @@ use crate::journal::{ClaimChange, Deed};
 use crate::python::ProjectName;
 use crate::repository::{
     Applied, Changed, Distribution, Event, EventName, Keyring, Kind, LookAlike, ProjectFile, Promotion,
-    Repository, RepositoryError, Sent, read_distribution,
+    Repository, RepositoryError, Sent,
 };
 
 #[derive(Debug, Subcommand)]
@@ -459,12 +460,9 @@ fn read_all(path: &Path) -> anyhow::Result<Received> {
     if !path.is_dir() {
         return Ok(Received { file: read_file(path)?, files: Vec::new(), _spool: None });
     }
-    let (spool, mut files) = (tempfile::tempdir()?, Vec::new());
-    let mut entries = std::fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries.iter().filter(|entry| entry.file_name() != RELEASE) {
-        files.push(read_distribution(&entry.path(), spool.path())?);
-    }
+    let spool = tempfile::tempdir()?;
+    let files = read_release(path, RELEASE, spool.path())?;
+    let files = files.into_iter().map(|(_, distribution)| distribution).collect();
     Ok(Received { file: read_file(&path.join(RELEASE))?, files, _spool: Some(spool) })
 }
 

@@ -6,12 +6,13 @@ use std::str::FromStr;
 use clap::Args;
 
 use super::stream;
+use crate::cli::attested::AttestationsArg;
 use crate::cli::exit::Usage;
 use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::output::{GOOD, styled};
 use crate::cli::{Context, RepoArg};
 use crate::python::{DistributionFilename, FreeText};
-use crate::repository::{Edit, Published, Publisher, read_distribution};
+use crate::repository::{Edit, Published, Publisher};
 
 /// Publish wheels and sdists: all of them, or none.
 #[derive(Debug, Args)]
@@ -20,11 +21,13 @@ pub(crate) struct Add {
     repo: RepoArg,
     #[command(flatten)]
     keys: KeyArgs,
+    #[command(flatten)]
+    attestations: AttestationsArg,
     /// Check everything, publish nothing
     #[arg(long)]
     dry_run: bool,
     /// Read file names from stdin, one a line, and publish each by itself as it comes; what waits goes together
-    #[arg(long, conflicts_with_all = ["dists", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["dists", "dry_run", "attestations"])]
     stdin: bool,
     /// Files, or folders that are searched for .whl, .tar.gz and .zip
     #[arg(required_unless_present = "stdin", value_name = "DIST")]
@@ -47,7 +50,7 @@ impl Add {
         let spool = tempfile::tempdir()?;
         let mut edits = Vec::new();
         for file in &files {
-            edits.push(Edit::Add(Box::new(read_distribution(file, spool.path())?)));
+            edits.push(Edit::Add(Box::new(self.attestations.read(file, spool.path())?)));
         }
         let keyring = self.keys.open(&repository, &context.out).await?;
         if self.dry_run {

@@ -13,7 +13,7 @@ use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::watch::WatchArgs;
 use crate::cli::{Context, RepoArg};
 use crate::repository::{Keyring, Publisher, Repository, RepositoryError};
-use crate::server::{Ceremonies, Limits, Pages, Server, Tls, Tokens, UploadLimits, Uploads};
+use crate::server::{Ceremonies, Limits, Pages, PublicUrl, Server, Tls, Tokens, UploadLimits, Uploads};
 
 /// Serve the repository over HTTP: metadata, files and pages for installers and people, and with `--tokens` uploads.
 ///
@@ -26,6 +26,9 @@ pub(crate) struct Serve {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Address at which the world finds this server, with https: pages then name the attestations of files (PEP 740)
+    #[arg(long, value_name = "URL")]
+    public_url: Option<PublicUrl>,
     /// Speak TLS: PEM file with the server's certificate, and those up to its CA's. Read again on SIGHUP
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -88,6 +91,9 @@ impl Serve {
             move |error: &crate::store::StoreError| out.note(format_args!("the store failed: {error}"));
         let mut server = Server::new(repository.shared_store(), limits, report);
         server = server.watched(self.watch.watch(&self.repo, context)?);
+        if let Some(url) = &self.public_url {
+            server = server.found_at(url.clone());
+        }
         if !self.no_pages {
             server = server.showing(self.pages(&repository, context));
         }

@@ -71,6 +71,9 @@ async fn add_targets(session: &Session, project: &ProjectName, base: &mut Base) 
         if file.core_metadata_sha256.is_some() {
             paths.push(TargetPath::new(format!("{project}/{}.metadata", file.filename))?);
         }
+        if file.provenance_sha256.is_some() {
+            paths.push(TargetPath::new(format!("{project}/{}.provenance", file.filename))?);
+        }
         for path in paths {
             let found = session.find(&path).await?;
             base.targets.insert(path.to_string(), found.target);

@@ -7,11 +7,12 @@ use zeroize::Zeroizing;
 
 use super::{RELEASE, read_file};
 use crate::cli::Context;
+use crate::cli::attested::read_release;
 use crate::cli::exit::Usage;
 use crate::cli::output::{GOOD, styled};
 use crate::client::{Timing, Upload, Uploader};
-use crate::python;
-use crate::repository::{Distribution, read_distribution};
+use crate::python::{self, Provenance};
+use crate::repository::Distribution;
 
 /// Where the token is looked for that no file was named for.
 const TOKEN: &str = "WHEELSEAL_TOKEN";
@@ -79,12 +80,9 @@ pub(super) async fn send(context: &Context, path: &Path, url: &str, token: &Toke
     let mut said = Vec::new();
     if path.is_dir() {
         let spool = tempfile::tempdir()?;
-        let mut entries = std::fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
-        entries.sort_by_key(std::fs::DirEntry::file_name);
-        for entry in entries.iter().filter(|entry| entry.file_name() != RELEASE) {
-            let distribution = read_distribution(&entry.path(), spool.path())?;
+        for (file, distribution) in read_release(path, RELEASE, spool.path())? {
             context.out.note(format_args!("sending {}", distribution.filename()));
-            said.push(upload(&uploader, &distribution, &entry.path()).await?);
+            said.push(upload(&uploader, &distribution, &file).await?);
         }
     }
     said.push(uploader.release(request.to_text()?.into_bytes()).await?);
@@ -109,6 +107,7 @@ async fn upload(uploader: &Uploader, distribution: &Distribution, file: &Path) -
         filetype,
         sha256: &sha256,
         size: distribution.size(),
+        attestations: distribution.provenance().map(Provenance::attestations),
     };
     Ok(uploader.upload(upload).await?)
 }

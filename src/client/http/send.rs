@@ -61,6 +61,8 @@ pub struct Upload<'a> {
     pub sha256: &'a str,
     /// Its bytes.
     pub size: u64,
+    /// Its attestations, a JSON array (PEP 740).
+    pub attestations: Option<&'a str>,
 }
 
 /// An index that one may send to.
@@ -127,6 +129,9 @@ impl Uploader {
         ];
         for (name, value) in fields {
             form = form.text(name, value.to_owned());
+        }
+        if let Some(attestations) = upload.attestations {
+            form = form.text("attestations", attestations.to_owned());
         }
         let request = self.client.post(url.clone()).multipart(form.part("content", part));
         self.send(&url, request, upload.size).await

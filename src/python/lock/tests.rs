@@ -231,6 +231,7 @@ fn page(files: &[(&str, &str, Yanked)]) -> ProjectPage {
             requires_python: None,
             yanked: yanked.clone(),
             core_metadata_sha256: None,
+            provenance_sha256: None,
         });
     }
     page

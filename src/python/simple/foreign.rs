@@ -144,6 +144,8 @@ impl ForeignFile {
             requires_python: requires.map_err(|error| format!("requires-python: {error}"))?,
             yanked: yanked(&self.yanked),
             core_metadata_sha256: core.as_deref().map(digest).transpose()?,
+            // It would have to be fetched, and judged, before it could be said.
+            provenance_sha256: None,
             filename,
         })
     }

@@ -1,4 +1,4 @@
-//! Pages and the project list as HTML (PEP 503, with the attributes of PEP 592, 658, 714 and 792).
+//! Pages and the project list as HTML (PEP 503, with the attributes of PEP 592, 658, 714, 740 and 792).
 //!
 //! Everything between the tags and in attributes goes through [`escape`], also what cannot hold markup by
 //! construction: nobody has to know which.
@@ -6,11 +6,16 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::{API_VERSION, PageFile, ProjectName, ProjectPage, Yanked};
+use super::{API_VERSION, FileUrl, PageFile, ProjectName, ProjectPage, Yanked};
 
 impl ProjectPage {
     /// The page as HTML5, without scripts, styles or other assets. Equal pages give equal text.
     pub fn to_html(&self) -> String {
+        self.to_html_for_tools(|_| None)
+    }
+
+    /// The same with the absolute URLs of provenance objects, as far as `provenance` knows them (PEP 740).
+    pub fn to_html_for_tools(&self, provenance: impl Fn(&PageFile) -> Option<FileUrl>) -> String {
         let mut head = String::new();
         if let Some(status) = &self.status {
             head.push_str(&meta("pypi:project-status", status.marker.as_str()));
@@ -18,7 +23,7 @@ impl ProjectPage {
                 head.push_str(&meta("pypi:project-status-reason", reason.as_str()));
             }
         }
-        let links = self.offered().iter().map(link);
+        let links = self.offered().iter().map(|file| link(file, file.provenance_at(&provenance).as_ref()));
         document(self.api_version(), &head, &format!("Links for {}", self.name), links)
     }
 }
@@ -48,7 +53,7 @@ fn meta(name: &str, content: &str) -> String {
     format!("<meta{}{}>\n", attribute("name", name), attribute("content", content))
 }
 
-fn link(file: &PageFile) -> String {
+fn link(file: &PageFile, provenance: Option<&FileUrl>) -> String {
     let mut attributes = attribute("href", &format!("{}#sha256={}", file.url.as_str(), file.sha256));
     if let Some(requires_python) = &file.requires_python {
         attributes.push_str(&attribute("data-requires-python", requires_python.as_str()));
@@ -61,6 +66,9 @@ fn link(file: &PageFile) -> String {
         let digest = format!("sha256={sha256}");
         attributes.push_str(&attribute("data-core-metadata", &digest));
         attributes.push_str(&attribute("data-dist-info-metadata", &digest));
+    }
+    if let Some(url) = provenance {
+        attributes.push_str(&attribute("data-provenance", url.as_str()));
     }
     format!("<a{attributes}>{}</a><br>\n", escape(file.filename.as_str()))
 }
@@ -107,6 +115,7 @@ mod tests {
             requires_python: Some(">=3.8,<4".parse().unwrap()),
             yanked: Yanked::No,
             core_metadata_sha256: Some("b".repeat(64).parse().unwrap()),
+            provenance_sha256: None,
         });
         page
     }

@@ -1,4 +1,4 @@
-//! Pages and the project list as JSON (PEP 691, with the keys of PEP 592, 700, 714 and 792).
+//! Pages and the project list as JSON (PEP 691, with the keys of PEP 592, 700, 714, 740 and 792).
 
 use std::collections::BTreeSet;
 
@@ -82,10 +82,14 @@ impl ProjectPage {
         json!(self.wire()).to_string()
     }
 
-    /// The same for tools: without what a quarantine withholds. This is not what is signed, and it is not read back.
-    pub fn to_json_for_tools(&self) -> String {
+    /// The same for tools: without what a quarantine withholds, with the absolute URLs of provenance objects as far as
+    /// `provenance` knows them (PEP 740). This is not what is signed, and it is not read back.
+    pub fn to_json_for_tools(&self, provenance: impl Fn(&PageFile) -> Option<FileUrl>) -> String {
         let mut wire = self.wire();
         wire.withheld_files.clear();
+        for (wire, file) in wire.files.iter_mut().zip(self.offered()) {
+            wire.provenance = file.provenance_at(&provenance);
+        }
         json!(wire).to_string()
     }
 
@@ -109,15 +113,15 @@ impl ProjectPage {
             serde_json::from_slice(bytes).map_err(|error| PageError::Shape { detail: error.to_string() })?;
         let mut page = Self::new(ProjectName::from_normalised(&wire.name)?, wire.meta.last_serial);
         page.status = wire.project_status.map(Status::from);
-        if wire.meta.api_version != page.api_version() {
-            return Err(PageError::ApiVersion { found: wire.meta.api_version, expected: page.api_version() });
-        }
         let misplaced = if page.is_quarantined() { &wire.files } else { &wire.withheld_files };
         if !misplaced.is_empty() {
             return Err(PageError::Quarantine { project: page.name });
         }
         for file in wire.files.into_iter().chain(wire.withheld_files) {
             page.insert_once(file.try_into()?)?;
+        }
+        if wire.meta.api_version != page.api_version() {
+            return Err(PageError::ApiVersion { found: wire.meta.api_version, expected: page.api_version() });
         }
         if wire.versions == page.versions() {
             Ok(page)
@@ -196,6 +200,11 @@ struct WireFile {
     /// Read in pages of old, and not written: pip 22.3 and 23.0 end in an error when they meet it in JSON (PEP 714).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dist_info_metadata: Option<WireHashes>,
+    #[serde(rename = "_provenance", default, skip_serializing_if = "Option::is_none")]
+    own_provenance: Option<WireHashes>,
+    /// Written for tools alone: a page that is read back does not have it.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    provenance: Option<FileUrl>,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -223,6 +232,13 @@ impl From<WireStatus> for Status {
     }
 }
 
+impl PageFile {
+    /// Where its provenance object is, if it has one.
+    pub(super) fn provenance_at(&self, url: impl Fn(&Self) -> Option<FileUrl>) -> Option<FileUrl> {
+        self.provenance_sha256.as_ref().and_then(|_| url(self))
+    }
+}
+
 impl From<&PageFile> for WireFile {
     fn from(file: &PageFile) -> Self {
         let core_metadata = file.core_metadata_sha256.clone().map(|sha256| WireHashes { sha256 });
@@ -240,6 +256,8 @@ impl From<&PageFile> for WireFile {
             },
             core_metadata,
             dist_info_metadata: None,
+            own_provenance: file.provenance_sha256.clone().map(|sha256| WireHashes { sha256 }),
+            provenance: None,
         }
     }
 }
@@ -264,6 +282,7 @@ impl TryFrom<WireFile> for PageFile {
                 WireYanked::Reason(reason) => Yanked::Yes(Some(reason)),
             },
             core_metadata_sha256: wire.core_metadata.map(|hashes| hashes.sha256),
+            provenance_sha256: wire.own_provenance.map(|hashes| hashes.sha256),
         })
     }
 }
@@ -316,13 +335,14 @@ mod tests {
             let mut page = ProjectPage::new("foo".parse().unwrap(), u64::MAX);
             page.status = status;
             assert_eq!(read(&page.to_json()).unwrap(), page);
-            for (number, yanked) in (0_u32..).zip(yanks.iter().flat_map(|yanked| vec![yanked; 8])) {
+            for (number, yanked) in (0_u32..).zip(yanks.iter().flat_map(|yanked| vec![yanked; 16])) {
                 let mut file = plain.clone();
                 file.filename = format!("foo-{number}.0.tar.gz").parse().unwrap();
                 file.yanked = yanked.clone();
                 file.upload_time = file.upload_time.filter(|_| number & 1 == 0);
                 file.requires_python = file.requires_python.filter(|_| number & 2 == 0);
                 file.core_metadata_sha256 = file.core_metadata_sha256.filter(|_| number & 4 == 0);
+                file.provenance_sha256 = Some(file.sha256.clone()).filter(|_| number & 8 == 0);
                 assert_eq!(page.insert(file), Insertion::Inserted);
             }
             let json = page.to_json();
@@ -348,16 +368,40 @@ mod tests {
     #[test]
     fn tools_are_not_shown_what_they_stumble_over_or_should_not_have() {
         let mut page = read(PLAIN).unwrap();
-        let text = page.to_json_for_tools();
+        let text = page.to_json_for_tools(|_| None);
         assert!(text.contains("\"core-metadata\":{") && !text.contains("dist-info-metadata"), "{text}");
         page.status = Some(Status { marker: StatusMarker::Quarantined, reason: None });
-        let text = page.to_json_for_tools();
+        let text = page.to_json_for_tools(|_| None);
         assert!(text.contains("\"files\":[]") && !text.contains("foo-1.0.tar.gz"), "{text}");
+    }
+
+    #[test]
+    fn provenance_is_signed_as_a_digest_and_shown_as_an_absolute_url() {
+        let mut page = read(PLAIN).unwrap();
+        let mut file = page.file("foo-1.0.tar.gz").unwrap().clone();
+        file.filename = "foo-1.1.tar.gz".parse().unwrap();
+        file.provenance_sha256 = Some("c".repeat(64).parse().unwrap());
+        page.insert(file);
+        let signed = page.to_json();
+        assert!(signed.starts_with(r#"{"meta":{"api-version":"1.3","#), "{signed}");
+        assert!(signed.contains(&format!(r#""_provenance":{{"sha256":"{}"}}"#, "c".repeat(64))), "{signed}");
+        assert!(!signed.contains(r#""provenance""#) && !page.to_html().contains("provenance"), "{signed}");
+        assert_eq!(read(&signed).unwrap(), page);
+        let url = |file: &PageFile| format!("https://i.example/{}.provenance", file.filename).parse().ok();
+        let shown: serde_json::Value = serde_json::from_str(&page.to_json_for_tools(url)).unwrap();
+        let at = json!("https://i.example/foo-1.1.tar.gz.provenance");
+        assert_eq!(shown.pointer("/files/1/provenance"), Some(&at));
+        assert_eq!(shown.pointer("/files/0/provenance"), None);
+        let attribute = r#"data-provenance="https://i.example/foo-1.1.tar.gz.provenance""#;
+        assert_eq!(page.to_html_for_tools(url).matches("data-provenance").count(), 1);
+        assert!(page.to_html_for_tools(url).contains(attribute));
+        assert!(read(&page.to_json_for_tools(url)).is_err(), "what is shown was taken for what is signed");
     }
 
     #[test]
     fn what_was_not_written_here_is_refused() {
         for (from, to) in [
+            (r#""size":"#, r#""provenance":"https://i.example/","size":"#),
             (r#""size":"#, r#""gpg-sig":true,"size":"#),
             (r#""size":18446744073709551615,"#, ""),
             (r#""size":18446744073709551615"#, r#""size":18446744073709551616"#),

@@ -41,6 +41,7 @@ impl Listed {
                 Yank::Because(reason) => Yanked::Yes(Some(text("yanked", reason)?)),
             },
             core_metadata_sha256: core.map(|core| digest(core.sha256)).transpose()?,
+            provenance_sha256: None,
             filename,
         };
         Ok(Self { file, metadata_length: core.and_then(|core| core.length) })

@@ -12,9 +12,9 @@ use super::names::{Family, project_role};
 use super::owner::Owned;
 use super::tree::{Changes, Owners};
 use crate::crypto::sha256;
-use crate::python::{PageFile, ProjectName, ProjectPage};
+use crate::python::{PageFile, ProjectName, ProjectPage, Sha256Hex};
 use crate::repository::commit::{Listing, NewRole};
-use crate::repository::edit::metadata_of;
+use crate::repository::edit::{metadata_of, provenance_of};
 use crate::repository::state::{self, BINS, State};
 use crate::repository::{Distribution, MAX_METADATA, Repository, RepositoryError, days_after, layout};
 use crate::store::{Content, StoreError};
@@ -183,7 +183,8 @@ impl Repository {
         for file in page.into_iter().flat_map(ProjectPage::files) {
             let target = layout::distribution(project, file.filename.as_str())?;
             let metadata = file.core_metadata_sha256.is_some().then(|| metadata_of(&target)).transpose()?;
-            for target in [Some(target), metadata].into_iter().flatten() {
+            let provenance = file.provenance_sha256.is_some().then(|| provenance_of(&target)).transpose()?;
+            for target in [Some(target), metadata, provenance].into_iter().flatten() {
                 let entry = self.target(state, &target).await?;
                 let entry = entry.ok_or_else(|| RepositoryError::Missing(target.to_string()))?;
                 listed.insert(target.to_string(), entry);
@@ -218,6 +219,7 @@ impl Repository {
         let role = file.verified(&owned.owners)?;
         let page = judged(&file.project, &role, file.page.as_deref())?;
         let old = self.page(state, &file.project).await?;
+        refuse_changed(file, old.as_ref(), page.as_ref())?;
         let (added, removed) = compared(old.as_ref(), page.as_ref());
         let mut missing: BTreeSet<&String> = added.iter().collect();
         for distribution in files {
@@ -480,11 +482,31 @@ fn compared(old: Option<&ProjectPage>, new: Option<&ProjectPage>) -> (Vec<String
     (new.difference(&old).cloned().collect(), old.difference(&new).cloned().collect())
 }
 
+/// What lies beside a published file is published with it, or never: nobody sent it since.
+fn refuse_changed(
+    file: &ProjectFile,
+    old: Option<&ProjectPage>,
+    new: Option<&ProjectPage>,
+) -> Result<(), RepositoryError> {
+    let beside = |file: &PageFile| (file.core_metadata_sha256.clone(), file.provenance_sha256.clone());
+    for after in new.into_iter().flat_map(ProjectPage::files) {
+        let name = after.filename.as_str();
+        let before = old.and_then(|page| page.file(name));
+        if before.is_some_and(|before| beside(before) != beside(after)) {
+            return refused(file, &format!("changes what lies beside {name}: a published file never does"));
+        }
+    }
+    Ok(())
+}
+
 /// Whether a page says of a file what is in it.
 fn is_listed(listed: &PageFile, file: &Distribution) -> bool {
     let metadata = file.metadata.as_ref().map(|bytes| hex::encode(sha256(bytes)));
+    let provenance = file.provenance.as_ref().map(|object| hex::encode(sha256(object.as_str().as_bytes())));
+    let said = |digest: &Option<Sha256Hex>| digest.as_ref().map(ToString::to_string);
     listed.sha256.as_str() == hex::encode(file.sha256)
         && listed.size == file.size
         && listed.requires_python == file.requires_python
-        && listed.core_metadata_sha256.as_ref().map(|digest| digest.as_str().to_owned()) == metadata
+        && said(&listed.core_metadata_sha256) == metadata
+        && said(&listed.provenance_sha256) == provenance
 }

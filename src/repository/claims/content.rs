@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use crate::python::{PageFile, ProjectName, ProjectPage};
-use crate::repository::edit::{apply, describe, entries, expected_url, metadata_of};
+use crate::repository::edit::{
+    apply, companion_of, describe, entries, expected_url, metadata_of, provenance_of,
+};
 use crate::repository::{Edit, RepositoryError, days_after, layout};
 use crate::tuf::metadata::{Common, Extra, Hashes, Table, TargetFile, Targets, Version};
 use crate::tuf::path::TargetPath;
@@ -53,11 +55,12 @@ impl Base {
                 let (file, owner) = (edit.filename(), edit.filename().project());
                 return Err(RepositoryError::Plan(format!("{file} belongs to {owner}, not to {project}")));
             }
+            let before = page.file(edit.filename().as_str()).cloned();
             if !apply(&mut page, edit, now)? {
                 continue;
             }
             changed.push(edit.filename().to_string());
-            for (target, file) in entries(edit)? {
+            for (target, file) in entries(edit, before.as_ref())? {
                 match file {
                     Some(file) => drop(targets.insert(target.to_string(), file)),
                     None => drop(targets.remove(target.as_str())),
@@ -90,15 +93,15 @@ impl Base {
             }
             self.targets.retain(|target, _| {
                 let name = target.rsplit('/').next().unwrap_or(target);
-                name != file && name.strip_suffix(".metadata") != Some(file)
+                name != file && companion_of(name) != Some(file)
             });
         }
         Ok(self)
     }
 }
 
-/// Whether a role and its page are what this program makes of one another: the page, each file it lists, the metadata of
-/// these, and nothing else. Returns the page.
+/// Whether a role and its page are what this program makes of one another: the page, each file it lists, metadata and
+/// provenance of these, and nothing else. Returns the page.
 pub(crate) fn judged(
     project: &ProjectName,
     role: &Targets,
@@ -133,7 +136,7 @@ pub(crate) fn judged(
     }
 }
 
-/// The targets that a file on a page needs. How long its metadata is, only the role says.
+/// The targets that a file on a page needs. How long its metadata and provenance are, only the role says.
 fn targets_of(
     project: &ProjectName,
     file: &PageFile,
@@ -152,10 +155,14 @@ fn targets_of(
         (target.to_string(), TargetFile { length, hashes: Hashes::sha256(digest), extra: Extra::new() })
     };
     let mut targets = vec![entry(&target, file.sha256.as_str(), file.size)];
-    if let Some(sha256) = &file.core_metadata_sha256 {
-        let metadata = metadata_of(&target)?;
-        let length = role.targets.get(metadata.as_str()).map_or(0, |file| file.length);
-        targets.push(entry(&metadata, sha256.as_str(), length));
+    let beside = [
+        (metadata_of(&target)?, &file.core_metadata_sha256),
+        (provenance_of(&target)?, &file.provenance_sha256),
+    ];
+    for (target, sha256) in beside {
+        let Some(sha256) = sha256 else { continue };
+        let length = role.targets.get(target.as_str()).map_or(0, |file| file.length);
+        targets.push(entry(&target, sha256.as_str(), length));
     }
     Ok(targets)
 }

@@ -15,14 +15,14 @@ use tokio::io::AsyncReadExt;
 
 use super::apply::{Applied, LookAlike};
 use super::file::{Kind, ProjectFile};
-use crate::crypto::Hasher;
-use crate::python::{DistributionFilename, ProjectName, ProjectPage};
+use crate::crypto::{Hasher, sha256};
+use crate::python::{DistributionFilename, MAX_PROVENANCE, ProjectName, ProjectPage, Provenance, Sha256Hex};
 use crate::repository::{Distribution, Keyring, Repository, RepositoryError, layout};
 use crate::store::{Content, Entry, StoreError};
 
 /// Days after which `gc` removes a file that nobody signed: enough for people who sign on another machine.
 pub const STAGED_DAYS: i64 = 30;
-/// Files that wait for one project, at most. Releases with wheels for every platform have some 100.
+/// Files that wait for one project, at most, with their provenance. Releases with wheels for every platform have some 100.
 const MAX_STAGED: usize = 500;
 /// Bytes that wait for one project, at most: room for a release of the largest ones.
 const MAX_STAGED_BYTES: u64 = 8 * 1024 * 1024 * 1024;
@@ -75,12 +75,23 @@ impl Repository {
             let published = listed.sha256.to_string();
             return Err(RepositoryError::Conflict { filename: name, published, found });
         }
-        let waiting = self.staged_for(project).await?;
+        let entries = self.store.list(&layout::staged_for(project)).await?;
+        let waiting: Vec<_> = entries.iter().filter_map(Staged::of).collect();
         let known = waiting.iter().any(|one| one.filename == name && one.sha256 == found);
-        let bytes: u64 = waiting.iter().map(|one| one.size).sum();
-        let full = waiting.len() >= MAX_STAGED || bytes.saturating_add(distribution.size) > MAX_STAGED_BYTES;
-        if full && !known {
+        let bytes: u64 = entries.iter().map(|one| one.len).sum();
+        let full = entries.len() >= MAX_STAGED || bytes.saturating_add(distribution.size) > MAX_STAGED_BYTES;
+        let with_provenance = distribution.provenance.is_some();
+        if full && (!known || with_provenance) {
             return Err(RepositoryError::TooMuchWaits(project.to_string()));
+        }
+        // Before the file, so that it is there when the file is asked for.
+        if let Some(provenance) = &distribution.provenance {
+            let bytes = provenance.as_str().as_bytes();
+            let at = layout::staged_provenance(project, &hex::encode(sha256(bytes)), &name)?;
+            match self.store.create(&at, Content::Bytes(bytes)).await {
+                Ok(()) | Err(StoreError::Exists { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         // One that is there already is dated anew, so that `gc` leaves it.
         let at = layout::staged(project, &found, &name)?;
@@ -135,30 +146,56 @@ impl Repository {
             Kind::Claim | Kind::Keys => Vec::new(),
         };
         let mut files = Vec::with_capacity(waiting.len());
-        for staged in &waiting {
-            files.push(self.unstaged(staged, spool).await?);
+        for (staged, provenance) in &waiting {
+            let distribution = self.unstaged(staged, spool).await?;
+            files.push(self.with_staged_provenance(distribution, provenance.as_ref()).await?);
         }
         let applied = self.apply(keys, file, &files, LookAlike::Refused, now).await?;
-        for staged in &waiting {
+        for (staged, provenance) in &waiting {
             // It is published by now, whatever becomes of this copy; `gc` removes it as well.
             drop(self.forget_staged(staged).await);
+            if let Some(digest) = provenance {
+                let at = layout::staged_provenance(&file.project, digest.as_str(), &staged.filename)?;
+                drop(self.store.delete(&at).await);
+            }
         }
         Ok(Accepted::Applied(applied))
     }
 
-    /// What waits, is listed by a release, and is not published yet. The release is not verified here.
-    async fn wanted(&self, file: &ProjectFile) -> Result<Vec<Staged>, RepositoryError> {
+    /// What waits, is listed by a release, and is not published yet, each with the digest of the provenance that is listed
+    /// with it. The release is not verified here.
+    async fn wanted(&self, file: &ProjectFile) -> Result<Vec<(Staged, Option<Sha256Hex>)>, RepositoryError> {
         let Some(text) = &file.page else { return Ok(Vec::new()) };
         let page = ProjectPage::from_json(text.as_bytes());
         let page =
             page.map_err(|error| RepositoryError::Page { project: file.project.to_string(), error })?;
         let published = self.page(&self.state().await?, &file.project).await?;
         let new = |name: &str| published.as_ref().is_none_or(|page| page.file(name).is_none());
-        let listed = |one: &Staged| {
-            page.file(&one.filename)
-                .is_some_and(|file| file.sha256.as_str() == one.sha256 && new(&one.filename))
+        let listed = |one: Staged| {
+            let file = page.file(&one.filename);
+            let file = file.filter(|file| file.sha256.as_str() == one.sha256 && new(&one.filename))?;
+            Some((one, file.provenance_sha256.clone()))
         };
-        Ok(self.staged_for(&file.project).await?.into_iter().filter(listed).collect())
+        Ok(self.staged_for(&file.project).await?.into_iter().filter_map(listed).collect())
+    }
+
+    /// A file with the provenance that waits for it, judged as if it came now.
+    async fn with_staged_provenance(
+        &self,
+        distribution: Distribution,
+        digest: Option<&Sha256Hex>,
+    ) -> Result<Distribution, RepositoryError> {
+        let Some(digest) = digest else { return Ok(distribution) };
+        let name = distribution.filename.to_string();
+        let at = layout::staged_provenance(distribution.filename.project(), digest.as_str(), &name)?;
+        let object = self.store.get(&at, u64::try_from(MAX_PROVENANCE).unwrap_or(u64::MAX)).await?;
+        // Without it, the release is refused as one that came without what it lists.
+        let Some(object) = object else { return Ok(distribution) };
+        let text = String::from_utf8(object.bytes).unwrap_or_default();
+        if hex::encode(sha256(text.as_bytes())) != digest.as_str() {
+            return Err(RepositoryError::Altered(format!("{name}.provenance")));
+        }
+        distribution.attested(|filename, sha256| Provenance::read(&text, filename, sha256))
     }
 
     /// Copies a file that waits aside, and judges it as if it came now: nothing that lies in a store is trusted.

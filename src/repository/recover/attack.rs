@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::crypto::sha256;
 use crate::repository::bulk::{Again, Correction, Under};
 use crate::repository::commit::announce;
-use crate::repository::edit::describe;
+use crate::repository::edit::{companion_of, describe};
 use crate::repository::init::bin_names;
 use crate::repository::plain::project_of;
 use crate::repository::plan::bin_of;
@@ -27,7 +27,7 @@ impl Repository {
             for (path, file) in &content.targets {
                 let target = TargetPath::new(path)?;
                 let answers = self.answering(&state, &target).await?.0 == bin;
-                if answers && project_of(&target).is_none() && !path.ends_with(".metadata") {
+                if answers && project_of(&target).is_none() && companion_of(path).is_none() {
                     return Ok(Some((target, file.clone())));
                 }
             }

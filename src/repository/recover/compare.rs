@@ -16,6 +16,7 @@ use crate::repository::claims::names::project_of_role;
 use crate::repository::claims::owner::project_of_target;
 use crate::repository::claims::{Bucket, Owned};
 use crate::repository::diff::Change;
+use crate::repository::edit::companion_of;
 use crate::repository::init::bin_names;
 use crate::repository::plain::project_of;
 use crate::repository::spill::{BUDGET, PARTITIONS, Spill};
@@ -87,9 +88,9 @@ impl Keep {
         }
     }
 
-    /// Whether a target stays as it is now; metadata of a file goes with the file.
+    /// Whether a target stays as it is now; metadata and provenance of a file go with the file.
     pub(super) fn keeps_target(&self, path: &str) -> bool {
-        let file = path.strip_suffix(".metadata").unwrap_or(path);
+        let file = companion_of(path).unwrap_or(path);
         let project = TargetPath::new(path).ok().and_then(|path| project_of_target(&path));
         self.0.contains(path)
             || self.0.contains(file)

@@ -27,7 +27,7 @@ use crate::repository::ceremony::{Event, Finished, Gate};
 use crate::repository::claims::names::project_of_role;
 use crate::repository::claims::owner::project_of_target;
 use crate::repository::commit::Transaction;
-use crate::repository::edit::describe;
+use crate::repository::edit::{companion_of, describe};
 use crate::repository::keyring::Keyring;
 use crate::repository::plain::{Repair, project_of};
 use crate::repository::plan::bin_of;
@@ -368,8 +368,8 @@ impl<'a> Work<'a> {
         for (project, differences) in &projects {
             let mut lost = BTreeSet::new();
             for differing in differences {
-                // Metadata of a file that is not there is of no use.
-                let of = differing.path.strip_suffix(".metadata");
+                // Metadata and provenance of a file that is not there are of no use.
+                let of = companion_of(&differing.path);
                 if differing.after.is_none() && of.is_some_and(|file| lost.contains(file)) {
                     continue;
                 }

@@ -257,6 +257,7 @@ mod tests {
             requires_python: Some(">=3<script>\u{202e}".parse().unwrap()),
             yanked: Yanked::Yes(Some("\"><img src=x>".parse().unwrap())),
             core_metadata_sha256: None,
+            provenance_sha256: None,
         }
     }
 

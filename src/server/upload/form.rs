@@ -46,6 +46,8 @@ pub(super) struct Fields {
     pub(super) version: String,
     pub(super) filetype: String,
     pub(super) sha256_digest: String,
+    /// A JSON array (PEP 740).
+    pub(super) attestations: String,
 }
 
 /// A file as it came.
@@ -139,6 +141,7 @@ impl Fields {
             "version" => &mut self.version,
             "filetype" => &mut self.filetype,
             "sha256_digest" => &mut self.sha256_digest,
+            "attestations" => &mut self.attestations,
             _ => return Ok(()),
         };
         if !place.is_empty() {

@@ -44,7 +44,7 @@ pub use self::token::{Grant, TokenError, Tokens};
 use super::metrics::Metrics;
 use super::watch::{About, Ended, Note, Watch};
 use crate::journal::{Digest, Outcome, TokenUse};
-use crate::python::{DistributionFilename, Kind, ProjectName};
+use crate::python::{DistributionFilename, Kind, ProjectName, Provenance};
 use crate::repository::{Distribution, Edit, Published, Publisher, RepositoryError, Staging};
 
 /// Bytes around the file that a form may have.
@@ -268,8 +268,14 @@ fn judged(form: Form) -> Result<Distribution, Refused> {
         return Err(wrong("sha256_digest", &fields.sha256_digest, &digest));
     }
     let shown = file.filename.to_string();
-    Distribution::spooled(file.filename, file.copy, (file.sha256, file.size), &shown)
-        .map_err(|error| Refused::of(&error))
+    let judged = Distribution::spooled(file.filename, file.copy, (file.sha256, file.size), &shown);
+    let judged = match fields.attestations.as_str() {
+        "" => judged,
+        attestations => judged.and_then(|distribution| {
+            distribution.attested(|filename, sha256| Provenance::of(attestations, filename, sha256))
+        }),
+    };
+    judged.map_err(|error| Refused::of(&error))
 }
 
 /// Who goes away before the answer stops nothing that has begun, and so cannot keep it out of the journal either.

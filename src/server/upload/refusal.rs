@@ -50,11 +50,13 @@ pub(super) enum Refused {
 impl Refused {
     pub(super) fn of(error: &RepositoryError) -> Self {
         match error {
-            RepositoryError::Archive { .. } | RepositoryError::Filename { .. } => {
-                Self::Form(error.to_string())
-            }
+            RepositoryError::Archive { .. }
+            | RepositoryError::Attestation { .. }
+            | RepositoryError::Filename { .. } => Self::Form(error.to_string()),
             RepositoryError::TooMuchWaits(_) => Self::Unfit(error.to_string()),
-            RepositoryError::Conflict { .. } => Self::Conflict(error.to_string()),
+            RepositoryError::Conflict { .. } | RepositoryError::LateAttestation(_) => {
+                Self::Conflict(error.to_string())
+            }
             RepositoryError::Busy(_) => Self::Busy,
             _ => Self::Repository(error.to_string()),
         }

@@ -87,9 +87,8 @@ pub(crate) async fn known(scene: &Scene, project: &str) -> Known {
     let role = format!("project-{project}");
     base.version = state.snapshot.role(&role).map_or(0, |entry| entry.version);
     for file in base.page.clone().iter().flat_map(|page| page.files().to_vec()) {
-        for target in
-            [format!("{project}/{}", file.filename), format!("{project}/{}.metadata", file.filename)]
-        {
+        for ending in ["", ".metadata", ".provenance"] {
+            let target = format!("{project}/{}{ending}", file.filename);
             let path = wheelseal::tuf::path::TargetPath::new(target.clone()).unwrap();
             let entry = repository.target(&state, &path).await.unwrap();
             base.targets.extend(entry.map(|entry| (target, entry)));

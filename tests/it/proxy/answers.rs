@@ -3,9 +3,13 @@
 use std::fs;
 
 use wheelseal::crypto::sha256;
+use wheelseal::python::{Predicate, Provenance};
+use wheelseal::repository::Edit;
 
 use super::{HOST, PAGE_PATH, Setup, Stage, WHEEL, WHEEL_PATH};
-use crate::scene::files_below;
+use crate::claims::added;
+use crate::scene::{files_below, wheel_bytes};
+use crate::serve::attested::attestation;
 
 const JSON: &str = "application/vnd.pypi.simple.v1+json";
 
@@ -65,6 +69,36 @@ async fn a_file_and_its_metadata_come_whole_or_in_parts() {
     let metadata = running.tool.get(&format!("{WHEEL_PATH}.metadata"));
     assert!(metadata.text().starts_with("Metadata-Version: "), "{}", metadata.text());
     assert_eq!(running.refused(), [""; 0]);
+}
+
+#[tokio::test]
+async fn attestations_come_verified_and_pages_name_where() {
+    let stage = Stage::new().await;
+    let added = added(stage.scene.add("beta", "1.0", "x = 1\n"));
+    let name = "beta-1.0-py3-none-any.whl";
+    let text = attestation(name, &wheel_bytes("beta", "1.0", "x = 1\n"), Predicate::Publish);
+    let added = added.attested(|name, sha256| Provenance::of(&format!("[{text}]"), name, sha256)).unwrap();
+    stage.scene.publish(&[Edit::Add(Box::new(added))]).await.unwrap();
+    let object = fs::read(stage.scene.root().join(format!("targets/beta/{name}.provenance"))).unwrap();
+    let path = format!("/root/targets/beta/{name}.provenance");
+
+    let running = stage.forward(&Setup::default());
+    let page = running.tool.ask("GET", "/root/simple/beta/", &[&format!("Accept: {JSON}")]).text();
+    let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(page["files"][0]["provenance"], format!("https://index.test{path}"));
+    assert_eq!(running.tool.get(&path).body, object);
+    let none = running.tool.get(&format!("{WHEEL_PATH}.provenance"));
+    assert_eq!(none.status, 404, "that there are no attestations is no refusal");
+
+    let reverse = stage.reverse(&Setup::default());
+    let html = reverse.tool.plain("GET", "/mine/simple/beta/", "localhost:1", &[]).text();
+    let at = format!("http://127.0.0.1:{}/mine/targets/beta/{name}.provenance", reverse.tool.port);
+    assert!(html.contains(&format!("data-provenance=\"{at}\"")), "{html}");
+
+    stage.lie(&stage.hashed(&format!("beta/{name}.provenance")), &b"x".repeat(object.len()));
+    fs::remove_dir_all(stage.home.path().join("cache")).unwrap();
+    let anew = stage.forward(&Setup::default());
+    assert_eq!(anew.tool.get(&path).status, 403);
 }
 
 #[tokio::test]

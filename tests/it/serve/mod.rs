@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
 
 mod answers;
+pub(crate) mod attested;
 mod coded;
 pub(crate) mod form;
 mod hostile;

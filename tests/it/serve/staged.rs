@@ -32,7 +32,7 @@ impl Index {
         Answer::read(&self.served.raw(&[head.as_bytes(), bytes].concat()))
     }
 
-    fn release(&self, file: &ProjectFile) -> Answer {
+    pub(super) fn release(&self, file: &ProjectFile) -> Answer {
         self.post(file.to_text().unwrap().as_bytes())
     }
 

@@ -46,6 +46,7 @@ impl Index {
         let served = Served::made(scene.store().await, Limits::default(), move |server, told| {
             let publisher = Publisher::start(repository, keys);
             let report = move |fault: &str| told.lock().unwrap().push(fault.to_owned());
+            let server = server.found_at("https://packages.example".parse().unwrap());
             server.accepting(Uploads::new(publisher, Tokens::at(&file), folder, limits, now, report))
         });
         Self { scene, served, token: token.to_string(), home }
@@ -65,7 +66,7 @@ impl Index {
     }
 
     /// The upload is refused so, the reason is in the status line too, and nothing was published or left behind.
-    fn refuses(&self, form: &Form, status: u16, text: &str) {
+    pub(super) fn refuses(&self, form: &Form, status: u16, text: &str) {
         let before = self.scene.files();
         let body = form.bytes();
         let raw = self.served.raw(&[self.head(body.len()).as_bytes(), &body].concat());
