@@ -190,7 +190,12 @@ def twine_attested(index: Index, dist: Path) -> subprocess.CompletedProcess[str]
     return twine(index, dist, Path(f"{dist}.publish.attestation"), more=("--attestations",))
 
 
-@pytest.mark.parametrize("tool", [twine_attested, uv])
+def uv_attested(index: Index, dist: Path) -> subprocess.CompletedProcess[str]:
+    """`uv publish` of both files, as `dist/*` names them."""
+    return uv(index, dist, Path(f"{dist}.publish.attestation"))
+
+
+@pytest.mark.parametrize("tool", [twine_attested, uv_attested])
 def test_attestations_are_kept_and_named_on_the_page(
     index: Index, wheelseal: Wheelseal, tmp_path: Path, tool
 ) -> None:
@@ -213,7 +218,7 @@ def test_attestations_are_kept_and_named_on_the_page(
     wheelseal("check", "--repo", index.sealed.folder)
 
 
-@pytest.mark.parametrize("tool", [twine_attested, uv])
+@pytest.mark.parametrize("tool", [twine_attested, uv_attested])
 def test_an_attestation_of_another_file_refuses_the_upload(index: Index, tmp_path: Path, tool) -> None:
     dist = wheel(tmp_path / "dists", "seal", "1.0")
     attest(dist, digest="0" * 64)
