@@ -13,11 +13,13 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 use wheelseal::repository::{
-    Anchor, BinStyle, Edit, Plan, Problem, Repair, Repository, RepositoryError, Retention, Unwatched,
+    Anchor, BinStyle, Edit, LookAlike, Plan, Problem, Repair, Repository, RepositoryError, Retention,
+    Unwatched,
 };
 use wheelseal::store::{Content, DirStore, Entry, Object, Store, StoreError, StorePath, Tag};
 use wheelseal::tuf::metadata::TopLevel;
 
+use crate::claims::{ANN, published as published_of, release, with_six};
 use crate::scene::{ALL_KEYS, ONLINE, Scene, keyring, now, plan, role, wheel_name};
 use crate::shell::Home;
 
@@ -373,6 +375,29 @@ async fn what_is_committed_while_a_gc_removes_is_kept() {
     assert!(!collected.removed.is_empty());
     assert!(!collected.removed.iter().any(|path| path.contains("alpha-1.0")), "{collected:?}");
     scene.assert_sound("after gc and publication").await;
+}
+
+/// The first time it did not come to its end, and that was long ago.
+#[tokio::test]
+async fn a_release_that_is_sent_again_while_a_gc_removes_is_kept() {
+    let scene = with_six().await;
+    let (file, files) = release(&scene, "six", "2.0", &[ANN]).await;
+    let nobody = keyring(&[]).await;
+    let failed = scene.open().await.apply(&nobody, &file, &files, LookAlike::Refused, now()).await;
+    assert!(failed.is_err(), "{failed:?}");
+    let left = scene.files().into_keys().filter(|path| path.ends_with("2.project-six.json")).count();
+    assert_eq!(left, 1, "nothing is left of it");
+    let other = scene.open().await;
+    let send = async move {
+        let keys = keyring(&ONLINE).await;
+        other.apply(&keys, &file, &files, LookAlike::Refused, now()).await.unwrap();
+    };
+    let repository = Shared::open(&scene, Moment::Delete, send).await;
+    let retention = Retention { snapshots: 1, grace: Duration::ZERO };
+    let collected = repository.gc(retention, false, now(), &Unwatched).await.unwrap();
+    assert!(!collected.removed.iter().any(|path| path.contains("2.project-six")), "{collected:?}");
+    assert_eq!(published_of(&scene, "six").await, ["six-1.0-py3-none-any.whl", "six-2.0-py3-none-any.whl"]);
+    scene.assert_verifies("after gc and release").await;
 }
 
 // Size.

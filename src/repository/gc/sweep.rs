@@ -7,9 +7,13 @@ use std::time::SystemTime;
 use super::mark::{Listed, Spot};
 use super::{Collected, MAX_REMOVED, Tell};
 use crate::crypto::random;
+use crate::repository::check::names::{file_name, plain_name};
+use crate::repository::check::split_name;
+use crate::repository::claims::names::project_of_role;
 use crate::repository::state::State;
 use crate::repository::{Repository, RepositoryError, layout, path};
 use crate::store::{Content, Entry, StoreError, StorePath};
+use crate::tuf::metadata::Version;
 
 /// Files put aside, deleted and looked after together: what a client might miss for a moment if a publication uses it
 /// again just then.
@@ -104,11 +108,11 @@ impl<'a> Sweep<'a> {
 
     async fn empty_batch(&mut self) -> Result<(), RepositoryError> {
         let mut batch = std::mem::take(&mut self.batch);
-        self.catch_up().await?;
+        self.catch_up(&[]).await?;
         batch.retain(|listed| !self.is_late(&listed.path));
         let Some(asides) = self.put_aside(&batch).await? else { return self.without_room(batch).await };
         self.delete_all(batch.iter().map(|listed| &listed.path)).await?;
-        self.catch_up().await?;
+        self.catch_up(&asides).await?;
         for (original, aside) in &asides {
             if self.is_late(original) {
                 self.put_back(original, aside).await?;
@@ -116,7 +120,6 @@ impl<'a> Sweep<'a> {
         }
         self.delete_all(asides.iter().map(|(_, aside)| aside)).await?;
         for listed in batch {
-            // Metadata is never used again: its version number is taken.
             if !self.is_late(&listed.path) {
                 self.removed(&listed);
             }
@@ -124,13 +127,13 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
-    /// Copies of the targets in a batch, each with its original; `None` if there is no room for them.
+    /// Copies of what may be used again in a batch, each with its original; `None` if there is no room for them.
     async fn put_aside(
         &self,
         batch: &[Listed],
     ) -> Result<Option<Vec<(StorePath, StorePath)>>, RepositoryError> {
         let mut asides = Vec::new();
-        for listed in batch.iter().filter(|listed| listed.path.as_str().starts_with(layout::TARGETS)) {
+        for listed in batch.iter().filter(|listed| may_be_used_again(&listed.path)) {
             let aside = path(format!("{}/{}/{}", layout::ASIDE, self.run, listed.path));
             // One whose name is too long for it is removed all the same.
             if let Ok(aside) = aside {
@@ -160,7 +163,7 @@ impl<'a> Sweep<'a> {
     /// The old way, for a disk so full that it cannot take another name for a file.
     async fn without_room(&mut self, batch: Vec<Listed>) -> Result<(), RepositoryError> {
         for listed in batch {
-            self.catch_up().await?;
+            self.catch_up(&[]).await?;
             if !self.is_late(&listed.path) {
                 self.repository.store.delete(&listed.path).await?;
                 self.removed(&listed);
@@ -169,13 +172,22 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
-    /// If something was committed since the last look, marks that too.
-    async fn catch_up(&mut self) -> Result<(), RepositoryError> {
+    /// If something was committed since the last look, marks that too. Roles that were taken away before that look are put back
+    /// first: they are read.
+    async fn catch_up(&mut self, asides: &[(StorePath, StorePath)]) -> Result<(), RepositoryError> {
         let newer = self.repository.state_after(Some(&self.seen)).await?;
-        if newer.tag != self.seen.tag {
-            self.repository.mark_newer(&self.seen, &newer, &mut self.late).await?;
-            self.seen = newer;
+        if newer.tag == self.seen.tag {
+            return Ok(());
         }
+        for (original, aside) in asides {
+            if project_role_of(original).is_some_and(|(version, role)| {
+                newer.snapshot.role(role).is_some_and(|file| file.version == version)
+            }) {
+                self.put_back(original, aside).await?;
+            }
+        }
+        self.repository.mark_newer(&self.seen, &newer, &mut self.late).await?;
+        self.seen = newer;
         Ok(())
     }
 
@@ -209,4 +221,15 @@ impl<'a> Sweep<'a> {
             self.collected.removed.push(listed.path.to_string());
         }
     }
+}
+
+/// Targets, and roles of claimed projects: their maintainers may send again what they signed long ago, and what never came to
+/// be published. Other metadata is never used again: its version number is taken.
+fn may_be_used_again(path: &StorePath) -> bool {
+    path.as_str().starts_with(layout::TARGETS) || project_role_of(path).is_some()
+}
+
+/// Version and name, if it is the metadata of a claimed project.
+fn project_role_of(path: &StorePath) -> Option<(Version, &str)> {
+    split_name(plain_name(file_name(path))).filter(|(_, role)| project_of_role(role).is_some())
 }
