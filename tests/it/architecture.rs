@@ -9,11 +9,12 @@ use std::fs;
 use std::path::Path;
 
 /// Module, and the modules it may name. `cli` may name all.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("crypto", &[]),
     ("coding", &["crypto"]),
     ("python", &[]),
     ("tuf", &["crypto"]),
+    ("tlog", &["crypto"]),
     ("store", &["crypto"]),
     ("keys", &["crypto", "store", "tuf"]),
     ("client", &["coding", "crypto", "store", "tlog", "tuf"]),
@@ -28,7 +29,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
 ];
 
 /// Modules of pure code, and what it must not name.
-const PURE: [&str; 4] = ["coding", "crypto", "python", "tuf"];
+const PURE: [&str; 5] = ["coding", "crypto", "python", "tlog", "tuf"];
 const IMPURE: [&str; 12] = [
     "std::fs",
     "std::net",
