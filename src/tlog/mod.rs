@@ -8,9 +8,17 @@
 //! | `tile` | tlog-tiles | names and content of tiles; hashes out of tiles |
 //! | `edge` | tlog-tiles | the right edge of a log's tree, which writes tiles as it grows |
 //! | `bundle` | tlog-tiles | entries, 256 to a file |
+//! | `key` | signed-note v1.0.0 | names, ids, verifier keys; the keys that are known somewhere |
+//! | `note` | signed-note v1.0.0 | a text with signatures → a text that known keys signed |
+//! | `checkpoint` | tlog-checkpoint v1.0.0 | how large a log is, and what its root is |
+//! | `cosignature` | tlog-cosignature v1.0.1 | what witnesses sign |
+//! | `policy` | tlog-policy | which log and which witnesses are enough |
+//! | `proof_file` | tlog-proof@v1 | all that an offline check needs, in one file |
+//! | `witness` | tlog-witness v1.0.0 | requests, answers, and what a witness decides |
 //!
 //! Trust runs one way. What comes out of tiles is not trusted: a proof made of it counts once it was checked against a
-//! root, and a root counts once it was signed.
+//! root, and a root counts once a [`policy::Policy`] accepted the checkpoint it stands in. Signatures are made elsewhere, over
+//! messages from here, and verified before they are put under anything.
 //!
 //! # A proof, step by step
 //!
@@ -32,11 +40,22 @@
 //! ```
 
 pub mod bundle;
+pub mod checkpoint;
+pub mod cosignature;
 pub mod edge;
+pub mod key;
 pub mod merkle;
+pub mod note;
+pub mod policy;
 pub mod proof;
+pub mod proof_file;
 pub mod recipe;
 pub mod tile;
+pub mod witness;
+
+mod text;
 
 #[cfg(test)]
 mod naive_tests;
+#[cfg(test)]
+mod scene_tests;
