@@ -8,6 +8,7 @@
 //! | `tile` | tlog-tiles | names and content of tiles; hashes out of tiles |
 //! | `edge` | tlog-tiles | the right edge of a log's tree, which writes tiles as it grows |
 //! | `bundle` | tlog-tiles | entries, 256 to a file |
+//! | `leaf` | none | what wheelseal's logs have as entries |
 //! | `key` | signed-note v1.0.0 | names, ids, verifier keys; the keys that are known somewhere |
 //! | `note` | signed-note v1.0.0 | a text with signatures → a text that known keys signed |
 //! | `checkpoint` | tlog-checkpoint v1.0.0 | how large a log is, and what its root is |
@@ -44,6 +45,7 @@ pub mod checkpoint;
 pub mod cosignature;
 pub mod edge;
 pub mod key;
+pub mod leaf;
 pub mod merkle;
 pub mod note;
 pub mod policy;
