@@ -70,7 +70,7 @@ pub struct KeyName(String);
 impl KeyName {
     /// Checks the invariants.
     pub fn new(name: &str) -> Result<Self, KeyError> {
-        let forbidden = |c: char| c.is_whitespace() || c < ' ' || c == '+';
+        let forbidden = |c: char| c.is_whitespace() || c.is_control() || c == '+';
         if name.is_empty() || name.len() > MAX_KEY_NAME || name.contains(forbidden) {
             return Err(KeyError::Name { name: quoted(name) });
         }
@@ -281,7 +281,9 @@ mod tests {
     #[test]
     fn a_name_that_no_key_may_have_is_refused() {
         let long = "x".repeat(256);
-        for name in ["", "a b", "a\tb", "a+b", "a\nb", "a\u{a0}b", "a\u{2028}", "\u{1}", &long] {
+        for name in
+            ["", "a b", "a\tb", "a+b", "a\nb", "a\u{a0}b", "a\u{2028}", "\u{1}", "\u{7f}", "\u{9b}1m", &long]
+        {
             let refused = KeyName::new(name).unwrap_err();
             assert!(matches!(refused, KeyError::Name { .. }), "{name:?}: {refused}");
         }

@@ -248,7 +248,7 @@ impl Policy {
         let names: Vec<_> =
             cosigned.iter().map(|(witness, time)| (witness.name().into_owned(), *time)).collect();
         if !self.is_quorum(|key| cosigned.iter().any(|(witness, _)| witness.key == *key)) {
-            let cosigned = names.into_iter().map(|(name, _)| name).collect();
+            let cosigned = names.iter().map(|(name, _)| quoted(name)).collect();
             return Err(Refusal::NoQuorum { cosigned });
         }
         Ok(Accepted { checkpoint: content.clone(), cosigned: names, witnessing: self.witnessing() })

@@ -234,15 +234,18 @@ mod tests {
     #[test]
     fn proofs_hold_where_tiles_fill() {
         let all = leaves(65_537);
-        for size in EDGES {
-            let tiles = tiles_of(&all[..size]);
-            for other in EDGES.into_iter().filter(|other| *other <= size) {
-                let hashes = made(Recipe::inclusion(number(other - 1), number(size)), &tiles);
-                assert_eq!(hashes, path(other - 1, &all[..size]));
-                inclusion(other - 1, size, &hashes, &all).unwrap();
-                let hashes = made(Recipe::consistency(number(other), number(size)), &tiles);
-                assert_eq!(hashes, consistency(other, &all[..size]));
-                growth(other, size, &hashes, &all).unwrap();
+        let roots = EDGES.map(|size| root(&all[..size]));
+        for size in [255, 256, 257, 65_537] {
+            let (new, tiles) = (&all[..size], tiles_of(&all[..size]));
+            let (count, new_root) = (number(size), root(new));
+            for (old, old_root) in EDGES.into_iter().zip(&roots).filter(|(old, _)| *old <= size) {
+                let index = number(old - 1);
+                let hashes = made(Recipe::inclusion(index, count), &tiles);
+                assert_eq!(hashes, path(old - 1, new));
+                check_inclusion(&all[old - 1], index, count, &hashes, &new_root).unwrap();
+                let hashes = made(Recipe::consistency(number(old), count), &tiles);
+                assert_eq!(hashes, consistency(old, new));
+                check_consistency(number(old), count, &hashes, old_root, &new_root).unwrap();
             }
         }
     }
