@@ -183,6 +183,9 @@ impl Exec {
             code = surroundings.run(program, arguments) => code?,
             never = Arc::clone(&forward).run(listener) => match never {},
         };
+        for index in forward.indexes() {
+            index.settle().await;
+        }
         if let Some(file) = &self.report {
             self.write_report(file, &forward, &journal).await?;
         }

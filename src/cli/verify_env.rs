@@ -251,7 +251,7 @@ async fn open(
     let agreed = sitting.find(&path).await?;
     let found = agreed.votes.first().map(|vote| vote.found.clone()).ok_or_else(unnamed)?;
     let name = found.target.hashes.name().ok_or_else(unnamed)?;
-    let folder = cache.join("files").join(name.get(..2).unwrap_or_default());
+    let folder = cache.join("files");
     let place = folder.join(&name);
     let io = |what, error: &std::io::Error| {
         let (path, reason) = (place.display().to_string(), error.to_string());

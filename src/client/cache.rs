@@ -197,7 +197,7 @@ impl MetadataDir {
     /// The folder for unchecked downloads, made if needed.
     pub fn spool(&self) -> Result<PathBuf, CacheError> {
         let spool = self.dir.join(SPOOL);
-        std::fs::create_dir_all(&spool).map_err(|error| CacheError::new("making", &spool, &error))?;
+        make(&spool)?;
         Ok(spool)
     }
 
@@ -215,10 +215,18 @@ impl MetadataDir {
     }
 
     fn make(&self) -> Result<(), CacheError> {
-        std::fs::create_dir_all(&self.dir).map_err(|error| CacheError::new("making", &self.dir, &error))
+        make(&self.dir)
     }
 
     fn path(&self, stem: &str) -> PathBuf {
         self.dir.join(format!("{stem}.json"))
     }
+}
+
+/// Makes a folder, if it is not there: to try it anyway would lock the folder above, in which others are busy.
+fn make(dir: &Path) -> Result<(), CacheError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir).map_err(|error| CacheError::new("making", dir, &error))
 }

@@ -146,6 +146,29 @@ impl OpenFile {
     }
 }
 
+/// Bytes in memory whose length and hashes are what was signed. There is no other way to make one than to check them.
+#[derive(Debug)]
+pub struct VerifiedBytes {
+    bytes: Vec<u8>,
+    target: TargetFile,
+}
+
+impl VerifiedBytes {
+    /// Length and hashes.
+    pub fn target(&self) -> &TargetFile {
+        &self.target
+    }
+
+    /// All of the file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
 /// Where the repository keeps the target: any one listed hash names it (section 5.7.3).
 pub(super) fn location(found: &Found, consistent: bool) -> Result<String, FileError> {
     let Some(hash) = found.target.hashes.name() else {
@@ -234,12 +257,12 @@ pub(super) fn within(found: &Found, max: u64) -> Result<(), FileError> {
     if length > max { Err(FileError::TooLarge { path, length, max }) } else { Ok(()) }
 }
 
-/// Checks bytes in memory and hands them back.
-pub(super) fn check(found: &Found, bytes: Vec<u8>) -> Result<Vec<u8>, FileError> {
+/// Checks bytes in memory.
+pub(super) fn check(found: &Found, bytes: Vec<u8>) -> Result<VerifiedBytes, FileError> {
     right_length(found, u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
     let path = found.path.to_string();
     found.target.hashes.check_bytes(&bytes).map_err(|mismatch| FileError::WrongHash { path, mismatch })?;
-    Ok(bytes)
+    Ok(VerifiedBytes { bytes, target: found.target.clone() })
 }
 
 fn right_length(found: &Found, length: u64) -> Result<(), FileError> {

@@ -34,7 +34,7 @@ use thiserror::Error;
 
 pub use cache::{CacheError, MetadataDir};
 use file::Flush;
-pub use file::{Arrival, Arriving, FileError, OpenFile, VerifiedFile};
+pub use file::{Arrival, Arriving, FileError, OpenFile, VerifiedBytes, VerifiedFile};
 pub use http::{Answer, Credentials, Http, HttpSource, SendError, Timing, Upload, Uploader};
 pub use parallel::Wanted;
 pub use quorum::{Agreed, Quorum, Sitting, Vote};
@@ -47,6 +47,9 @@ use crate::tuf::trusted::{
     AwaitSnapshot, AwaitTargets, AwaitTimestamp, Limits, Local, Request, RootChain, Rotated, TrustError,
     Trusted,
 };
+
+/// Bytes of memory that are taken for a target before any of it came, at most; more is taken as it comes.
+const AT_ONCE: usize = 4 * 1_024 * 1_024;
 
 /// Why the client refuses or fails.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -261,8 +264,10 @@ impl Client {
         }
     }
 
-    async fn read(&self, found: &Found, consistent: bool) -> Result<Vec<u8>, ClientError> {
-        let mut bytes = Vec::new();
+    async fn read(&self, found: &Found, consistent: bool) -> Result<VerifiedBytes, ClientError> {
+        // What a server sends is not believed to be as long as signed before it came.
+        let length = usize::try_from(found.target.length).unwrap_or(usize::MAX);
+        let mut bytes = Vec::with_capacity(length.min(AT_ONCE));
         self.fetch_target(found, consistent, &mut bytes).await?;
         Ok(file::check(found, bytes)?)
     }

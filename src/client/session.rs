@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::file::{self, Arrival, Arriving, Flush, OpenFile};
-use super::{Client, ClientError, Credentials, Given, Needed, VerifiedFile};
+use super::{Client, ClientError, Credentials, Given, Needed, VerifiedBytes, VerifiedFile};
 use crate::tuf::lookup::{Edge, Found, Search, Step};
 use crate::tuf::metadata::Targets;
 use crate::tuf::path::{RoleName, TargetPath};
@@ -122,6 +122,11 @@ impl Session {
 
     /// Bytes of a target of at most `max_len` bytes, such as an index page, checked; never written to disk.
     pub async fn read(&self, found: &Found, max_len: u64) -> Result<Vec<u8>, ClientError> {
+        Ok(self.read_whole(found, max_len).await?.into_bytes())
+    }
+
+    /// The same, with what was signed.
+    pub async fn read_whole(&self, found: &Found, max_len: u64) -> Result<VerifiedBytes, ClientError> {
         file::within(found, max_len)?;
         self.online()?;
         self.client.read(found, self.consistent()).await

@@ -18,9 +18,11 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
 
 use super::large::Parts;
+use super::memory::Held;
 use super::page::{Page, View};
 use super::refusal::Refusal;
 use crate::client::{Arriving, OpenFile};
+use crate::tuf::metadata::TargetFile;
 use crate::web::{Form, Part, SIMPLE_JSON, Wanted, part, seen};
 
 /// Bytes of a file read at once.
@@ -70,8 +72,30 @@ impl Answer {
 
     /// A file that was checked, or part of it.
     pub(super) fn file(file: OpenFile, parts: Parts, headers: &HeaderMap) -> Self {
-        let length = file.target().length;
-        let tag = file.target().hashes.name().map(|name| format!("\"{name}\""));
+        let target = file.target().clone();
+        Self::content(&target, parts, headers, |start, count| {
+            Body::from_stream(chunks(tokio::fs::File::from_std(file.into_file()), start, count))
+        })
+    }
+
+    /// The same of one in memory.
+    pub(super) fn held(held: &Held, headers: &HeaderMap) -> Self {
+        let bytes = Bytes::from_owner(held.clone());
+        Self::content(held.file().target(), Parts::Any, headers, |start, count| {
+            let [start, count] = [start, count].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+            let span = bytes.get(start..start.saturating_add(count));
+            span.map_or_else(Body::empty, |span| bytes.slice_ref(span).into())
+        })
+    }
+
+    fn content(
+        target: &TargetFile,
+        parts: Parts,
+        headers: &HeaderMap,
+        body: impl FnOnce(u64, u64) -> Body,
+    ) -> Self {
+        let length = target.length;
+        let tag = target.hashes.name().map(|name| format!("\"{name}\""));
         let mut response = file_head();
         if parts == Parts::Any {
             response = response.header(ACCEPT_RANGES, "bytes");
@@ -92,8 +116,7 @@ impl Answer {
                 (first, last.saturating_sub(first).saturating_add(1))
             }
         };
-        let chunks = chunks(tokio::fs::File::from_std(file.into_file()), start, count);
-        Self::built(response.header(CONTENT_LENGTH, count), Body::from_stream(chunks))
+        Self::built(response.header(CONTENT_LENGTH, count), body(start, count))
     }
 
     /// A file that is coming: all of it, or less and the end of the connection. Its length is not told, so it comes in chunks, and only

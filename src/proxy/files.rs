@@ -1,13 +1,13 @@
 //! Verified files, kept for the next time, within a number of bytes.
 //!
 //! ```text
-//! CACHE/files/ab/abcdef…      by hash; put there whole, by a rename
+//! CACHE/files/abcdef…      by hash; put there whole, by a rename
 //! ```
 //!
 //! The folder is shared by all runs of this user. Nothing in it is trusted: a file that lies there is checked again each time
 //! it is given out, through the handle from which it is then sent. The file that was not used for longest goes first. What comes from the
 //! network lies in a spool until it is checked; how much is there at once is bounded as well. A large file is read from there
-//! while it comes ([`super::large`]).
+//! while it comes ([`super::large`]), a small one comes to memory ([`super::memory`]).
 
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
@@ -23,6 +23,7 @@ use tokio::task::spawn_blocking;
 
 use super::journal::{Journal, Refused};
 use super::large::{Large, Parts};
+use super::memory::{Held, Memory};
 use super::refusal::Fault;
 use super::{Settings, Tell, Told};
 use crate::client::{Arriving, ClientError, FileError, OpenFile, Session};
@@ -54,6 +55,8 @@ pub(super) enum Opened {
         fetched: bool,
         parts: Parts,
     },
+    /// It was fetched to memory, and checked.
+    Held(Held),
     /// It is coming. How it ends is noted.
     Arriving(Arriving),
 }
@@ -68,6 +71,7 @@ pub(super) struct Files {
     turns: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     spool: Arc<Semaphore>,
     large: Large,
+    memory: Arc<Memory>,
     journal: Arc<Journal>,
     tell: Tell,
 }
@@ -93,6 +97,7 @@ impl Files {
             turns: Mutex::default(),
             spool: Arc::new(Semaphore::new(usize::try_from(MAX_SPOOL).unwrap_or(1))),
             large: Large::new(settings.mode),
+            memory: Arc::new(Memory::new()),
             journal: Arc::clone(journal),
             tell: Arc::clone(&settings.tell),
         }
@@ -109,32 +114,67 @@ impl Files {
         let Some(name) = found.target.hashes.name() else {
             return Err(ClientError::from(FileError::NoKnownHash { path: found.path.to_string() }).into());
         };
-        let path = self.folder.join(name.get(..2).unwrap_or_default()).join(&name);
+        let path = self.folder.join(&name);
         let parts = self.large.allowed(&name, now)?;
         let place = Place { found: found.clone(), name, path, take, now };
-        let (file, fetched) = match place.kept().await? {
-            Some(file) => (file, false),
-            None if self.large.is(found) => return self.open_large(shared, place, parts).await,
-            None => {
-                let (own, shared) = (Arc::clone(self), Arc::clone(shared));
-                // A task of its own: a tool that loses patience finds the file when it asks again.
-                let task = tokio::spawn(async move { own.fetch(&shared, &place).await });
-                task.await.map_err(|error| local("fetching", &error))??
-            }
-        };
-        Ok(Opened::Whole { file, fetched, parts })
+        if let Some(opened) = self.at_hand(&place, parts).await? {
+            return Ok(opened);
+        }
+        if self.large.is(found) {
+            return self.open_large(shared, place, parts).await;
+        }
+        let (own, shared) = (Arc::clone(self), Arc::clone(shared));
+        // A task of its own: a tool that loses patience finds the file when it asks again.
+        let task = tokio::spawn(async move { own.fetch(&shared, place).await });
+        task.await.map_err(|error| local("fetching", &error))?
     }
 
-    async fn fetch(&self, shared: &Session, place: &Place) -> Result<(OpenFile, bool), Fault> {
+    /// Waits until all is kept that is to be.
+    pub(super) async fn settle(&self) {
+        self.memory.settle().await;
+    }
+
+    /// What need not be fetched.
+    async fn at_hand(&self, place: &Place, parts: Parts) -> Result<Option<Opened>, Fault> {
+        if place.take == Take::Fetched {
+            return Ok(None);
+        }
+        if let Some(held) = self.memory.unwritten(&place.name, &place.found) {
+            return Ok(Some(Opened::Held(held)));
+        }
+        let kept = place.kept().await?;
+        Ok(kept.map(|file| Opened::Whole { file, fetched: false, parts }))
+    }
+
+    async fn fetch(self: &Arc<Self>, shared: &Session, place: Place) -> Result<Opened, Fault> {
         let turn = self.turn(&place.name);
         let _turn = turn.lock().await;
-        if let Some(file) = place.kept().await? {
-            return Ok((file, false));
+        if let Some(opened) = self.at_hand(&place, Parts::Any).await? {
+            return Ok(opened);
+        }
+        let length = place.found.target.length;
+        if let Some(room) = self.memory.room(length) {
+            let held = Held::new(shared.read_whole(&place.found, length).await?, room);
+            self.keep(&place, held.clone());
+            return Ok(Opened::Held(held));
         }
         let _room = self.room(&place.found).await?;
         let file = shared.fill(&place.found, &place.path).await?;
-        self.shrink(place.found.target.length).await;
-        Ok((file, true))
+        self.shrink(length).await;
+        Ok(Opened::Whole { file, fetched: true, parts: Parts::Any })
+    }
+
+    /// Keeps a file in a task of its own. Whoever asks for it meanwhile gets it.
+    fn keep(self: &Arc<Self>, place: &Place, held: Held) {
+        let (own, length) = (Arc::clone(self), place.found.target.length);
+        let behind = self.memory.behind(&place.name, held);
+        tokio::spawn(async move {
+            if own.make().is_ok() {
+                behind.write(&own.folder).await;
+            }
+            own.shrink(length).await;
+            drop(behind);
+        });
     }
 
     async fn open_large(
@@ -147,9 +187,9 @@ impl Files {
         let turn = turn.lock().await;
         let mut file = if let Some(file) = self.large.join(&place.name, &place.found, place.take) {
             file
-        } else if let Some(file) = place.kept().await? {
+        } else if let Some(opened) = self.at_hand(&place, parts).await? {
             // It came meanwhile.
-            return Ok(Opened::Whole { file, fetched: false, parts });
+            return Ok(opened);
         } else {
             self.begin(shared, place).await?
         };
@@ -216,6 +256,10 @@ impl Files {
 
     /// The folder, for this user alone: its files may come from an index that asks for a password.
     fn make(&self) -> Result<(), Fault> {
+        // To make it in vain would lock the folder above.
+        if self.folder.is_dir() {
+            return Ok(());
+        }
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
         made.map_err(|error| local("making the cache", &error))
     }
@@ -234,9 +278,10 @@ impl Files {
 }
 
 impl Place {
-    /// The file that is there, if it is what was signed, and may be given out. One that is not what was signed is removed.
+    /// The file that is there, if it is what was signed. One that is not is removed.
     async fn kept(&self) -> Result<Option<OpenFile>, Fault> {
-        if self.take == Take::Fetched {
+        // Mostly there is none, which is sooner known than another thread is asked.
+        if self.path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return Ok(None);
         }
         let (found, path, now) = (self.found.clone(), self.path.clone(), self.now);

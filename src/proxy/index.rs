@@ -137,6 +137,11 @@ impl Index {
         self.visits.with_trusted(work).await
     }
 
+    /// Waits until the files that were fetched are kept for the next time.
+    pub async fn settle(&self) {
+        self.files.settle().await;
+    }
+
     /// The path of its pages, with slashes at both ends.
     pub(super) fn pages_path(&self) -> &str {
         self.pages.as_ref().map_or("/", Url::path)
@@ -272,6 +277,10 @@ impl Index {
         }
         Ok(match opened {
             Opened::Arriving(file) => Answer::arriving(file),
+            Opened::Held(held) => {
+                self.journal.serve(&self.name, &found, true);
+                Answer::held(&held, request.headers)
+            }
             Opened::Whole { file, fetched, parts } => {
                 self.journal.serve(&self.name, &found, fetched);
                 Answer::file(file, parts, request.headers)

@@ -10,6 +10,7 @@
 //! | `page.rs` | a signed page, as tools are shown it |
 //! | `files.rs` | verified files, kept for the next time, within a number of bytes |
 //! | `large.rs` | large files, sent while they come |
+//! | `memory.rs` | small files, sent from memory while they are written |
 //! | `answer.rs` | the only place where answers are made, from verified things or from a refusal |
 //! | `refusal.rs` | why there is no file, in words that a tool prints |
 //! | `journal.rs` | what was given out and refused |
@@ -43,6 +44,7 @@ mod forward;
 mod index;
 mod journal;
 mod large;
+mod memory;
 mod origin;
 mod page;
 mod refusal;

@@ -158,6 +158,7 @@ async fn a_verified_file_is_fetched_once_for_all_runs() {
     let hashed = format!("/{}", stage.hashed(&format!("alpha/{WHEEL}")));
     assert!(stage.asked().contains(&hashed));
     assert_eq!(first.tool.get(WHEEL_PATH).body, body);
+    first.settle().await;
     let second = stage.forward(&Setup::default());
     assert_eq!(second.tool.get(WHEEL_PATH).body, body);
     assert!(!stage.asked().contains(&hashed));
@@ -170,11 +171,28 @@ async fn a_file_altered_in_the_cache_is_never_sent() {
     let stage = Stage::new().await;
     let running = stage.forward(&Setup::default());
     let body = running.tool.get(WHEEL_PATH).body;
+    running.settle().await;
     for broken in [b"evil".to_vec(), vec![0; body.len()], Vec::new()] {
         let cached: Vec<_> = files_below(&stage.home.path().join("cache")).into_keys().collect();
         assert_eq!(cached.len(), 1);
         fs::write(stage.home.path().join("cache").join(&cached[0]), broken).unwrap();
         assert_eq!(running.tool.get(WHEEL_PATH).body, body);
+        running.settle().await;
+    }
+    assert_eq!(running.refused(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_cache_that_cannot_be_written_is_not_the_tools_matter() {
+    let stage = Stage::new().await;
+    fs::write(stage.home.path().join("cache"), "no folder").unwrap();
+    let running = stage.forward(&Setup::default());
+    let expected = fs::read(stage.scene.root().join("targets/alpha").join(WHEEL)).unwrap();
+    let hashed = format!("/{}", stage.hashed(&format!("alpha/{WHEEL}")));
+    for _ in 0..2 {
+        assert_eq!(running.tool.get(WHEEL_PATH).body, expected);
+        running.settle().await;
+        assert!(stage.asked().contains(&hashed), "it is fetched each time");
     }
     assert_eq!(running.refused(), [""; 0]);
 }
@@ -186,6 +204,7 @@ async fn the_cache_stays_within_its_bytes() {
     let body = running.tool.get(WHEEL_PATH).body;
     assert!(body.len() > 100);
     assert_eq!(running.tool.get(WHEEL_PATH).body, body);
+    running.settle().await;
     let kept: usize = files_below(&stage.home.path().join("cache")).values().map(Vec::len).sum();
     assert!(kept <= 100, "{kept} bytes are kept");
 }

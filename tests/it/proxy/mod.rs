@@ -260,6 +260,13 @@ struct Running {
 }
 
 impl Running {
+    /// Waits until the cache has all that it is to have.
+    async fn settle(&self) {
+        for index in self.forward.as_ref().unwrap().indexes() {
+            index.settle().await;
+        }
+    }
+
     /// What was refused, as `what: why`.
     fn refused(&self) -> Vec<String> {
         let (refused, _) = self.journal.refused();
