@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `file` | what maintainers send: claims, releases, changes of keys |
 //! | `content` | a project's role and page, made and judged (pure) |
+//! | `crowd` | how many values JSON has, before it is read (pure) |
 //! | `apply` | what they sent, checked |
 //! | `together` | the same, committed, many at once |
 //! | `admin` | what admins decide: enable, promote, revoke |
@@ -28,6 +29,7 @@ pub(super) mod admin;
 mod apply;
 pub(super) mod bucket;
 mod content;
+mod crowd;
 mod file;
 mod look_alike;
 pub(super) mod names;

@@ -22,9 +22,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::crowd::{is_crowd, values};
 use super::names::project_role;
 use super::tree::{Owners, project_delegation};
 use crate::python::ProjectName;
+use crate::repository::commit::refuse_too_large;
 use crate::repository::{Keyring, RepositoryError};
 use crate::tuf::json::{Json, parse};
 use crate::tuf::key::{Key, KeyId};
@@ -32,8 +34,10 @@ use crate::tuf::metadata::{DelegatedRoles, Delegations, Extra, Targets, Version}
 use crate::tuf::path::RoleName;
 use crate::tuf::signed::{Draft, Signed, Verified};
 
-/// Bytes of a project's file, at most: role and page of the largest projects, a few megabytes each.
-pub const MAX_PROJECT_FILE: u64 = 64 * 1024 * 1024;
+/// Bytes of a project's file, at most: clients take a role of 10 MB, which is some 25,000 files; their page has as much.
+pub const MAX_PROJECT_FILE: u64 = 32 * 1024 * 1024;
+/// Values in it, without those in its role and page, at most: four for each file that a claim leaves out, if it leaves out all.
+const MAX_VALUES: usize = 100_000;
 
 const FORMAT: &str = "wheelseal-project-1";
 
@@ -119,7 +123,16 @@ impl ProjectFile {
 
     /// Reads one. Nothing is verified but its form.
     pub fn read(bytes: &[u8]) -> Result<Self, RepositoryError> {
+        if values(bytes) > MAX_VALUES {
+            return Err(refused(&format!("it has more than {MAX_VALUES} values")));
+        }
         let wire: Wire = serde_json::from_slice(bytes).map_err(|error| refused(&error))?;
+        refuse_too_large(&format!("project {}", wire.project), wire.role.as_bytes())?;
+        for (what, text) in [("role", Some(&wire.role)), ("page", wire.page.as_ref())] {
+            if text.is_some_and(|text| is_crowd(text.as_bytes())) {
+                return Err(refused(&format!("its {what} has more values than one of its length can have")));
+            }
+        }
         if wire.format != FORMAT {
             return Err(refused(&format!("its format is {:?}, expected {FORMAT:?}", wire.format)));
         }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::body::Body;
 use futures_util::StreamExt;
@@ -16,6 +16,7 @@ use super::refusal::Refused;
 use super::{DRAIN, DRAIN_PAUSE, OVERHEAD, UploadLimits};
 use crate::crypto::Hasher;
 use crate::python::DistributionFilename;
+use crate::web::Pace;
 
 /// Bytes of one text field, at most: descriptions are the longest, PyPI's own have some 200,000.
 const MAX_FIELD: usize = 4 * 1024 * 1024;
@@ -29,6 +30,8 @@ const MAX_COUNT: usize = 10_000;
 
 /// What the stream of such a form says.
 const ENDLESS: &str = "no field begins";
+/// What that of one says which comes by drops.
+const TOO_SLOW: &str = "too few bytes came in a minute";
 
 /// A form whose file was hashed and lies on the disk.
 pub(super) struct Form {
@@ -70,8 +73,14 @@ impl Form {
         // Bytes that came since the field before it was read.
         let came = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&came);
+        let slow = Arc::new(AtomicBool::new(false));
+        let (mut pace, noted) = (Pace::new(), Arc::clone(&slow));
         let stream = body.into_data_stream().map(move |chunk| {
             let chunk = chunk.map_err(std::io::Error::other)?;
+            if !pace.holds(chunk.len()) {
+                noted.store(true, Ordering::Relaxed);
+                return Err(std::io::Error::other(TOO_SLOW));
+            }
             let before = counter.fetch_add(chunk.len(), Ordering::Relaxed);
             if before > MAX_BEFORE_FIELD { Err(std::io::Error::other(ENDLESS)) } else { Ok(chunk) }
         });
@@ -82,7 +91,7 @@ impl Form {
             // So that the uploader reads the answer instead of a broken pipe.
             drop(timeout(DRAIN, drain(&mut parts)).await);
         }
-        form
+        if slow.load(Ordering::Relaxed) { Err(Refused::Stalled) } else { form }
     }
 
     async fn parts(
@@ -192,5 +201,38 @@ impl Spooled {
             hasher.update(&chunk);
         }
         Ok(Self { filename, copy, sha256: hasher.finish().sha256, size })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::stream;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// A form with a wheel of so many bytes, of which some come each second.
+    async fn read(size: usize, at_once: usize) -> Result<u64, Refused> {
+        let head =
+            "--x\r\nContent-Disposition: form-data; name=\"content\"; filename=\"a-1.0.tar.gz\"\r\n\r\n";
+        let bytes = [head.as_bytes(), &vec![b'a'; size], b"\r\n--x--\r\n"].concat();
+        let chunks: Vec<Vec<u8>> = bytes.chunks(at_once).map(<[u8]>::to_vec).collect();
+        let body = stream::iter(chunks).then(async |chunk| {
+            sleep(Duration::from_secs(1)).await;
+            Ok::<_, std::io::Error>(chunk)
+        });
+        let spool = tempfile::tempdir().unwrap();
+        let limits = UploadLimits::default();
+        let form = Form::read(Body::from_stream(body), "x", spool.path(), limits, |_| Ok(())).await;
+        form.map(|form| form.file.size)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_drops_loses_the_place_and_who_is_slow_does_not() {
+        assert_eq!(read(300_000, 1_500).await, Ok(300_000));
+        assert_eq!(read(300_000, 900).await, Err(Refused::Stalled));
+        assert_eq!(read(20_000, 500).await, Ok(20_000), "what takes less than a minute is not measured");
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `token` | who may publish what |
 //! | `form` | the form, read as a stream |
+//! | `places` | how much is read at once, in all and with one token |
 //! | `release` | what maintainers signed: releases, changes of keys, claims |
 //! | `refusal` | why it is refused |
 //!
@@ -13,6 +14,7 @@
 //! A file of a claimed project is answered with 202: it waits for a release of its maintainers.
 
 mod form;
+mod places;
 mod refusal;
 mod release;
 mod token;
@@ -39,6 +41,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::form::Form;
+use self::places::Places;
 use self::refusal::Refused;
 pub use self::token::{Grant, TokenError, Tokens};
 use super::metrics::Metrics;
@@ -55,6 +58,9 @@ const DRAIN: Duration = Duration::from_mins(1);
 
 /// Nothing for so long while it is read: the uploader waits for the answer, or is gone.
 const DRAIN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Of so many places for forms, one is kept from each token.
+const KEPT: usize = 8;
 
 /// Tokens whose uploads are counted at once, at most.
 const MAX_COUNTED: usize = 100_000;
@@ -85,9 +91,11 @@ pub struct Uploads {
     spool: PathBuf,
     limits: UploadLimits,
     clock: fn() -> DateTime<Utc>,
-    places: Semaphore,
-    /// Requests of maintainers that are read at once: they are held in memory.
-    requests: Semaphore,
+    places: Places,
+    /// Requests of maintainers that are read at once.
+    requests: Places,
+    /// What these hold in memory, in parts of [`release::PART`] bytes.
+    memory: Semaphore,
     /// For each token: when its minute began, and the uploads in it.
     counts: Mutex<BTreeMap<String, (DateTime<Utc>, u32)>>,
     report: Box<dyn Fn(&str) + Send + Sync>,
@@ -104,9 +112,12 @@ impl Uploads {
         clock: fn() -> DateTime<Utc>,
         report: impl Fn(&str) + Send + Sync + 'static,
     ) -> Self {
-        let (places, requests) = (Semaphore::new(limits.at_once), Semaphore::new(release::AT_ONCE));
+        let each = limits.at_once.saturating_sub(limits.at_once.div_ceil(KEPT));
+        let places = Places::new(limits.at_once, each);
+        let requests = Places::new(release::AT_ONCE, release::EACH);
+        let memory = Semaphore::new(release::PARTS);
         let (counts, report) = (Mutex::default(), Box::new(report));
-        Self { publisher, tokens, spool, limits, clock, places, requests, counts, report }
+        Self { publisher, tokens, spool, limits, clock, places, requests, memory, counts, report }
     }
 
     /// Counts a refusal, and reads on for a while, so that the uploader reads the answer.
@@ -190,7 +201,7 @@ impl Uploads {
         note: &mut Note,
     ) -> Result<Taken, Refused> {
         let grant = self.admit(headers, watch, note)?;
-        let _place = self.places.try_acquire().map_err(|_| Refused::Busy)?;
+        let _place = self.places.take(&grant.id)?;
         let max = self.limits.file.saturating_add(OVERHEAD);
         let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > max) {

@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
+use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use super::refusal::Refused;
@@ -14,11 +15,18 @@ use crate::journal::ClaimChange;
 use crate::repository::{Accepted, Applied, Kind, MAX_PROJECT_FILE, ProjectFile, RepositoryError};
 use crate::server::watch::{About, Ended, Note, Watch};
 
-/// Requests read at once: each has up to [`MAX_PROJECT_FILE`] bytes in memory, and several times as much while it is checked.
+/// Requests read at once: each takes a core for a while.
 pub(super) const AT_ONCE: usize = 4;
+/// Of these, with one token.
+pub(super) const EACH: usize = 2;
 
-/// Bytes that must come within [`super::UploadLimits::stall`], or who trickles keeps others out.
-const LEAST: usize = 32 * 1024;
+/// Bytes that must come within [`super::UploadLimits::stall`], or who trickles keeps others out; and bytes of memory that are
+/// asked for at once.
+pub(super) const PART: usize = 32 * 1024;
+
+/// Parts in memory, of all requests together: three of [`MAX_PROJECT_FILE`] bytes, so that one token cannot take them all. While a
+/// request is checked it takes some four times its bytes, and a hostile one ten times: text, what is read of it, role and page.
+pub(super) const PARTS: usize = 3 * (32 * 1024 * 1024 / PART + 1);
 
 /// What became of a request.
 enum Taken {
@@ -58,8 +66,9 @@ impl Uploads {
         note: &mut Note,
     ) -> Result<Taken, Refused> {
         let grant = self.admit(headers, watch, note)?;
-        let _place = self.requests.try_acquire().map_err(|_| Refused::Busy)?;
-        let bytes = self.read(body.take().unwrap_or_default()).await?;
+        let _place = self.requests.take(&grant.id)?;
+        // Held until all is done with it.
+        let (bytes, _memory) = self.read(body.take().unwrap_or_default()).await?;
         let form = |error: RepositoryError| Refused::Form(error.to_string());
         // Before all of it is taken apart, which costs much more.
         permitted(&grant, &ProjectFile::project_of(&bytes).map_err(form)?)?;
@@ -73,11 +82,14 @@ impl Uploads {
         }
     }
 
-    async fn read(&self, body: Body) -> Result<Vec<u8>, Refused> {
-        let (mut stream, mut bytes) = (body.into_data_stream(), Vec::new());
+    /// The bytes of a request, and the memory that is theirs. Who asks for more than there is is to come again.
+    async fn read(&self, body: Body) -> Result<(Vec<u8>, SemaphorePermit<'_>), Refused> {
+        let parts = |count| self.memory.try_acquire_many(count).map_err(|_| Refused::Busy);
+        let (mut stream, mut bytes, mut memory) = (body.into_data_stream(), Vec::new(), parts(0)?);
         let mut more = true;
         while more {
-            let enough = bytes.len().saturating_add(LEAST);
+            let enough = bytes.len().saturating_add(PART);
+            memory.merge(parts(1)?);
             let gather = async {
                 while bytes.len() < enough {
                     let Some(chunk) = stream.next().await else { return Ok::<_, Refused>(false) };
@@ -90,7 +102,7 @@ impl Uploads {
                 return Err(Refused::TooLarge(MAX_PROJECT_FILE));
             }
         }
-        Ok(bytes)
+        Ok((bytes, memory))
     }
 }
 

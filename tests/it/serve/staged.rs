@@ -228,3 +228,29 @@ async fn an_upload_that_waits_is_dated_anew_by_the_next_one() {
     assert_eq!(index.send(&Form::of("six", "2.0")).status, 202);
     assert!(modified() > old + Duration::from_hours(24), "gc would remove it");
 }
+
+#[tokio::test]
+async fn a_request_that_would_be_much_larger_in_memory_is_not_read() {
+    let index = index().await;
+    let before = index.scene.files();
+    let zeros = format!("[{}0]", "0,".repeat(200_000));
+    let request = |keys: &str, role: &str, page: &str| {
+        let (root, role, page) = ("0".repeat(64), serde_json::json!(role), serde_json::json!(page));
+        format!(
+            "{{\"format\":\"wheelseal-project-1\",\"kind\":\"release\",\"project\":\"six\",\"root\":\"{root}\",\
+             \"root_version\":1,\"base\":1,\"keys\":{keys},\"threshold\":1,\"role\":{role},\"page\":{page}}}"
+        )
+    };
+    for (file, why) in [
+        (request(&zeros, "", ""), "it has more than 100000 values"),
+        (request("[]", &zeros, ""), "its role has more values than one of its length can have"),
+        (request("[]", "", &zeros), "its page has more values than one of its length can have"),
+    ] {
+        let answer = index.post(file.as_bytes());
+        assert_eq!((answer.status, answer.text()), (400, format!("this is no project file: {why}\n")));
+    }
+    let answer = index.post(request("[]", &"a".repeat(10_000_001), "").as_bytes());
+    let text = "project six would have 10000001 bytes, clients take 10000000\n".to_owned();
+    assert_eq!((answer.status, answer.text()), (400, text));
+    assert!(index.scene.files() == before);
+}
