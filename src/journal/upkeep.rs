@@ -130,6 +130,9 @@ pub struct Expired {
     pub keys: Vec<KeyName>,
 }
 
+/// A file of events: its name, and of which kind and day they are.
+type Day = (String, Kind, NaiveDate);
+
 impl Journal {
     /// Removes what has been kept for long enough: days, origins of events, blocks that are over, then keys that nothing
     /// needs any more. A day is kept as long as any part of it is young enough.
@@ -177,7 +180,7 @@ impl Journal {
         &self,
         retention: &Retention,
         now: DateTime<Utc>,
-    ) -> Result<(Expired, Vec<(String, Kind, NaiveDate)>), JournalError> {
+    ) -> Result<(Expired, Vec<Day>), JournalError> {
         let (mut expired, mut days_to_strip) = (Expired::default(), Vec::new());
         for (name, kind, day) in self.days()? {
             if day < first(now, retention.days(kind)) {
