@@ -106,7 +106,9 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
         return if matches!(error, EnvironmentError::None { .. }) { USAGE } else { OTHER };
     }
     match error.downcast_ref::<ProxyError>() {
-        Some(ProxyError::Address { .. } | ProxyError::Twice { .. }) => return USAGE,
+        Some(ProxyError::Address { .. } | ProxyError::Twice { .. } | ProxyError::Upstream { .. }) => {
+            return USAGE;
+        }
         Some(ProxyError::Command { absent: true, .. }) => return NO_COMMAND,
         Some(ProxyError::Command { .. }) => return NOT_STARTED,
         Some(_) => return OTHER,

@@ -224,8 +224,9 @@ XDG_CACHE_HOME         verified files are kept in wheelseal/ below it
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL   s3:// and awskms:, with AWS_ENDPOINT_URL_S3 and AWS_ENDPOINT_URL_KMS for one of them
 GOOGLE_APPLICATION_CREDENTIALS   gs://
 AZURE_STORAGE_ACCOUNT, AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, AZURE_STORAGE_CONNECTION_STRING   az://
-HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY   as other tools use them; exec sets them anew for its command, and these for
-                       certificates: SSL_CERT_FILE, REQUESTS_CA_BUNDLE, PIP_CERT, CURL_CA_BUNDLE, NODE_EXTRA_CA_CERTS";
+HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY   as other tools use them: http, https, socks5 (names looked up here), socks5h (by
+                       the proxy), with user:password@; exec sets them anew for its command, and these for certificates:
+                       SSL_CERT_FILE, REQUESTS_CA_BUNDLE, PIP_CERT, CURL_CA_BUNDLE, NODE_EXTRA_CA_CERTS";
 
 impl Help {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {

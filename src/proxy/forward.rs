@@ -85,7 +85,7 @@ impl Forward {
             authority: pem,
             word: hex::encode(word),
             strict,
-            route: Route::of_environment(limits.head),
+            route: Route::of_environment(limits.head)?,
             limits,
             journal: Arc::clone(journal),
         })

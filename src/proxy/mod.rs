@@ -19,6 +19,7 @@
 //! | `forward.rs` | `exec`: between a command and the network |
 //! | `command.rs` | `exec`: the command's environment, signals and end |
 //! | `route.rs` | the way to other hosts, by a proxy that was set before |
+//! | `upstream.rs` | such a proxy: HTTP, HTTP inside TLS, SOCKS 5 |
 //! | `reverse.rs` | `proxy`: indexes on a fixed port |
 //!
 //! # Rules
@@ -50,6 +51,7 @@ mod page;
 mod refusal;
 mod reverse;
 mod route;
+mod upstream;
 mod visits;
 
 use std::path::PathBuf;
@@ -154,6 +156,14 @@ pub enum ProxyError {
         first: String,
         /// Another one.
         second: String,
+    },
+    /// A proxy was set before that is not spoken to here. Its address may hold a password, and is not told.
+    #[error(
+        "{variable} names no proxy of a kind that is known here: http, https, socks5 or socks5h, with a host"
+    )]
+    Upstream {
+        /// The variable.
+        variable: &'static str,
     },
     /// Certificates could not be made.
     #[error(transparent)]

@@ -1,17 +1,19 @@
 //! The way to other hosts: straight, or by the proxy that the environment names.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::http::header::{HeaderValue, PROXY_AUTHORIZATION};
 use axum::http::{Request, Uri};
 use hyper::body::Incoming;
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 
+use super::ProxyError;
 use super::origin::Origin;
+use super::upstream::{self, Kind, Stream};
 
 /// Bytes of a proxy's answer to `CONNECT`, at most.
 const MAX_HEAD: usize = 8 * 1_024;
@@ -19,31 +21,34 @@ const MAX_HEAD: usize = 8 * 1_024;
 /// See the module.
 pub(super) struct Route {
     matcher: Arc<Matcher>,
+    /// Whom to believe that a proxy is the right one; made when first needed.
+    trusted: OnceLock<Arc<ClientConfig>>,
     patience: Duration,
 }
 
 /// A connection, and what is at its end.
 struct Way {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     by: By,
 }
 
 /// Who leads to a host.
 enum By {
-    /// It is the host itself.
+    /// It is the host itself, or a proxy that has connected to it already.
     Itself,
-    /// A proxy, and what it wants to see.
+    /// A proxy that waits to be told where to, and what it wants to see.
     Proxy(Option<HeaderValue>),
 }
 
 impl Route {
     /// By the proxies that `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name now.
-    pub(super) fn of_environment(patience: Duration) -> Self {
-        Self { matcher: Arc::new(Matcher::from_env()), patience }
+    pub(super) fn of_environment(patience: Duration) -> Result<Self, ProxyError> {
+        upstream::known(|name| std::env::var(name).ok())?;
+        Ok(Self { matcher: Arc::new(Matcher::from_env()), trusted: OnceLock::new(), patience })
     }
 
     /// A tunnel to a host.
-    pub(super) async fn tunnel(&self, to: &Origin) -> Result<TcpStream, String> {
+    pub(super) async fn tunnel(&self, to: &Origin) -> Result<Box<dyn Stream>, String> {
         let way = self.way(to, "https").await?;
         let mut stream = way.stream;
         if let By::Proxy(login) = way.by {
@@ -80,31 +85,30 @@ impl Route {
     async fn way(&self, to: &Origin, scheme: &str) -> Result<Way, String> {
         let uri: Uri = format!("{scheme}://{to}/").parse().map_err(|_| format!("{to} is no address"))?;
         let Some(proxy) = self.matcher.intercept(&uri) else {
-            return Ok(Way { stream: self.connect(to.host(), to.port()).await?, by: By::Itself });
+            let connected = timeout(self.patience, upstream::connect(to.host(), to.port())).await;
+            let stream = connected.map_err(|_| format!("{to} does not answer"))??;
+            return Ok(Way { stream: Box::new(stream), by: By::Itself });
         };
-        if proxy.uri().scheme_str() != Some("http") {
-            let scheme = proxy.uri().scheme_str().unwrap_or("no scheme");
-            return Err(format!(
-                "the proxy on the way to {to} is spoken to by {scheme}; only http is known here"
-            ));
-        }
-        let host = proxy.uri().host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let stream = self.connect(&host, proxy.uri().port_u16().unwrap_or(80)).await?;
-        Ok(Way { stream, by: By::Proxy(proxy.basic_auth().cloned()) })
-    }
-
-    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, String> {
-        let connected = timeout(self.patience, TcpStream::connect((host, port))).await;
-        let stream = connected.map_err(|_| format!("{host}:{port} does not answer"))?;
-        let stream = stream.map_err(|error| format!("{host}:{port}: {error}"))?;
-        // Only slower, if the system refuses.
-        drop(stream.set_nodelay(true));
-        Ok(stream)
+        let kind = upstream::kind(&proxy).ok_or_else(|| format!("the way to {to} is not known here"))?;
+        let begun = timeout(self.patience, async {
+            let told = By::Proxy(proxy.basic_auth().cloned());
+            Ok::<_, String>(match kind {
+                Kind::Http => Way { stream: Box::new(upstream::plain(&proxy).await?), by: told },
+                Kind::Https => {
+                    Way { stream: Box::new(upstream::secure(&proxy, &self.trusted).await?), by: told }
+                }
+                Kind::Socks { here } => {
+                    Way { stream: Box::new(upstream::socks(&proxy, here, to).await?), by: By::Itself }
+                }
+            })
+        });
+        let begun = begun.await.map_err(|_| format!("the proxy on the way to {to} does not answer"))?;
+        begun.map_err(|error| format!("the proxy on the way to {to}: {error}"))
     }
 }
 
 /// Asks a proxy for a tunnel.
-async fn ask(stream: &mut TcpStream, to: &Origin, login: Option<HeaderValue>) -> Result<(), String> {
+async fn ask(stream: &mut Box<dyn Stream>, to: &Origin, login: Option<HeaderValue>) -> Result<(), String> {
     let mut request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n").into_bytes();
     if let Some(login) = login {
         request.extend([b"Proxy-Authorization: ", login.as_bytes(), b"\r\n"].concat());
@@ -153,7 +157,7 @@ mod tests {
 
     fn route(proxy: &str, no: &str) -> Route {
         let matcher = Matcher::builder().all(proxy).no(no).build();
-        Route { matcher: Arc::new(matcher), patience: Duration::from_secs(20) }
+        Route { matcher: Arc::new(matcher), trusted: OnceLock::new(), patience: Duration::from_secs(20) }
     }
 
     fn origin(text: &str) -> Origin {
@@ -184,10 +188,91 @@ mod tests {
         ] {
             let (port, _) = proxy(answer).await;
             let route = route(&format!("http://127.0.0.1:{port}"), "");
-            assert_eq!(route.tunnel(&origin("other.test:443")).await.unwrap_err(), expected);
+            assert_eq!(route.tunnel(&origin("other.test:443")).await.err().unwrap(), expected);
         }
-        let refused = route("socks5://127.0.0.1:1", "").tunnel(&origin("other.test:443")).await.unwrap_err();
-        assert!(refused.ends_with("is spoken to by socks5; only http is known here"), "{refused}");
+    }
+
+    /// A SOCKS proxy that takes `ann` with `pw`, or anyone if it wants no login; what it was asked for, as type and address.
+    async fn socks(wants: bool, status: u8) -> (u16, tokio::task::JoinHandle<(u8, Vec<u8>)>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert_eq!(stream.read_u8().await.unwrap(), 5);
+            let mut methods = vec![0; usize::from(stream.read_u8().await.unwrap())];
+            stream.read_exact(&mut methods).await.unwrap();
+            let method = if wants { 2 } else { 0 };
+            assert!(methods.contains(&method), "{methods:?}");
+            stream.write_all(&[5, method]).await.unwrap();
+            if wants {
+                let mut login = [0; 8];
+                stream.read_exact(&mut login).await.unwrap();
+                assert_eq!(&login, b"\x01\x03ann\x02pw");
+                stream.write_all(&[1, 0]).await.unwrap();
+            }
+            let mut head = [0; 4];
+            stream.read_exact(&mut head).await.unwrap();
+            let length = if head[3] == 3 { usize::from(stream.read_u8().await.unwrap()) } else { 4 };
+            let mut address = vec![0; length + 2];
+            stream.read_exact(&mut address).await.unwrap();
+            stream.write_all(&[&[5, status, 0, 1, 0, 0, 0, 0, 0, 0][..], b"hello"].concat()).await.unwrap();
+            (head[3], address)
+        });
+        (port, asked)
+    }
+
+    #[tokio::test]
+    async fn a_socks_proxy_is_told_the_name_or_the_address_as_its_scheme_says() {
+        for (scheme, login, expected) in [
+            ("socks5h", "ann:pw@", (3, b"localhost\x01\xbb".to_vec())),
+            ("socks5h", "", (3, b"localhost\x01\xbb".to_vec())),
+            ("socks5h", "", (1, b"\x7f\0\0\x01\x01\xbb".to_vec())),
+            ("socks5", "ann:pw@", (1, b"\x7f\0\0\x01\x01\xbb".to_vec())),
+        ] {
+            let (port, asked) = socks(!login.is_empty(), 0).await;
+            let route = route(&format!("{scheme}://{login}127.0.0.1:{port}"), "");
+            let host = if expected.0 == 3 { "localhost:443" } else { "127.0.0.1:443" };
+            let mut tunnel = route.tunnel(&origin(host)).await.unwrap();
+            let mut first = String::new();
+            tunnel.read_to_string(&mut first).await.unwrap();
+            assert_eq!((first.as_str(), asked.await.unwrap()), ("hello", expected), "{scheme} {login}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socks_proxy_that_refuses_hangs_up_or_is_given_too_much_is_an_error() {
+        let (port, asked) = socks(false, 2).await;
+        let at = |login: &str, port: u16| route(&format!("socks5h://{login}127.0.0.1:{port}"), "");
+        let to = origin("other.test:443");
+        let before = "the proxy on the way to other.test:443: 127.0.0.1";
+        let refused = at("", port).tunnel(&to).await.err().unwrap();
+        assert_eq!(refused, format!("{before}:{port}: Connection not allowed by ruleset"));
+        asked.await.unwrap();
+        let endless = origin(&format!("{}:443", "x".repeat(600)));
+        let refused = at("", port).tunnel(&endless).await.err().unwrap();
+        assert!(refused.ends_with(": Target address is invalid: overlong domain"), "{refused}");
+        let refused = at("", 1).tunnel(&to).await.err().unwrap();
+        assert!(refused.starts_with(&format!("{before}:1: Connection refused")), "{refused}");
+        let long = "x".repeat(256);
+        let (port, _) = socks(true, 0).await;
+        let refused = at(&format!("{long}:pw@"), port).tunnel(&to).await.err().unwrap();
+        assert_eq!(
+            refused,
+            format!("{before}:{port}: Invalid auth values: username length should between 1 to 255")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_says_nothing_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answer = "the proxy on the way to other.test:443 does not answer";
+        for scheme in ["http", "https", "socks5h"] {
+            let patience = Duration::from_millis(50);
+            let route = Route { patience, ..route(&format!("{scheme}://127.0.0.1:{port}"), "") };
+            assert_eq!(route.tunnel(&origin("other.test:443")).await.err().unwrap(), answer, "{scheme}");
+        }
+        drop(listener);
     }
 
     #[tokio::test]

@@ -74,6 +74,21 @@ fn the_command_ends_as_it_would_without_us() {
 }
 
 #[test]
+fn a_proxy_of_an_unknown_kind_that_was_set_is_not_gone_around() {
+    let mut home = home();
+    home.set("ALL_PROXY", "socks://ann:sesame@127.0.0.1:1");
+    let ran = home.run(&exec(&[], "echo ran"));
+    ran.refused(
+        2,
+        &["ALL_PROXY names no proxy of a kind that is known here: http, https, socks5 or socks5h"],
+    );
+    assert!(!ran.stderr.contains("sesame") && ran.stdout.is_empty(), "{ran:?}");
+    home.set("HTTPS_PROXY", "socks5h://127.0.0.1:1");
+    home.set("HTTP_PROXY", "http://127.0.0.1:1");
+    assert_eq!(home.run(&exec(&[], "exit 7")).code, 7, "ALL_PROXY counts no more");
+}
+
+#[test]
 fn a_signal_for_us_reaches_the_command() {
     let home = home();
     for (signal, code) in [("TERM", 42), ("INT", 42), ("HUP", 42)] {
