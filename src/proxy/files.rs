@@ -120,7 +120,8 @@ impl Files {
         if let Some(opened) = self.at_hand(&place, parts).await? {
             return Ok(opened);
         }
-        if self.large.is(found) {
+        // What one login is sent instead of a file says nothing to others, and nothing of it is given out.
+        if self.large.is(found) && take == Take::Kept {
             return self.open_large(shared, place, parts).await;
         }
         let (own, shared) = (Arc::clone(self), Arc::clone(shared));

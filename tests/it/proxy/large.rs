@@ -12,7 +12,7 @@ use super::tool::{Answer, exchange, request};
 use super::{Gate, HOST, Part, Running, Setup, Stage};
 use crate::scene::files_below;
 
-const BIG: &str = "big-1.0-py3-none-any.whl";
+pub(super) const BIG: &str = "big-1.0-py3-none-any.whl";
 const BIG_PATH: &str = "/root/targets/big/big-1.0-py3-none-any.whl";
 /// Bytes at the end that are held back.
 const HELD_BACK: usize = 64 * 1_024;
@@ -22,13 +22,19 @@ const DATA: usize = 9 * 1_024 * 1_024;
 /// An index with a large wheel, where it lies on the server, and its bytes.
 async fn stage() -> (Stage, String, Vec<u8>) {
     let stage = Stage::new().await;
+    let wheel = publish(&stage).await;
+    let hashed = stage.hashed(&format!("big/{BIG}"));
+    (stage, hashed, wheel)
+}
+
+/// Publishes it; its bytes.
+pub(super) async fn publish(stage: &Stage) -> Vec<u8> {
     let wheel = big_wheel();
     let file = stage.scene.spool().join(BIG);
     fs::write(&file, &wheel).unwrap();
     let read = read_distribution(&file, &stage.scene.spool()).unwrap();
     stage.scene.publish(&[Edit::Add(Box::new(read))]).await.unwrap();
-    let hashed = stage.hashed(&format!("big/{BIG}"));
-    (stage, hashed, wheel)
+    wheel
 }
 
 fn big_wheel() -> Vec<u8> {

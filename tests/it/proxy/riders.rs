@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use chrono::TimeDelta;
 
 use super::guarded::{self, Says};
-use super::{Running, Setup, Stage};
+use super::{Running, Setup, Stage, large};
 use crate::scene::now;
 
 const ANN: &str = "Basic YW5uOm9wZW4=";
@@ -155,6 +155,21 @@ async fn a_page_to_log_in_on_is_no_answer_of_the_index() {
             assert_eq!((statuses(&running, BOB), statuses(&running, NONE)), ([403; 3], [403; 3]));
             assert_eq!(statuses(&running, ANN), [200; 3], "what another one was told says nothing about her");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_page_to_log_in_on_opens_no_large_file_and_closes_it_for_nobody() {
+    let says = |path: &str, login: &str| {
+        if path.starts_with("metadata/") || login == ANN { Says::Come } else { Says::Welcome }
+    };
+    let stage = guarded::stage(says).await;
+    large::publish(&stage).await;
+    let running = stage.reverse(&setup(&stage));
+    let file = format!("/mine/targets/big/{}", large::BIG);
+    for _ in 0..2 {
+        assert_eq!((get(&running, &file, BOB), get(&running, &file, NONE)), (403, 403));
+        assert_eq!(get(&running, &file, ANN), 200, "what another one was sent says nothing about the file");
     }
 }
 
