@@ -34,7 +34,10 @@ pub(super) fn read(text: &str) -> Result<Vec<Locked>, LockError> {
         match line.chars().next() {
             None => {}
             Some('-') => harmless(line)?,
-            Some(_) => packages.push(locked(line)?),
+            Some(_) => {
+                written_out(line)?;
+                packages.push(locked(line)?);
+            }
         }
     }
     Ok(packages)
@@ -49,6 +52,7 @@ pub fn wishes(text: &str) -> Result<Vec<Dependency>, LockError> {
             None => {}
             Some('-') => harmless(line)?,
             Some(_) => {
+                written_out(line)?;
                 let (requirement, _) = line.find(" --").map_or((line, ""), |at| line.split_at(at));
                 wanted.push(requirement.trim().parse().map_err(|error| FORMAT.form(&error))?);
             }
@@ -67,6 +71,7 @@ fn harmless(line: &str) -> Result<(), LockError> {
     if line.contains(QUOTES) {
         return Err(FORMAT.form(&format_args!("{line:?} has quotes: write options without")));
     }
+    line.split_whitespace().filter(|word| !is_url(word)).try_for_each(written_out)?;
     match line.split_whitespace().find(|word| word.starts_with('-') && !is_known(word)) {
         None => Ok(()),
         Some(word) if ["-e", "--ed"].iter().any(|start| word.starts_with(start)) => {
@@ -79,6 +84,22 @@ fn harmless(line: &str) -> Result<(), LockError> {
         }
         Some(word) => Err(FORMAT.form(&format_args!("{word:?} is no option that is known here"))),
     }
+}
+
+/// Whether a word is the address of an index, or an option with one glued on: people leave passwords out of it, and it says
+/// nothing of what is installed.
+fn is_url(word: &str) -> bool {
+    let place = word.strip_prefix("-i").or_else(|| word.strip_prefix("-f"));
+    let place = place.or_else(|| word.split_once('=').map(|(_, place)| place)).unwrap_or(word);
+    ["https://", "http://"].iter().any(|scheme| place.starts_with(scheme))
+}
+
+/// Refuses what pip and uv replace by a variable of the environment: they would read something else.
+fn written_out(text: &str) -> Result<(), LockError> {
+    if text.contains("${") {
+        return Err(FORMAT.form(&format_args!("{text:?} names a variable of the environment: write it out")));
+    }
+    Ok(())
 }
 
 /// Refuses what other readers, pip first, take for the end of a line and this one does not, and text in an encoding that

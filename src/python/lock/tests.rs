@@ -176,6 +176,40 @@ fn requirements_with_comments_continuations_and_options() {
 }
 
 #[test]
+fn variables_that_pip_replaces_are_refused_but_in_the_address_of_an_index() {
+    let good = format!("six==1.0 --hash=sha256:{ONE}");
+    for (line, told) in [
+        ("${MORE}", "${MORE}"),
+        ("six==${VERSION}", "six==${VERSION}"),
+        ("six==1.0 ; sys_platform == '${X}'", "six==1.0 ; sys_platform == '${X}'"),
+        ("six @ https://files.example/${X}", "six @ https://files.example/${X}"),
+        ("six==1.0 --hash=sha256:${X}", "six==1.0 --hash=sha256:${X}"),
+        ("six==1.0 \\\n  --hash=${X}", "six==1.0   --hash=${X}"),
+        ("--pre ${X}", "${X}"),
+        ("--only-binary=${X}", "--only-binary=${X}"),
+        ("-i ${INDEX}", "${INDEX}"),
+        ("-i${INDEX}", "-i${INDEX}"),
+        ("-r ${FILE}", "${FILE}"),
+    ] {
+        let text = format!("{good}\n{line}\n");
+        let expected =
+            format!("not requirements: {told:?} names a variable of the environment: write it out");
+        assert_eq!(refused(Format::Requirements, &text), expected);
+        assert_eq!(wishes(&text).unwrap_err().to_string(), expected);
+    }
+    for line in [
+        "-i https://${USER}:${PASSWORD}@index.example/simple",
+        "--extra-index-url=https://${TOKEN}@index.example/",
+        "-fhttp://files.example/${X}",
+        "# ${X}",
+    ] {
+        let text = format!("{line}\n{good} # ${{X}}\n");
+        assert_eq!(read(Format::Requirements, &text).packages.len(), 1, "{line}");
+        assert_eq!(wishes(&text).unwrap().len(), 1, "{line}");
+    }
+}
+
+#[test]
 fn what_no_index_answers_for_is_named() {
     let uv = "version = 1\n[[package]]\nname = 'a'\nsource = { git = 'https://git.example/a' }\n\
               [[package]]\nname = 'b'\nsource = { editable = '.' }\n";
