@@ -51,6 +51,9 @@ pub(super) struct WatchArgs {
     /// Uploads from one address in a minute; and as many without a good token
     #[arg(long, value_name = "N", default_value = "1200")]
     address_rate: u32,
+    /// Requests to read from one address in a minute; 0 for any number. This machine itself is not counted
+    #[arg(long, value_name = "N", default_value = "6000")]
+    read_rate: u32,
 }
 
 /// For commands that are events themselves.
@@ -92,6 +95,7 @@ impl WatchArgs {
             city: self.city_header.clone(),
         };
         let watch = Watch::new(visitors, self.address_rate, context.clock)?;
+        let watch = if self.read_rate == 0 { watch } else { watch.reading(self.read_rate)? };
         let (Some(folder), Some(key)) = (&self.journal, &self.journal_key) else { return Ok(watch) };
         let repository = match &repo.repo {
             Place::Folder(folder) => vec![folder.as_path()],

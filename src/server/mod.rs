@@ -10,6 +10,7 @@
 //! | `public.rs` | where the world finds it, and what pages say for that reason |
 //! | `people/` | pages for people |
 //! | `upload/` | what twine and uv send |
+//! | `reads.rs` | how much one address may read in a minute |
 //! | `watch.rs` | who asks, for as long as a request lasts; the journal |
 //! | `downloads.rs` | counts of files that were sent |
 //! | `metrics.rs` | counts for Prometheus |
@@ -17,7 +18,7 @@
 //! | `connections.rs` | TCP: how many, how slow, how they end |
 //!
 //! The server is **not trusted** by clients, and has nothing worth stealing. What it must not do is fail under hostile
-//! requests: heads, connections, work at once and waiting are all bounded by [`Limits`]. It writes down nothing about
+//! requests: heads, connections, work at once and waiting are all bounded by [`Limits`], reading by address. It writes down nothing about
 //! who reads, but sums of downloads. Of uploads it writes down what the [journal](crate::journal) may hold, if there is one: no address is in it.
 //!
 //! An answer from memory is metadata or a page. Its steps: read the plain file (cached, if its name is for good); not
@@ -30,6 +31,7 @@ mod downloads;
 mod metrics;
 mod people;
 mod public;
+mod reads;
 mod resource;
 mod routes;
 mod shared;
@@ -150,16 +152,12 @@ impl Server {
 
     /// All routes, for a caller who has others to add.
     pub fn router(&self) -> Router {
-        let router = routes::router(Arc::clone(&self.shared));
+        let router = self.readable();
         let router = match &self.uploads {
             Some(uploads) => {
                 let (metrics, watch) = (Arc::clone(&self.shared.metrics), self.watch.clone());
                 router.merge(Arc::clone(uploads).router(metrics, watch))
             }
-            None => router,
-        };
-        let router = match &self.pages {
-            Some(pages) => router.merge(Arc::clone(pages).router(Arc::clone(&self.shared))),
             None => router,
         };
         let router = match &self.watch {
@@ -173,6 +171,19 @@ impl Server {
             metrics.answered(response.status());
             std::future::ready(response)
         }))
+    }
+
+    /// What is there to be read, as much of it as one address may.
+    fn readable(&self) -> Router {
+        let router = routes::router(Arc::clone(&self.shared));
+        let router = match &self.pages {
+            Some(pages) => router.merge(Arc::clone(pages).router(Arc::clone(&self.shared))),
+            None => router,
+        };
+        match &self.watch {
+            Some(watch) => router.layer(from_fn_with_state(Arc::clone(watch), reads::bounded)),
+            None => router,
+        }
     }
 
     /// Serves until `stop` comes; then takes no new requests and lets the running ones end.

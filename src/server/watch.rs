@@ -14,6 +14,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
+use super::reads::Reads;
 use crate::crypto::{CryptoError, random};
 use crate::journal::{
     Account, Address, AddressHash, Cell, City, ClaimChange, Country, Deed, Digest, Event, FileName, Journal,
@@ -193,6 +194,8 @@ struct Seen {
 pub struct Watch {
     visitors: Visitors,
     rates: Rates,
+    /// None: reading is not bounded.
+    reads: Option<Reads>,
     book: Option<Book>,
     clock: fn() -> DateTime<Utc>,
 }
@@ -232,7 +235,15 @@ impl Watch {
         clock: fn() -> DateTime<Utc>,
     ) -> Result<Self, CryptoError> {
         let rates = Rates { max: per_minute, counts: Mutex::default(), key: Zeroizing::new(random()?) };
-        Ok(Self { visitors, rates, book: None, clock })
+        Ok(Self { visitors, rates, reads: None, book: None, clock })
+    }
+
+    /// Bears so many requests to read of one address in a minute.
+    ///
+    /// # Errors
+    /// If the system has no randomness.
+    pub fn reading(self, per_minute: u32) -> Result<Self, CryptoError> {
+        Ok(Self { reads: Some(Reads::new(per_minute, random()?)), ..self })
     }
 
     /// Writes down what happens.
@@ -276,6 +287,17 @@ impl Watch {
             return Err(Turned::Blocked);
         }
         self.rates.count(note.token == Some(TokenUse::Accepted), address, (self.clock)())
+    }
+
+    /// Whether a request to read is borne; if not, the seconds until it is. This machine itself is not counted.
+    pub(super) fn bears_reading(&self, extensions: &Extensions, headers: &HeaderMap) -> Result<(), i64> {
+        let (Some(reads), Some(Peer(peer))) = (&self.reads, extensions.get::<Peer>()) else { return Ok(()) };
+        let peer = peer.to_canonical();
+        if peer.is_loopback() && !self.visitors.trusts(peer) {
+            return Ok(());
+        }
+        let address = self.visitors.visitor(Some(peer), headers).address;
+        address.map_or(Ok(()), |address| reads.count(&address, (self.clock)()))
     }
 
     /// A list of blocks that cannot be read blocks nobody: the journal is no gate.

@@ -235,6 +235,12 @@ fn about(html: &mut Html, file: &PageFile, now: DateTime<Utc>) {
         html.text("SHA-256 ");
         html.says("code", &[], file.sha256.as_str());
     });
+    if let Some(provenance) = &file.provenance_sha256 {
+        html.element("p", &[], |html| {
+            html.text("Attestations came with it (PEP 740), and are signed as part of it; who made them was not judged. SHA-256 ");
+            html.says("code", &[], provenance.as_str());
+        });
+    }
 }
 
 #[cfg(test)]

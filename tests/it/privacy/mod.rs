@@ -9,6 +9,7 @@ mod folder;
 mod leaks;
 mod origin;
 mod program;
+mod reads;
 mod table;
 
 use std::collections::BTreeSet;
@@ -41,11 +42,13 @@ pub(super) struct Index {
 pub(super) struct Rules {
     pub(super) visitors: Visitors,
     pub(super) per_minute: u32,
+    /// Requests to read.
+    pub(super) reads: u32,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { visitors: Visitors::default(), per_minute: 1_000 }
+        Self { visitors: Visitors::default(), per_minute: 1_000, reads: 100_000 }
     }
 }
 
@@ -79,6 +82,7 @@ impl Index {
         let served = Served::made(scene.store().await, Limits::default(), move |server, told| {
             let publisher = Publisher::start(repository, keys);
             let watch = Watch::new(rules.visitors, rules.per_minute, clock).unwrap();
+            let watch = watch.reading(rules.reads).unwrap();
             let (journal, keys) = (journal(&place), Arc::new(key_file(&place)));
             let words = Arc::clone(&told);
             let report = Box::new(move |error: &_| {

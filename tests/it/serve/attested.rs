@@ -16,7 +16,9 @@ use wheelseal::tuf::path::TargetPath;
 use super::form::Form;
 use super::upload::Index;
 use super::{Served, scene};
-use crate::claims::{ANN, added, known, name, published, refuses, request, with_six};
+use crate::claims::{
+    ANN, added, apply, claim, known, name, open_to_claims, published, refuses, request, with_six,
+};
 use crate::scene::{Scene, keyring, now, wheel_bytes, wheel_name};
 
 const WHEEL: &str = "beta-1.0-py3-none-any.whl";
@@ -250,6 +252,18 @@ async fn a_release_lists_no_attestations_that_did_not_come_or_were_changed() {
     assert_eq!(answer.status, 409);
     assert!(answer.text().contains(&format!("{SIX}.provenance waits here, and is not there as it was")));
     assert_eq!(published(&index.scene, "six").await, ["six-1.0-py3-none-any.whl"]);
+}
+
+#[tokio::test]
+async fn a_claim_takes_attestations_along() {
+    let scene = open_to_claims().await;
+    scene.publish(&[edit(&scene, "six", "1.0")]).await.unwrap();
+    let target = format!("six/{}.provenance", wheel_name("six", "1.0"));
+    let before = signed(&scene, &target).await;
+    assert!(before.is_some());
+    apply(&scene, &claim(&scene, "six", &[ANN], 1, &[]).await, Vec::new()).await.unwrap();
+    assert_eq!(signed(&scene, &target).await, before);
+    scene.assert_verifies("after a claim of a project with attestations").await;
 }
 
 #[tokio::test]
