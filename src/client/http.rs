@@ -275,7 +275,9 @@ impl HttpSource {
         }
         if status != StatusCode::OK {
             let error = FetchError::Status { url: url.clone(), status: status.as_u16() };
-            return Err(if status.is_server_error() { Failed::Maybe(error) } else { Failed::ForGood(error) });
+            // 429: a server that bears so many requests of one address in a minute has room again soon.
+            let again = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+            return Err(if again { Failed::Maybe(error) } else { Failed::ForGood(error) });
         }
         match content_encoding(&response).filter(|_| self.kind == Kind::Metadata) {
             None => self.body(url, response, *max_len, sink).await?,

@@ -140,11 +140,11 @@ fn absent_is_what_the_server_says_with_403_404_or_410() {
 }
 
 #[test]
-fn other_answers_are_errors_at_once_and_server_errors_after_three_retries() {
+fn other_answers_are_errors_at_once_and_those_of_a_busy_server_after_three_retries() {
     for (line, code, requests) in [
         ("400 Bad Request", 400, 1),
         ("401 Unauthorized", 401, 1),
-        ("429 Too Many Requests", 429, 1),
+        ("429 Too Many Requests", 429, 4),
         ("204 No Content", 204, 1),
         ("206 Partial Content", 206, 1),
         ("304 Not Modified", 304, 1),
