@@ -46,6 +46,7 @@ mod shell;
 mod simulator;
 mod stream;
 mod sync;
+mod tlog;
 mod upkeep;
 mod upkeep_check;
 mod upkeep_gc;
