@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::cosignature;
 use super::key::{KnownKeys, SIGNATURE_LEN, VerifierKey};
-use super::merkle::Hash;
+use super::merkle::{Hash, MAX_SIZE};
 use super::note::{Note, NoteError, Signature, Verified};
 use super::text::{decimal, next_line};
 
@@ -60,18 +60,20 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// A checkpoint to be signed, without extensions. `size` is a number of leaves of a tree that exists.
+    /// A checkpoint to be signed, without extensions.
     pub fn new(origin: &str, size: u64, root: Hash) -> Result<Self, CheckpointError> {
-        Self::parse(&format!("{origin}\n{size}\n{root}\n"))
+        check_origin(origin)?;
+        if size > MAX_SIZE {
+            return Err(CheckpointError::Size);
+        }
+        Ok(Self { origin: origin.to_owned(), size, root, extensions: Vec::new() })
     }
 
     /// Reads the text of a note, which has one form.
     pub fn parse(text: &str) -> Result<Self, CheckpointError> {
         let mut rest = text;
         let origin = next_line(&mut rest).unwrap_or_default();
-        if origin.is_empty() || origin.len() > MAX_ORIGIN || origin.contains(char::is_control) {
-            return Err(CheckpointError::Origin { found: origin.len() });
-        }
+        check_origin(origin)?;
         let size = next_line(&mut rest).and_then(decimal).ok_or(CheckpointError::Size)?;
         let root = next_line(&mut rest).and_then(Hash::from_base64).ok_or(CheckpointError::Root)?;
         let mut extensions = Vec::new();
@@ -102,6 +104,14 @@ impl Checkpoint {
     pub fn extensions(&self) -> &[String] {
         &self.extensions
     }
+}
+
+/// One line of bounded length, so that no origin can bring a size and a root of its own.
+fn check_origin(origin: &str) -> Result<(), CheckpointError> {
+    if origin.is_empty() || origin.len() > MAX_ORIGIN || origin.contains(char::is_control) {
+        return Err(CheckpointError::Origin { found: origin.len() });
+    }
+    Ok(())
 }
 
 /// The text that is signed, with its last newline.
@@ -238,10 +248,13 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_that_would_be_another_line_is_refused() {
-        let refused = Checkpoint::new("a\n5", 1, Hash::leaf(b"")).unwrap_err();
-        assert_eq!(refused, CheckpointError::Root);
-        assert!(Checkpoint::new("", 1, Hash::leaf(b"")).is_err());
+    fn an_origin_cannot_bring_a_size_and_a_root_of_its_own() {
+        let root = Hash::leaf(b"");
+        let forged = format!("a\n5\n{root}");
+        let expected = CheckpointError::Origin { found: forged.len() };
+        assert_eq!(Checkpoint::new(&forged, 1, root), Err(expected));
+        assert_eq!(Checkpoint::new("", 1, root), Err(CheckpointError::Origin { found: 0 }));
+        assert_eq!(Checkpoint::new("a", 1 << 63, root), Err(CheckpointError::Size));
     }
 
     proptest! {
