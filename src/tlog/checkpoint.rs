@@ -260,7 +260,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_checkpoint_reads_as_it_was_written(
-            origin in "[a-zé /+]{1,40}", size in 0..=crate::tlog::merkle::MAX_SIZE, root: [u8; 32],
+            origin in "[a-zé /+]{1,40}", size in 0..=MAX_SIZE, root: [u8; 32],
             extensions in proptest::collection::vec("[a-z ]{1,9}", 0..4),
         ) {
             let checkpoint = Checkpoint { origin, size, root: Hash::from_bytes(root), extensions };

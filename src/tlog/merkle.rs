@@ -8,8 +8,7 @@ use thiserror::Error;
 
 use crate::crypto::{Hasher, sha256};
 
-/// Leaves of a tree, at most: what 63 lines of a consistency proof reach (tlog-witness), and what logs that count in
-/// signed 64-bit numbers can say.
+/// Leaves of a tree, at most: what logs that count in signed 64-bit numbers can say.
 pub const MAX_SIZE: u64 = (1 << 63) - 1;
 /// Stands before the bytes of an entry when it is hashed.
 const LEAF_PREFIX: u8 = 0;

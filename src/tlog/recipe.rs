@@ -222,3 +222,53 @@ impl Subtree {
         Range { start, end: start + (1 << self.height) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(recipe: &Recipe) -> Vec<String> {
+        recipe.tiles().iter().map(TileId::path).collect()
+    }
+
+    #[test]
+    fn a_proof_in_a_log_of_17_million_leaves_lies_in_six_tiles() {
+        let recipe = Recipe::inclusion(8_500_000, 17_000_000).unwrap();
+        assert_eq!(recipe.len(), 25);
+        assert_eq!(
+            paths(&recipe),
+            [
+                "tile/0/x033/203",
+                "tile/0/x066/406.p/64",
+                "tile/1/129",
+                "tile/1/259.p/102",
+                "tile/2/000",
+                "tile/2/001.p/3",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_proof_that_a_log_grew_by_little_lies_at_its_edge() {
+        let recipe = Recipe::consistency(16_999_990, 17_000_000).unwrap();
+        let edge = ["tile/0/x066/406.p/64", "tile/1/259.p/102", "tile/2/001.p/3", "tile/3/000.p/1"];
+        assert_eq!(paths(&recipe), edge);
+    }
+
+    #[test]
+    fn proofs_in_the_largest_tree_have_a_hash_for_each_level_and_one_more() {
+        for index in [0, MAX_SIZE / 2, MAX_SIZE - 1] {
+            assert!(Recipe::inclusion(index, MAX_SIZE).unwrap().len() <= 63);
+        }
+        for old in [1, 3, MAX_SIZE / 2, MAX_SIZE - 1] {
+            assert!(Recipe::consistency(old, MAX_SIZE).unwrap().len() <= 64);
+        }
+        assert_eq!(Recipe::subtrees(MAX_SIZE).unwrap().len(), 63);
+    }
+
+    #[test]
+    fn leaves_side_by_side_share_their_tiles() {
+        let recipe = Recipe::many(&[0, 1, 2, 255], 256).unwrap();
+        assert_eq!(paths(&recipe), ["tile/0/000"]);
+    }
+}
