@@ -1,6 +1,6 @@
 //! HTTP: GET alone, with caps on size and time, and retries where they can help.
 //!
-//! Retried, with growing pauses: connection faults and answers of 500 and more. Not retried: everything else, above
+//! Retried, with growing pauses: connection faults, answers of 500 and more, and 429, which may say how long to wait. Not retried: everything else, above
 //! all what looks like an attack (too much, too slow). Redirects are followed, but never from https to http.
 
 mod credentials;
@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode, Url, redirect};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -27,6 +27,12 @@ use crate::tuf::path::percent_quote;
 
 /// Redirects in a row, at most.
 const MAX_REDIRECTS: usize = 5;
+/// Pauses before a file is given up.
+const PAUSES: usize = 3;
+/// How often a file is waited for because the server asks for it (429), and how long each time, at most.
+const MAX_WAITS: usize = 5;
+/// See [`MAX_WAITS`].
+const MAX_WAIT: Duration = Duration::from_mins(1);
 /// A compressed body may be this much longer than what comes out of it: headers of tiny files.
 const ENCODING_OVERHEAD: u64 = 1_024;
 
@@ -47,7 +53,7 @@ pub struct Timing {
     /// ...at least so many bytes must come.
     pub window_bytes: u64,
     /// Pauses before each retry; their number is the number of retries.
-    pub pauses: [Duration; 3],
+    pub pauses: [Duration; PAUSES],
 }
 
 impl Default for Timing {
@@ -193,10 +199,55 @@ fn text(error: &reqwest::Error) -> String {
     out
 }
 
-/// A failed try: for good, or worth another one.
+/// A failed try: for good, or worth another one, or one when the server has room again.
 enum Failed {
     ForGood(FetchError),
     Maybe(FetchError),
+    Later(FetchError, Duration),
+}
+
+/// What is left of it for one file.
+struct Patience {
+    pauses: std::array::IntoIter<Duration, PAUSES>,
+    waits: usize,
+}
+
+impl Patience {
+    fn new(timing: &Timing) -> Self {
+        Self { pauses: timing.pauses.into_iter(), waits: MAX_WAITS }
+    }
+
+    /// How long to wait before the next try, if there is to be one.
+    fn after(&mut self, failed: Failed) -> Result<Duration, FetchError> {
+        match failed {
+            Failed::ForGood(error) => Err(error),
+            Failed::Later(_, wait) if self.waits > 0 => {
+                self.waits = self.waits.saturating_sub(1);
+                Ok(wait)
+            }
+            Failed::Maybe(error) | Failed::Later(error, _) => self.pauses.next().ok_or(error),
+        }
+    }
+}
+
+impl Failed {
+    /// That a server answers with this status.
+    fn status(url: &str, response: &Response) -> Self {
+        let status = response.status();
+        let error = FetchError::Status { url: url.to_owned(), status: status.as_u16() };
+        match retry_after(response).filter(|_| status == StatusCode::TOO_MANY_REQUESTS) {
+            Some(wait) => Self::Later(error, wait),
+            // 429: a server that bears so many requests of one address in a minute has room again soon.
+            None if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => Self::Maybe(error),
+            None => Self::ForGood(error),
+        }
+    }
+}
+
+/// The seconds that a server asks for, if they are not too many (RFC 9110 10.2.3). A date is not looked at.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds)).filter(|wait| *wait <= MAX_WAIT)
 }
 
 /// One file to ask for.
@@ -252,17 +303,13 @@ impl HttpSource {
 
     /// Tries again where that can help.
     async fn patiently(&self, ask: &Ask<'_>, sink: &mut dyn Sink) -> Result<Fetched, FetchError> {
-        for pause in self.http.timing.pauses {
+        let mut patience = Patience::new(&self.http.timing);
+        loop {
             match self.attempt(ask, sink).await {
                 Ok(fetched) => return Ok(fetched),
-                Err(Failed::ForGood(error)) => return Err(error),
-                Err(Failed::Maybe(_)) => sleep(pause).await,
+                Err(failed) => sleep(patience.after(failed)?).await,
             }
             sink.restart().map_err(|error| spooling(&ask.url, &error))?;
-        }
-        match self.attempt(ask, sink).await {
-            Ok(fetched) => Ok(fetched),
-            Err(Failed::ForGood(error) | Failed::Maybe(error)) => Err(error),
         }
     }
 
@@ -274,10 +321,7 @@ impl HttpSource {
             return Ok(Fetched::Absent);
         }
         if status != StatusCode::OK {
-            let error = FetchError::Status { url: url.clone(), status: status.as_u16() };
-            // 429: a server that bears so many requests of one address in a minute has room again soon.
-            let again = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-            return Err(if again { Failed::Maybe(error) } else { Failed::ForGood(error) });
+            return Err(Failed::status(url, &response));
         }
         match content_encoding(&response).filter(|_| self.kind == Kind::Metadata) {
             None => self.body(url, response, *max_len, sink).await?,

@@ -308,7 +308,8 @@ impl TrustStore {
         }
         let own = self.location(name)?;
         let at = |place: &String| {
-            let location = if *place == own.url { own.clone() } else { Location::below(place) };
+            let location =
+                if *place == own.url || *place == own.place() { own.clone() } else { Location::below(place) };
             let cache = MetadataDir::new(self.state.join(name).join("metadata"));
             Ok(location.client(cache, timing, limits)?)
         };

@@ -31,6 +31,8 @@ use crate::tuf::lookup::Found;
 
 /// MiB of files that are fetched at once, at most; a larger file is refused. The largest wheels have some 3,000.
 const MAX_SPOOL: u32 = 4_096;
+/// Files whose fetching goes on when who asked has gone, at most; who asks for more waits.
+const MAX_BEGUN: usize = 200;
 /// Bytes of a MiB.
 const MIB: u64 = 1_024 * 1_024;
 /// The folder is looked through each time so many bytes came, and made this much smaller than it may be: one part in so
@@ -70,6 +72,7 @@ pub(super) struct Files {
     came: AtomicU64,
     turns: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     spool: Arc<Semaphore>,
+    begun: Arc<Semaphore>,
     large: Large,
     memory: Arc<Memory>,
     journal: Arc<Journal>,
@@ -96,6 +99,7 @@ impl Files {
             came: AtomicU64::new(settings.cache_bytes),
             turns: Mutex::default(),
             spool: Arc::new(Semaphore::new(usize::try_from(MAX_SPOOL).unwrap_or(1))),
+            begun: Arc::new(Semaphore::new(MAX_BEGUN)),
             large: Large::new(settings.mode),
             memory: Arc::new(Memory::new()),
             journal: Arc::clone(journal),
@@ -124,9 +128,18 @@ impl Files {
         if self.large.is(found) && take == Take::Kept {
             return self.open_large(shared, place, parts).await;
         }
+        // What is fetched for one alone is of no use when that one has gone.
+        if take == Take::Fetched {
+            return self.fetch(shared, place, parts).await;
+        }
+        let begun = Arc::clone(&self.begun).acquire_owned().await;
+        let begun = begun.map_err(|error| local("waiting", &error))?;
         let (own, shared) = (Arc::clone(self), Arc::clone(shared));
         // A task of its own: a tool that loses patience finds the file when it asks again.
-        let task = tokio::spawn(async move { own.fetch(&shared, place).await });
+        let task = tokio::spawn(async move {
+            let _begun = begun;
+            own.fetch(&shared, place, parts).await
+        });
         task.await.map_err(|error| local("fetching", &error))?
     }
 
@@ -147,10 +160,10 @@ impl Files {
         Ok(kept.map(|file| Opened::Whole { file, fetched: false, parts }))
     }
 
-    async fn fetch(self: &Arc<Self>, shared: &Session, place: Place) -> Result<Opened, Fault> {
+    async fn fetch(self: &Arc<Self>, shared: &Session, place: Place, parts: Parts) -> Result<Opened, Fault> {
         let turn = self.turn(&place.name);
         let _turn = turn.lock().await;
-        if let Some(opened) = self.at_hand(&place, Parts::Any).await? {
+        if let Some(opened) = self.at_hand(&place, parts).await? {
             return Ok(opened);
         }
         let length = place.found.target.length;
@@ -162,7 +175,7 @@ impl Files {
         let _room = self.room(&place.found).await?;
         let file = shared.fill(&place.found, &place.path).await?;
         self.shrink(length).await;
-        Ok(Opened::Whole { file, fetched: true, parts: Parts::Any })
+        Ok(Opened::Whole { file, fetched: true, parts })
     }
 
     /// Keeps a file in a task of its own. Whoever asks for it meanwhile gets it.
@@ -218,10 +231,10 @@ impl Files {
     fn note(&self, place: &Place, error: Option<&ClientError>) {
         let Some(error) = error else { return self.journal.serve(&self.index, &place.found, true) };
         let fault = Fault::from(error.clone());
+        self.large.broke(&place.name, place.now, fault.clone());
         if fault.wants_login() {
             return;
         }
-        self.large.broke(&place.name, place.now, fault.clone());
         let path = place.found.path.as_str();
         let what = path.rsplit_once('/').map_or(path, |(_, name)| name).to_owned();
         let refused = Refused { index: self.index.clone(), what, fault };

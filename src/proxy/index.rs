@@ -14,7 +14,7 @@ use super::journal::{Journal, Refused};
 use super::origin::Origin;
 use super::page::View;
 use super::refusal::{Fault, Refusal};
-use super::visits::{Mark, Sitting, Visit, Visits, Who};
+use super::visits::{MAX_ROLES, Mark, Sitting, Visit, Visits, Who};
 use super::{Mode, ProxyError, Settings, Told};
 use crate::client::{Client, ClientError, Credentials, Given, Http, Session, Timing};
 use crate::python::{DistributionFilename, ProjectName};
@@ -103,7 +103,8 @@ impl Index {
         let bad = |url: &str| ProxyError::Address { name: name.clone(), url: Credentials::of_url(url).0 };
         let (mut pages, mut areas) = (None, Vec::new());
         if index.contains("://") && !index.starts_with("file:") {
-            let url = Url::parse(&index).map_err(|_| bad(&index))?;
+            // Without a password: pages name it.
+            let url = Url::parse(&Credentials::of_url(&index).0).map_err(|_| bad(&index))?;
             let origin = Origin::of_url(&url).ok_or_else(|| bad(&index))?;
             areas.push(Area { origin, path: parent(url.path()) });
             pages = Some(url);
@@ -115,7 +116,8 @@ impl Index {
         }
         let (settings, journal) = (settings.clone(), Arc::clone(journal));
         let files = Arc::new(Files::new(&name, &settings, &journal));
-        let visits = Visits::new();
+        // A command's report names the roles of all that it took; a proxy runs on.
+        let visits = Visits::new(settings.renew.map_or(usize::MAX, |_| MAX_ROLES));
         let visits = visits
             .map_err(|error| ProxyError::Local { what: "a random number", reason: error.to_string() })?;
         let (own, shown, open) = (credentials, Mutex::default(), Mutex::default());

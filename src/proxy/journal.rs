@@ -1,6 +1,6 @@
 //! What was given out and what was refused in one run. Held in memory, bounded, and never about who asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::refusal::Fault;
@@ -42,28 +42,30 @@ pub struct Journal {
     inner: Mutex<Inner>,
     /// How many files are listed.
     files: usize,
+    /// Whether of what was refused the last is listed, and not the first.
+    last: bool,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     served: BTreeMap<(String, String), Served>,
     left_out: u64,
-    refused: Vec<Refused>,
+    refused: VecDeque<Refused>,
     refusals: u64,
-    passed: Vec<Passed>,
+    passed: VecDeque<Passed>,
     passes: u64,
 }
 
 impl Default for Journal {
     fn default() -> Self {
-        Self { inner: Mutex::default(), files: MAX_SERVED }
+        Self { inner: Mutex::default(), files: MAX_SERVED, last: false }
     }
 }
 
 impl Journal {
-    /// For a proxy that runs on: files are not listed.
+    /// For a proxy that runs on: files are not listed, and what is refused is told however much was refused before.
     pub fn endless() -> Self {
-        Self { files: 0, ..Self::default() }
+        Self { files: 0, last: true, ..Self::default() }
     }
 
     /// The files given out, each once, by trust and path; and how many more there were.
@@ -75,13 +77,13 @@ impl Journal {
     /// What was refused, each once, in the order in which it was; and how often something was.
     pub fn refused(&self) -> (Vec<Refused>, u64) {
         let inner = self.inner();
-        (inner.refused.clone(), inner.refusals)
+        (inner.refused.iter().cloned().collect(), inner.refusals)
     }
 
     /// What was let through unverified, likewise.
     pub fn passed(&self) -> (Vec<Passed>, u64) {
         let inner = self.inner();
-        (inner.passed.clone(), inner.passes)
+        (inner.passed.iter().cloned().collect(), inner.passes)
     }
 
     pub(super) fn serve(&self, index: &str, found: &Found, fetched: bool) {
@@ -101,14 +103,14 @@ impl Journal {
     pub(super) fn refuse(&self, refused: Refused) -> bool {
         let mut inner = self.inner();
         inner.refusals = inner.refusals.saturating_add(1);
-        note(&mut inner.refused, refused)
+        note(&mut inner.refused, refused, self.last)
     }
 
     /// `true`: it was not let through before.
     pub(super) fn pass(&self, passed: Passed) -> bool {
         let mut inner = self.inner();
         inner.passes = inner.passes.saturating_add(1);
-        note(&mut inner.passed, passed)
+        note(&mut inner.passed, passed, self.last)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -116,10 +118,42 @@ impl Journal {
     }
 }
 
-fn note(list: &mut Vec<Refused>, new: Refused) -> bool {
-    let first = list.len() < MAX_REFUSED && !list.contains(&new);
-    if first {
-        list.push(new);
+fn note(known: &mut VecDeque<Refused>, new: Refused, last: bool) -> bool {
+    if known.contains(&new) {
+        return false;
     }
-    first
+    if known.len() >= MAX_REFUSED {
+        if !last {
+            return false;
+        }
+        known.pop_front();
+    }
+    known.push_back(new);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::ClientError;
+
+    fn refused(number: usize) -> Refused {
+        let what = number.to_string();
+        let fault = Fault::Client(ClientError::NotSigned { path: what.clone() });
+        Refused { index: "mine".to_owned(), what, fault }
+    }
+
+    #[test]
+    fn a_proxy_that_runs_on_tells_also_what_comes_after_many_refusals() {
+        let journal = Journal::endless();
+        for number in 0..=MAX_REFUSED {
+            assert!(journal.refuse(refused(number)), "{number}");
+        }
+        assert!(!journal.refuse(refused(MAX_REFUSED)), "it was told");
+        let (listed, count) = journal.refused();
+        assert_eq!((listed.len(), count), (MAX_REFUSED, u64::try_from(MAX_REFUSED).unwrap() + 2));
+        let first = Journal::default();
+        assert_eq!((0..=MAX_REFUSED).filter(|number| first.refuse(refused(*number))).count(), MAX_REFUSED);
+        assert_eq!(first.refused().0.first(), Some(&refused(0)));
+    }
 }

@@ -6,7 +6,7 @@
 use axum::http::StatusCode;
 use thiserror::Error;
 
-use crate::client::{ClientError, FetchError};
+use crate::client::{CacheError, ClientError, FetchError};
 use crate::python::PageError;
 
 /// Characters of a status phrase, at most: tools print it on one line.
@@ -53,9 +53,9 @@ impl Fault {
         matches!(self, Self::Client(ClientError::Fetch(FetchError::Status { status: 401, .. })))
     }
 
-    /// Whether it may be otherwise soon: the network.
+    /// Whether it may be otherwise soon: the network, or another program that is at work.
     pub(super) fn may_pass(&self) -> bool {
-        matches!(self, Self::Client(ClientError::Fetch(_)))
+        matches!(self, Self::Client(ClientError::Fetch(_) | ClientError::Cache(CacheError::Busy { .. })))
     }
 }
 

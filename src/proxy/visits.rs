@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::HeaderValue;
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::Semaphore;
 
 use super::page::{Budget, Pages};
 use super::refusal::Fault;
@@ -24,7 +25,7 @@ const RETRY: TimeDelta = TimeDelta::seconds(10);
 /// begins anew.
 const MAX_LOGINS: usize = 16;
 /// Bytes of delegated roles that a login's session holds, at most; what is forgotten is read again from disk.
-const MAX_ROLES: usize = 64 * 1_024 * 1_024;
+pub(super) const MAX_ROLES: usize = 64 * 1_024 * 1_024;
 /// Bytes of the digests' key.
 const KEY: usize = 32;
 
@@ -49,6 +50,8 @@ pub(super) struct Visits {
     /// The last one was used last.
     logins: Mutex<Vec<([u8; 32], Arc<Visit>)>>,
     budget: Budget,
+    /// Held while a login is tried that the index did not answer to before.
+    newcomers: Semaphore,
 }
 
 /// What was begun.
@@ -75,10 +78,10 @@ pub(super) struct Sitting {
 }
 
 impl Visits {
-    /// Nobody was here yet.
-    pub(super) fn new() -> Result<Self, CryptoError> {
-        let (logins, budget) = (Mutex::default(), Budget::default());
-        Ok(Self { key: random()?, common: Visit::holding(usize::MAX), logins, budget })
+    /// Nobody was here yet. The session of those who show no login holds so many bytes of roles, at most.
+    pub(super) fn new(common: usize) -> Result<Self, CryptoError> {
+        let (logins, budget, newcomers) = (Mutex::default(), Budget::default(), Semaphore::new(1));
+        Ok(Self { key: random()?, common: Visit::holding(common), logins, budget, newcomers })
     }
 
     /// By what a login is known again.
@@ -124,6 +127,9 @@ impl Visits {
         if let Some(began) = began.as_ref().filter(|began| began.holds(by, now, renew)) {
             return began.outcome.clone();
         }
+        // A login that the index did not answer to before waits for others like it: all of this user's programs share a lock.
+        let known = by.is_none() || visit.admitted.load(Ordering::Relaxed);
+        let _turn = if known { None } else { self.newcomers.acquire().await.ok() };
         let client = client();
         let outcome = client.refresh(now).await.map(|session| {
             let shared = session.showing(&Credentials::default()).holding(visit.max_roles);
@@ -166,7 +172,7 @@ mod tests {
 
     #[test]
     fn each_login_has_a_place_of_its_own_and_a_command_one_for_all() {
-        let visits = Visits::new().unwrap();
+        let visits = Visits::new(usize::MAX).unwrap();
         let (ann, bob) = (mark(&visits, "Basic ann"), mark(&visits, "Basic bob"));
         let of = |mark| visits.of(Who::Anyone, mark);
         assert!(Arc::ptr_eq(&of(ann), &of(ann)) && Arc::ptr_eq(&of(None), &of(None)));
@@ -176,7 +182,7 @@ mod tests {
 
     #[test]
     fn another_process_knows_a_login_by_another_digest() {
-        let (one, other) = (Visits::new().unwrap(), Visits::new().unwrap());
+        let (one, other) = (Visits::new(usize::MAX).unwrap(), Visits::new(usize::MAX).unwrap());
         assert_ne!(mark(&one, "Basic ann"), mark(&other, "Basic ann"));
         assert_eq!(mark(&one, "Basic ann"), mark(&one, "Basic ann"));
         assert_eq!(one.mark(None), None);
@@ -184,7 +190,7 @@ mod tests {
 
     #[test]
     fn logins_that_nobody_knows_displace_none_that_the_index_answered_to() {
-        let visits = Visits::new().unwrap();
+        let visits = Visits::new(usize::MAX).unwrap();
         let held = || visits.logins.lock().unwrap().len();
         let ann = mark(&visits, "Basic ann");
         let first = visits.of(Who::Anyone, ann);

@@ -88,7 +88,10 @@ pub(super) fn apply(
 }
 
 /// A published file never gets other attestations. Who sends none says nothing about those that are there.
-fn refuse_other_provenance(page: &ProjectPage, distribution: &Distribution) -> Result<(), RepositoryError> {
+pub(super) fn refuse_other_provenance(
+    page: &ProjectPage,
+    distribution: &Distribution,
+) -> Result<(), RepositoryError> {
     let filename = distribution.filename.as_str();
     let Some(provenance) = &distribution.provenance else { return Ok(()) };
     let published = page.file(filename).and_then(|file| file.provenance_sha256.as_ref());

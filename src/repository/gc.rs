@@ -16,7 +16,7 @@
 //!
 //! **Files in use again.** A publication that finds its file in the store, old and referred to by nobody, dates it anew,
 //! commits, and looks once more whether it is there. Between gc's look at the timestamp and its delete, all of that may
-//! happen. So a target is first put aside, under `staging/gc/`, then deleted, and then the timestamp is read again:
+//! happen. So a target, or the role of a claimed project, is first put aside, under `staging/gc/`, then deleted, and then the timestamp is read again:
 //! whatever was committed before the delete is seen now, and what it names is put back; whoever commits after the delete
 //! finds that the file is gone, and writes it. A gc that is killed in between leaves its things aside, and the next one
 //! puts back what is named. Where there is no room left to put anything aside, the timestamp is read before each delete
@@ -43,7 +43,7 @@ use super::check::names::{file_name, plain_name};
 use super::check::split_name;
 use super::claims::forgotten_before;
 use super::{Progress, Repository, RepositoryError, layout};
-use crate::store::{Entry, Visit};
+use crate::store::{Content, Entry, StoreError, Visit};
 use crate::tuf::metadata::{TopLevel, Version};
 
 /// Removed files listed in the outcome, at most; more are counted. [`Repository::gc_telling`] tells of any number.
@@ -114,7 +114,18 @@ impl Repository {
         })
         .await?;
         self.list(layout::TARGETS, &mut |entry| board.list(&entry)).await?;
-        self.list(layout::ASIDE, &mut |entry| board.list_aside(&entry)).await?;
+        let mut needed = Vec::new();
+        self.list(layout::ASIDE, &mut |entry| {
+            needed.extend(sweep::needed(&state, &entry.path).map(|original| (original, entry.path.clone())));
+            board.list_aside(&entry)
+        })
+        .await?;
+        for (original, aside) in needed.iter().filter(|_| !dry_run) {
+            match self.store.create(original, Content::Copy(aside)).await {
+                Ok(()) | Err(StoreError::Exists { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         let (mut unsigned, unsigned_before) = (Vec::new(), forgotten_before(now));
         self.list(layout::UPLOADS, &mut |entry| {
             unsigned.extend((entry.modified < unsigned_before).then_some(entry));

@@ -18,6 +18,7 @@ use super::plan::{Ahead, Plan, PlannedPage, Taken};
 use super::state::{BINS, State};
 use super::{MAX_ATTEMPTS, PATIENCE, Progress, Repository, RepositoryError, layout, pause};
 use crate::crypto::sha256;
+use crate::python::Provenance;
 use crate::store::{Content, StoreError, StorePath, Tag};
 use crate::tuf::metadata::TargetFile;
 use crate::tuf::path::{RoleName, TargetPath};
@@ -314,6 +315,24 @@ impl Repository {
         Ok(refused)
     }
 
+    /// Removes what a publication that came to no end has left under the plain name: attestations are made anew for each try. The page
+    /// lists no others, or this would have been refused before. What belongs there is written after the commit.
+    async fn drop_other_provenance(
+        &self,
+        target: &TargetPath,
+        provenance: &Provenance,
+        found: &[StorePath],
+    ) -> Result<(), RepositoryError> {
+        let plain = layout::plain(target)?;
+        let digest = sha256(provenance.as_str().as_bytes());
+        if found.contains(&plain)
+            && self.hash_if_stored(&plain).await?.is_some_and(|(there, _)| there != digest)
+        {
+            self.store.delete(&plain).await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn other_content(
         &self,
         distribution: &Distribution,
@@ -325,7 +344,7 @@ impl Repository {
             copies.push((metadata_of(&target)?, sha256(bytes)));
         }
         if let Some(provenance) = &distribution.provenance {
-            copies.push((provenance_of(&target)?, sha256(provenance.as_str().as_bytes())));
+            self.drop_other_provenance(&provenance_of(&target)?, provenance, found).await?;
         }
         for (target, digest) in copies {
             let plain = layout::plain(&target)?;

@@ -67,17 +67,19 @@ impl Shared {
         form: Form,
     ) -> Result<Option<Arc<Kept>>, Missing> {
         let Some(public) = self.public.get().cloned() else { return Ok(None) };
-        if !json.bytes.windows(SIGN.len()).any(|window| window == SIGN) {
-            return Ok(None);
-        }
         let (bytes, html) = (json.bytes.clone(), form != Form::Json);
-        let make = self.made_by(move || {
+        let page = self.made_by(move || {
+            if !bytes.windows(SIGN.len()).any(|window| window == SIGN) {
+                return Ok(Vec::new());
+            }
             let page = ProjectPage::from_json(&bytes).map_err(std::io::Error::other)?;
             let at = |file: &PageFile| public.provenance(file);
             let text = if html { page.to_html_for_tools(at) } else { page.to_json_for_tools(at) };
             Ok(text.into_bytes())
         });
-        self.kept(&Key::Shown(json.sha256, html), make).await.map(Some)
+        let shown = self.kept(&Key::Shown(json.sha256, html), page).await?;
+        // Nothing is kept for a page that has none, so that it is looked through once.
+        Ok((!shown.bytes.is_empty()).then_some(shown))
     }
 }
 

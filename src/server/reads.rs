@@ -1,5 +1,5 @@
 //! How much one address may read in a minute. Of an address only a hash is held, under a key that lives in memory alone and ends with
-//! the process; after two minutes without a request nothing is left of it.
+//! the process; with the first request after two minutes without one, nothing is left of it.
 //!
 //! Each address has a bucket that a minute fills: who has asked for little for a while may ask for a minute's worth at once, as
 //! installers do. What comes from this machine is not counted: it is a program of the operator, or a proxy that was not

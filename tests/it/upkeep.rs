@@ -400,6 +400,21 @@ async fn a_release_that_is_sent_again_while_a_gc_removes_is_kept() {
     scene.assert_verifies("after gc and release").await;
 }
 
+/// Without it nothing of the current state can be marked.
+#[tokio::test]
+async fn a_role_that_a_gc_took_before_it_was_killed_is_put_back_by_the_next_one() {
+    let scene = with_six().await;
+    let role = "metadata/1.project-six.json";
+    let aside = scene.root().join("staging/gc/0123456789abcdef01234567").join(role);
+    fs::create_dir_all(aside.parent().unwrap()).unwrap();
+    fs::rename(scene.root().join(role), &aside).unwrap();
+    let retention = Retention { snapshots: 1, grace: Duration::ZERO };
+    scene.open().await.gc(retention, false, now(), &Unwatched).await.unwrap();
+    assert!(scene.files().contains_key(role));
+    assert!(!scene.files().keys().any(|path| path.starts_with("staging/gc/")), "something is left aside");
+    scene.assert_verifies("after the second gc").await;
+}
+
 // Size.
 
 #[tokio::test]

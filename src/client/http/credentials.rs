@@ -27,7 +27,7 @@ impl Credentials {
 
     /// The user and password in a URL, and the URL without them.
     pub fn of_url(url: &str) -> (String, Self) {
-        let Ok(mut bare) = Url::parse(url) else { return (url.to_owned(), Self::default()) };
+        let Ok(mut bare) = Url::parse(url) else { return (without_user(url), Self::default()) };
         if bare.username().is_empty() && bare.password().is_none() {
             return (url.to_owned(), Self::default());
         }
@@ -70,6 +70,14 @@ impl Credentials {
             return None;
         }
         self.0.get(&origin(url)?).cloned()
+    }
+}
+
+/// An address that does not read, such as one whose password has a `#`, without what may be a password.
+fn without_user(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
+        _ => url.to_owned(),
     }
 }
 
@@ -121,6 +129,20 @@ mod tests {
         let left = all.without("https://a.example:443/y");
         assert_eq!((sent(&left, "https://a.example/"), left.is_empty()), (None, false));
         assert_eq!(sent(&here, "https://a.example/").unwrap(), "Basic abc", "nothing of it has changed");
+    }
+
+    #[test]
+    fn a_password_that_keeps_a_url_from_being_read_is_not_shown_either() {
+        for url in [
+            "https://ann:p#ss@index.example/",
+            "https://ann:p/ss@index.example/",
+            "http://ann:a?b@index.example/",
+        ] {
+            assert!(Url::parse(url).is_err(), "{url}");
+            let (shown, credentials) = Credentials::of_url(url);
+            assert_eq!(shown.split_once("://").unwrap().1, "index.example/", "{url}");
+            assert!(credentials.is_empty());
+        }
     }
 
     #[test]

@@ -16,12 +16,14 @@ impl HttpSource {
         let url = self.url(path);
         let request = match self.request(&url, None) {
             Ok(request) => request.header(RANGE, "bytes=0-0"),
-            Err(Failed::ForGood(error) | Failed::Maybe(error)) => return Err(error),
+            Err(Failed::ForGood(error) | Failed::Maybe(error) | Failed::Later(error, _)) => {
+                return Err(error);
+            }
         };
         let response = match self.sent(&url, request).await {
             Ok(response) => response,
             Err(Failed::ForGood(error)) => return Err(error),
-            Err(Failed::Maybe(_)) => return Ok(Given::Unsure),
+            Err(Failed::Maybe(_) | Failed::Later(..)) => return Ok(Given::Unsure),
         };
         match response.status() {
             StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE => return Ok(Given::No),

@@ -5,8 +5,8 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, IF
 use tokio::time::{sleep, timeout};
 
 use super::{
-    ACCEPTED, Ask, ENCODING_OVERHEAD, Failed, Http, Kind, content_encoding, decode, secure_location, text,
-    undecodable,
+    ACCEPTED, Ask, ENCODING_OVERHEAD, Failed, Http, Kind, Patience, content_encoding, decode,
+    secure_location, text, undecodable,
 };
 use crate::client::FetchError;
 
@@ -30,16 +30,12 @@ impl Http {
     /// The page at `url`, of at most `max_len` bytes, unless it is still the one with this tag. Tried again like other
     /// files, and also where the server asks for patience (429).
     pub async fn page(&self, url: &str, tag: Option<&str>, max_len: u64) -> Result<Answer, FetchError> {
-        for pause in self.timing.pauses {
+        let mut patience = Patience::new(&self.timing);
+        loop {
             match self.page_once(url, tag, max_len).await {
                 Ok(answer) => return Ok(answer),
-                Err(Failed::ForGood(error)) => return Err(error),
-                Err(Failed::Maybe(_)) => sleep(pause).await,
+                Err(failed) => sleep(patience.after(failed)?).await,
             }
-        }
-        match self.page_once(url, tag, max_len).await {
-            Ok(answer) => Ok(answer),
-            Err(Failed::ForGood(error) | Failed::Maybe(error)) => Err(error),
         }
     }
 
@@ -53,11 +49,7 @@ impl Http {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if tag.is_some() => return Ok(Answer::Unchanged),
             StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(Answer::Absent),
-            _ => {
-                let error = FetchError::Status { url: url.to_owned(), status: status.as_u16() };
-                let again = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-                return Err(if again { Failed::Maybe(error) } else { Failed::ForGood(error) });
-            }
+            _ => return Err(Failed::status(url, &response)),
         }
         let tag = field(response.headers(), ETAG.as_str()).filter(|tag| tag.len() <= MAX_ETAG);
         let kind = field(response.headers(), CONTENT_TYPE.as_str()).unwrap_or_default();

@@ -188,7 +188,8 @@ fn parse(text: &str) -> Result<Vec<Wire>, AttestationError> {
     }
     let shape = |error: serde_json::Error| AttestationError::Shape { detail: error.to_string() };
     // Keys that nobody asks for are passed over however deep they go; a tree is not.
-    serde_json::from_str::<serde_json::Value>(text).map_err(shape)?;
+    let tree: serde_json::Value = serde_json::from_str(text).map_err(shape)?;
+    Wire::are_objects(&tree).map_err(shape)?;
     let all: Vec<Wire> = serde_json::from_str(text).map_err(shape)?;
     let limit = Predicate::ALL.len();
     if (1..=limit).contains(&all.len()) {

@@ -102,6 +102,32 @@ fn what_is_no_list_of_attestation_objects_is_refused() {
     }
 }
 
+/// They would be read all the same, and readers of the object stumble on them.
+#[test]
+fn lists_of_the_values_of_an_object_are_no_objects() {
+    let good = enveloped(&statement());
+    let (material, envelope) = (&good["verification_material"], &good["envelope"]);
+    let values = |of: &Value| Value::Array(of.as_object().unwrap().values().cloned().collect());
+    for (index, text) in [
+        json!([[1, material, envelope]]),
+        json!([with("/verification_material", json!(["MIIC", [{}]]))]),
+        json!([with("/envelope", json!([envelope["statement"], "MEUC"]))]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert!(matches!(of(&text.to_string()), Err(AttestationError::Shape { .. })), "{index}: {text}");
+    }
+    let plain = statement();
+    let mut listed = plain.clone();
+    listed["subject"][0] = values(&plain["subject"][0]);
+    let all = json!([plain["_type"], plain["subject"], plain["predicateType"]]);
+    for statement in [all, listed] {
+        let error = of(&json!([enveloped(&statement)]).to_string()).unwrap_err().to_string();
+        assert!(error.contains("expected an object"), "{error}");
+    }
+}
+
 #[test]
 fn bombs_are_refused_before_they_are_taken_apart() {
     let good = enveloped(&statement()).to_string();

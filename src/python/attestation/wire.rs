@@ -49,9 +49,27 @@ pub(super) struct Subject {
 impl Statement {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         // As for the attestations: readers of the predicate must not meet what is deeper than they can go.
-        serde_json::from_slice::<Value>(bytes)?;
+        let tree: Value = serde_json::from_slice(bytes)?;
+        let subjects = tree.get("subject").and_then(Value::as_array).into_iter().flatten();
+        objects([&tree].into_iter().chain(subjects))?;
         serde_json::from_slice(bytes)
     }
+}
+
+impl Wire {
+    /// Whether what are objects in PEP 740 are objects: a list of their values would be read all the same.
+    pub(super) fn are_objects(tree: &Value) -> Result<(), serde_json::Error> {
+        for one in tree.as_array().into_iter().flatten() {
+            let parts = ["verification_material", "envelope"].map(|name| one.get(name));
+            objects([one].into_iter().chain(parts.into_iter().flatten()))?;
+        }
+        Ok(())
+    }
+}
+
+fn objects<'a>(all: impl IntoIterator<Item = &'a Value>) -> Result<(), serde_json::Error> {
+    let good = all.into_iter().all(Value::is_object);
+    if good { Ok(()) } else { Err(serde::de::Error::custom("expected an object, found something else")) }
 }
 
 /// What Base64 stands for, if it is that and not of nothing. Some signers break it into lines.

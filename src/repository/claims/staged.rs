@@ -17,6 +17,8 @@ use super::apply::{Applied, LookAlike};
 use super::file::{Kind, ProjectFile};
 use crate::crypto::{Hasher, sha256};
 use crate::python::{DistributionFilename, MAX_PROVENANCE, ProjectName, ProjectPage, Provenance, Sha256Hex};
+use crate::repository::check::names::file_name;
+use crate::repository::edit::refuse_other_provenance;
 use crate::repository::{Distribution, Keyring, Repository, RepositoryError, layout};
 use crate::store::{Content, Entry, StoreError};
 
@@ -68,9 +70,9 @@ impl Repository {
         let (name, found) = (distribution.filename.to_string(), hex::encode(distribution.sha256));
         let project = distribution.filename.project();
         let page = self.page(&self.state().await?, project).await?;
-        if let Some(listed) = page.as_ref().and_then(|page| page.file(&name)) {
+        if let Some((page, listed)) = page.as_ref().and_then(|page| Some((page, page.file(&name)?))) {
             if listed.sha256.as_str() == found {
-                return Ok(Staging::Published);
+                return refuse_other_provenance(page, distribution).map(|()| Staging::Published);
             }
             let published = listed.sha256.to_string();
             return Err(RepositoryError::Conflict { filename: name, published, found });
@@ -113,11 +115,24 @@ impl Repository {
         Ok(entries.iter().filter_map(Staged::of).collect())
     }
 
-    /// Forgets a file that waits.
+    /// Forgets a file that waits, and the attestations of it unless another one of its name waits.
     pub async fn forget_staged(&self, staged: &Staged) -> Result<(), RepositoryError> {
         let project = ProjectName::from_str(&staged.project);
         let project = project.map_err(|_| RepositoryError::Missing(staged.project.clone()))?;
-        Ok(self.store.delete(&layout::staged(&project, &staged.sha256, &staged.filename)?).await?)
+        self.store.delete(&layout::staged(&project, &staged.sha256, &staged.filename)?).await?;
+        let left = self.store.list(&layout::staged_for(&project)).await?;
+        if left.iter().filter_map(Staged::of).any(|one| one.filename == staged.filename) {
+            return Ok(());
+        }
+        let provenance = format!(".{}.provenance", staged.filename);
+        let hashed = |entry: &&Entry| {
+            let name = file_name(&entry.path).strip_suffix(&provenance);
+            name.is_some_and(|hash| Sha256Hex::from_str(hash).is_ok())
+        };
+        for entry in left.iter().filter(hashed) {
+            self.store.delete(&entry.path).await?;
+        }
+        Ok(())
     }
 
     /// Takes what a project's maintainers sent over the network: a release with the files that wait here for it, or a
@@ -151,13 +166,9 @@ impl Repository {
             files.push(self.with_staged_provenance(distribution, provenance.as_ref()).await?);
         }
         let applied = self.apply(keys, file, &files, LookAlike::Refused, now).await?;
-        for (staged, provenance) in &waiting {
+        for (staged, _) in &waiting {
             // It is published by now, whatever becomes of this copy; `gc` removes it as well.
             drop(self.forget_staged(staged).await);
-            if let Some(digest) = provenance {
-                let at = layout::staged_provenance(&file.project, digest.as_str(), &staged.filename)?;
-                drop(self.store.delete(&at).await);
-            }
         }
         Ok(Accepted::Applied(applied))
     }
@@ -189,8 +200,11 @@ impl Repository {
         let name = distribution.filename.to_string();
         let at = layout::staged_provenance(distribution.filename.project(), digest.as_str(), &name)?;
         let object = self.store.get(&at, u64::try_from(MAX_PROVENANCE).unwrap_or(u64::MAX)).await?;
-        // Without it, the release is refused as one that came without what it lists.
-        let Some(object) = object else { return Ok(distribution) };
+        let Some(object) = object else {
+            return Err(RepositoryError::Plan(format!(
+                "the release lists {name}.provenance, which does not wait here"
+            )));
+        };
         let text = String::from_utf8(object.bytes).unwrap_or_default();
         if hex::encode(sha256(text.as_bytes())) != digest.as_str() {
             return Err(RepositoryError::Altered(format!("{name}.provenance")));

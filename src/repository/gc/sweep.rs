@@ -179,12 +179,8 @@ impl<'a> Sweep<'a> {
         if newer.tag == self.seen.tag {
             return Ok(());
         }
-        for (original, aside) in asides {
-            if project_role_of(original).is_some_and(|(version, role)| {
-                newer.snapshot.role(role).is_some_and(|file| file.version == version)
-            }) {
-                self.put_back(original, aside).await?;
-            }
+        for (original, aside) in asides.iter().filter(|(original, _)| is_current_role(&newer, original)) {
+            self.put_back(original, aside).await?;
         }
         self.repository.mark_newer(&self.seen, &newer, &mut self.late).await?;
         self.seen = newer;
@@ -232,4 +228,16 @@ fn may_be_used_again(path: &StorePath) -> bool {
 /// Version and name, if it is the metadata of a claimed project.
 fn project_role_of(path: &StorePath) -> Option<(Version, &str)> {
     split_name(plain_name(file_name(path))).filter(|(_, role)| project_of_role(role).is_some())
+}
+
+/// Whether it is the role of a project that the snapshot names.
+fn is_current_role(state: &State, path: &StorePath) -> bool {
+    let named = |(version, role)| state.snapshot.role(role).is_some_and(|file| file.version == version);
+    project_role_of(path).is_some_and(named)
+}
+
+/// Where something belongs that an earlier gc has put aside, if nothing can be marked without it: the role of a project.
+pub(super) fn needed(state: &State, aside: &StorePath) -> Option<StorePath> {
+    let original = Sweep::original(aside).and_then(|original| path(original.to_owned()).ok())?;
+    is_current_role(state, &original).then_some(original)
 }

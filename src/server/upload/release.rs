@@ -89,7 +89,9 @@ impl Uploads {
         let mut more = true;
         while more {
             let enough = bytes.len().saturating_add(PART);
-            memory.merge(parts(1)?);
+            let held = u32::try_from(enough.div_ceil(PART)).unwrap_or(u32::MAX);
+            memory
+                .merge(parts(held.saturating_sub(u32::try_from(memory.num_permits()).unwrap_or(u32::MAX)))?);
             let gather = async {
                 while bytes.len() < enough {
                     let Some(chunk) = stream.next().await else { return Ok::<_, Refused>(false) };

@@ -159,6 +159,22 @@ fn other_answers_are_errors_at_once_and_those_of_a_busy_server_after_three_retri
     }
 }
 
+#[test]
+fn a_server_that_asks_to_come_later_is_waited_for_beside_the_retries() {
+    let later = || reply("429 Too Many Requests", "Retry-After: 0\r\n", b"");
+    for (times, requests, served) in [(5, 6, true), (8, 9, true), (9, 9, false)] {
+        let wire = then_ok(times, later);
+        let fetched = fetch_impatiently(&wire);
+        assert_eq!(fetched.is_ok(), served, "{times}: {fetched:?}");
+        assert_eq!(wire.lines().len(), requests, "{times}");
+    }
+    // Nobody waits for an hour, and not for a date either.
+    let long = || reply("429 Too Many Requests", "Retry-After: 3600\r\n", b"");
+    let wire = then_ok(usize::MAX, long);
+    assert_eq!(fetch(&wire), status(&wire, 429));
+    assert_eq!(wire.lines().len(), 4);
+}
+
 /// Fails in the given way, then serves the file.
 fn then_ok(failures: usize, fail: fn() -> Vec<Part>) -> Wire {
     Wire::start(move |asked| if asked.before < failures { fail() } else { ok(b"body") })

@@ -182,6 +182,18 @@ async fn a_published_file_never_gets_other_attestations() {
     index.refuses(&attested(Form::of("beta", "1.1")), 409, late);
 }
 
+/// Signers sign anew each time: what a publication that came to no end left is in nobody's way.
+#[tokio::test]
+async fn attestations_left_by_a_publication_that_was_cut_off_do_not_keep_others_out() {
+    let scene = scene().await;
+    let plain = scene.root().join(format!("targets/beta/{WHEEL}.provenance"));
+    std::fs::create_dir_all(plain.parent().unwrap()).unwrap();
+    std::fs::write(&plain, "{}").unwrap();
+    scene.publish(&[edit(&scene, "beta", "1.0")]).await.unwrap();
+    assert!(std::fs::read_to_string(&plain).unwrap().contains("attestation_bundles"));
+    scene.assert_sound("after the second try").await;
+}
+
 #[tokio::test]
 async fn a_withdrawn_file_takes_its_attestations_along() {
     let scene = scene().await;
@@ -226,6 +238,37 @@ async fn attestations_of_a_claimed_project_are_published_when_its_maintainers_si
 }
 
 #[tokio::test]
+async fn what_is_forgotten_takes_all_its_attestations_along() {
+    let index = Index::over(with_six().await, UploadLimits::default()).await;
+    let form = attested(Form::of("six", "2.0"));
+    for signature in ["MEUC", "MEUD", "MEUE"] {
+        let text = field(&form).replace("MEUC", signature);
+        assert_eq!(index.send(&form.clone().set("attestations", &text)).status, 202);
+    }
+    assert_eq!(index.send(&attested(Form::of("six", "3.0"))).status, 202);
+    assert_eq!(waiting(&index).len(), 6);
+    let repository = index.scene.open().await;
+    let staged = repository.staged_for(&name("six")).await.unwrap();
+    let second = staged.iter().find(|one| one.filename == SIX).unwrap();
+    repository.forget_staged(second).await.unwrap();
+    assert_eq!(waiting(&index).len(), 2);
+    assert!(waiting(&index).iter().all(|path| path.contains("six-3.0-")), "{:?}", waiting(&index));
+}
+
+#[tokio::test]
+async fn a_published_file_of_a_claimed_project_gets_no_attestations_any_more() {
+    let index = Index::over(with_six().await, UploadLimits::default()).await;
+    let published = Form::of("six", "2.0");
+    index.send(&published);
+    let edits = [index.scene.add("six", "2.0", "x = 1\n")];
+    let release = request(&index.scene, "six", Kind::Release, None, &edits, &[], &[ANN]).await;
+    assert_eq!(index.release(&release).status, 200);
+    assert_eq!(index.send(&published).status, 200);
+    let late = format!("{SIX} is published already without attestations, and gets none any more");
+    index.refuses(&attested(published), 409, &late);
+}
+
+#[tokio::test]
 async fn attestations_that_maintainers_do_not_sign_are_not_published() {
     let index = Index::over(with_six().await, UploadLimits::default()).await;
     index.send(&attested(Form::of("six", "2.0")));
@@ -244,7 +287,8 @@ async fn a_release_lists_no_attestations_that_did_not_come_or_were_changed() {
     index.send(&Form::of("six", "2.0"));
     let answer = index.release(&release);
     assert_eq!(answer.status, 409);
-    assert!(answer.text().contains(&format!("came with a {SIX} that it does not list")), "{}", answer.text());
+    let missing = format!("the release lists {SIX}.provenance, which does not wait here");
+    assert!(answer.text().contains(&missing), "{}", answer.text());
     index.send(&attested(Form::of("six", "2.0")));
     let provenance = waiting(&index).into_iter().find(|path| path.ends_with(".provenance")).unwrap();
     std::fs::write(index.scene.root().join(provenance), "{}").unwrap();
