@@ -143,3 +143,68 @@ fn params(name: &str, now: DateTime<Utc>) -> CertificateParams {
     params.not_after = midnight + since + LIFE;
     params
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls::pki_types::{ServerName, UnixTime};
+    use rustls::{Error, RootCertStore};
+
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        "2030-01-01T12:00:00Z".parse().unwrap()
+    }
+
+    /// What a client says, so long after, of a certificate for `host` that was signed by the CA of a run for `hosts`.
+    fn verified(hosts: &[&str], host: &str, after: TimeDelta) -> Result<(), Error> {
+        let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let key = || KeyPair::generate().unwrap();
+        let issuer = CertifiedIssuer::self_signed(authority(&hosts, now()), key()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(issuer.as_ref().der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        let mut leaf = params("wheelseal", now());
+        leaf.subject_alt_names = CertificateParams::new(vec![host.to_owned()]).unwrap().subject_alt_names;
+        let leaf = leaf.signed_by(&key(), &issuer).unwrap();
+        let seconds = u64::try_from((now() + after).timestamp()).unwrap();
+        let (name, time) = (ServerName::try_from(host).unwrap(), Duration::from_secs(seconds));
+        let verifier = verifier.build().unwrap();
+        verifier.verify_server_cert(leaf.der(), &[], &name, &[], UnixTime::since_unix_epoch(time)).map(drop)
+    }
+
+    #[test]
+    fn who_has_the_key_of_the_ca_can_speak_for_no_other_host() {
+        for (hosts, host, good) in [
+            (&["index.test"][..], "index.test", true),
+            (&["index.test"], "evil.test", false),
+            (&["index.test"], "test", false),
+            (&["index.test"], "127.0.0.1", false),
+            (&["index.test"], "::1", false),
+            (&["127.0.0.1"], "127.0.0.1", true),
+            (&["127.0.0.1"], "127.0.0.2", false),
+            (&["127.0.0.1"], "index.test", false),
+            (&["::1"], "::1", true),
+            (&["::1"], "::2", false),
+            (&["index.test", "127.0.0.1"], "127.0.0.1", true),
+            (&["index.test", "127.0.0.1"], "evil.test", false),
+        ] {
+            let found = verified(hosts, host, TimeDelta::zero());
+            assert_eq!(found.is_ok(), good, "{hosts:?}, {host}: {found:?}");
+            if let Err(error) = found {
+                assert!(error.to_string().contains("NameConstraintViolation"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn certificates_are_good_for_a_day_and_some_minutes_before() {
+        for (minutes, good) in [(-6, false), (-4, true), (24 * 60 - 1, true), (24 * 60 + 1, false)] {
+            let found = verified(&["index.test"], "index.test", TimeDelta::minutes(minutes));
+            assert_eq!(found.is_ok(), good, "{minutes}: {found:?}");
+        }
+    }
+}
