@@ -90,6 +90,12 @@ async fn attestations_come_verified_and_pages_name_where() {
     let none = running.tool.get(&format!("{WHEEL_PATH}.provenance"));
     assert_eq!(none.status, 404, "that there are no attestations is no refusal");
 
+    // The password in the address of a trust is not part of any address that a page names.
+    let index = "https://ann:secret@index.test/root/simple/".to_owned();
+    let known = stage.forward(&Setup { index, ..Setup::default() });
+    let page = known.tool.ask("GET", "/root/simple/beta/", &[&format!("Accept: {JSON}")]).text();
+    assert!(page.contains(&format!("\"https://index.test{path}\"")) && !page.contains("secret"), "{page}");
+
     let reverse = stage.reverse(&Setup::default());
     let html = reverse.tool.plain("GET", "/mine/simple/beta/", "localhost:1", &[]).text();
     let at = format!("http://127.0.0.1:{}/mine/targets/beta/{name}.provenance", reverse.tool.port);
