@@ -153,7 +153,14 @@ async fn a_release_cut_at_any_byte_changes_nothing() {
         let mut stream = index.served.connect();
         stream.write_all(&whole[..at]).unwrap();
         stream.shutdown(std::net::Shutdown::Both).unwrap();
-        let short = index.post(&body[..at.min(body.len() - 2)]);
+        // The two that were cut before may hold the places of this token for another moment.
+        let posted = || index.post(&body[..at.min(body.len() - 2)]);
+        let short = std::iter::repeat_with(posted).take(500).find(|answer| {
+            let busy = answer.status == 429;
+            std::thread::sleep(Duration::from_millis(if busy { 10 } else { 0 }));
+            !busy
+        });
+        let short = short.unwrap();
         assert_eq!(short.status, 400, "{}", short.text());
     }
     assert!(index.scene.files() == before, "a part of a release changed something");
