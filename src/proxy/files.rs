@@ -125,12 +125,12 @@ impl Files {
             return Ok(opened);
         }
         // What one login is sent instead of a file says nothing to others, and nothing of it is given out.
-        if self.large.is(found) && take == Take::Kept {
-            return self.open_large(shared, place, parts).await;
-        }
-        // What is fetched for one alone is of no use when that one has gone.
+        // It is of no use when that one has gone.
         if take == Take::Fetched {
             return self.fetch(shared, place, parts).await;
+        }
+        if self.large.is(found) {
+            return self.open_large(shared, place, parts).await;
         }
         let begun = Arc::clone(&self.begun).acquire_owned().await;
         let begun = begun.map_err(|error| local("waiting", &error))?;
@@ -199,7 +199,7 @@ impl Files {
     ) -> Result<Opened, Fault> {
         let turn = self.turn(&place.name);
         let turn = turn.lock().await;
-        let mut file = if let Some(file) = self.large.join(&place.name, &place.found, place.take) {
+        let mut file = if let Some(file) = self.large.join(&place.name, &place.found) {
             file
         } else if let Some(opened) = self.at_hand(&place, parts).await? {
             // It came meanwhile.
@@ -216,11 +216,11 @@ impl Files {
     async fn begin(self: &Arc<Self>, shared: &Session, place: Place) -> Result<Arriving, Fault> {
         let room = self.room(&place.found).await?;
         let (file, arrival) = shared.arrive(&place.found)?;
-        self.large.comes(&place.name, &file, place.take);
+        self.large.comes(&place.name, &file);
         let own = Arc::clone(self);
         tokio::spawn(async move {
             arrival.run(&place.path, |error| own.note(&place, error)).await;
-            own.large.came(&place.name, place.take);
+            own.large.came(&place.name);
             own.shrink(place.found.target.length).await;
             drop(room);
         });

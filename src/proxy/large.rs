@@ -8,7 +8,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::Mode;
-use super::files::Take;
 use super::refusal::Fault;
 use crate::client::{Arriving, ClientError, FetchError, FileError};
 use crate::tuf::lookup::Found;
@@ -54,11 +53,8 @@ impl Large {
         found.target.length >= self.from
     }
 
-    /// A file that is coming, or just came, to be read from its first byte. With [`Take::Fetched`], nobody joins another one.
-    pub(super) fn join(&self, name: &str, found: &Found, take: Take) -> Option<Arriving> {
-        if take == Take::Fetched {
-            return None;
-        }
+    /// A file that is coming, or just came, to be read from its first byte.
+    pub(super) fn join(&self, name: &str, found: &Found) -> Option<Arriving> {
         let mut coming = lock(&self.coming);
         let joined = coming.get(name).filter(|file| *file.target() == found.target)?.again();
         if joined.is_none() {
@@ -68,19 +64,15 @@ impl Large {
     }
 
     /// From now on it can be joined.
-    pub(super) fn comes(&self, name: &str, file: &Arriving, take: Take) {
-        if take == Take::Kept
-            && let Some(file) = file.again()
-        {
+    pub(super) fn comes(&self, name: &str, file: &Arriving) {
+        if let Some(file) = file.again() {
             lock(&self.coming).insert(name.to_owned(), file);
         }
     }
 
     /// It came, or not; who asks from now on looks elsewhere.
-    pub(super) fn came(&self, name: &str, take: Take) {
-        if take == Take::Kept {
-            lock(&self.coming).remove(name);
-        }
+    pub(super) fn came(&self, name: &str) {
+        lock(&self.coming).remove(name);
     }
 
     /// It did not come right.

@@ -18,7 +18,6 @@ use super::plan::{Ahead, Plan, PlannedPage, Taken};
 use super::state::{BINS, State};
 use super::{MAX_ATTEMPTS, PATIENCE, Progress, Repository, RepositoryError, layout, pause};
 use crate::crypto::sha256;
-use crate::python::Provenance;
 use crate::store::{Content, StoreError, StorePath, Tag};
 use crate::tuf::metadata::TargetFile;
 use crate::tuf::path::{RoleName, TargetPath};
@@ -242,8 +241,27 @@ impl Repository {
     ) -> Result<(), RepositoryError> {
         self.show_pages(&committed.state, &committed.pages, &group.notes, own).await?;
         let places = group.places()?;
+        self.drop_other_provenance(&places).await?;
         self.write_missing(objects(&places).into_iter().chain(page_objects(&committed.pages)?).collect())
             .await
+    }
+
+    /// After a commit: what another publication has left under the plain name of a provenance object. Attestations are made anew for
+    /// each try, so that it may be anything; before the commit it may be what is published. What is signed is written next.
+    pub(super) async fn drop_other_provenance(
+        &self,
+        places: &[(Files, &Distribution)],
+    ) -> Result<(), RepositoryError> {
+        for (files, distribution) in places {
+            let (Some((_, plain)), Some(object)) = (&files.provenance, &distribution.provenance) else {
+                continue;
+            };
+            let digest = sha256(object.as_str().as_bytes());
+            if self.hash_if_stored(plain).await?.is_some_and(|(there, _)| there != digest) {
+                self.store.delete(plain).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What [`Self::publish`] would do, with all its refusals; nothing is written.
@@ -315,24 +333,6 @@ impl Repository {
         Ok(refused)
     }
 
-    /// Removes what a publication that came to no end has left under the plain name: attestations are made anew for each try. The page
-    /// lists no others, or this would have been refused before. What belongs there is written after the commit.
-    async fn drop_other_provenance(
-        &self,
-        target: &TargetPath,
-        provenance: &Provenance,
-        found: &[StorePath],
-    ) -> Result<(), RepositoryError> {
-        let plain = layout::plain(target)?;
-        let digest = sha256(provenance.as_str().as_bytes());
-        if found.contains(&plain)
-            && self.hash_if_stored(&plain).await?.is_some_and(|(there, _)| there != digest)
-        {
-            self.store.delete(&plain).await?;
-        }
-        Ok(())
-    }
-
     pub(super) async fn other_content(
         &self,
         distribution: &Distribution,
@@ -342,9 +342,6 @@ impl Repository {
         let mut copies = vec![(target.clone(), distribution.sha256)];
         if let Some(bytes) = &distribution.metadata {
             copies.push((metadata_of(&target)?, sha256(bytes)));
-        }
-        if let Some(provenance) = &distribution.provenance {
-            self.drop_other_provenance(&provenance_of(&target)?, provenance, found).await?;
         }
         for (target, digest) in copies {
             let plain = layout::plain(&target)?;

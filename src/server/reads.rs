@@ -21,6 +21,8 @@ use crate::journal::Address;
 
 /// Microseconds in which a bucket fills.
 const FULL: i64 = 60 * 1_000_000;
+/// Two minutes, in microseconds: what was counted before that is full again.
+const MINUTES: i64 = 2 * FULL;
 /// Addresses known of one minute, at most: 100,000 take some 10 MB. More are let through: to turn all others away would
 /// be an attacker's aim.
 const MAX_COUNTED: usize = 100_000;
@@ -82,9 +84,7 @@ impl Table {
     }
 }
 
-/// Two minutes, in microseconds: what was counted before that is full again.
-const MINUTES: i64 = 2 * FULL;
-
+/// Answers who has asked for too much that it is too much.
 pub(super) async fn bounded(State(watch): State<Arc<Watch>>, request: Request, next: Next) -> Response {
     let free = FREE.contains(&request.uri().path());
     match watch.bears_reading(request.extensions(), request.headers()) {

@@ -21,6 +21,7 @@ use wheelseal::tuf::metadata::TopLevel;
 
 use crate::claims::{ANN, published as published_of, release, with_six};
 use crate::scene::{ALL_KEYS, ONLINE, Scene, keyring, now, plan, role, wheel_name};
+use crate::serve::attested::signed_so;
 use crate::shell::Home;
 
 const WHEEL: &str = "targets/alpha/alpha-1.0-py3-none-any.whl";
@@ -32,6 +33,8 @@ const NOT_SIGNED: &str = "what plain pip reads is not what was signed";
 enum Moment {
     /// After `timestamp.json` was read.
     Read,
+    /// Before something new is written.
+    Stage,
     /// Before something is deleted.
     Delete,
     /// After `timestamp.json` was swapped.
@@ -89,6 +92,7 @@ impl Store for Shared {
     }
 
     async fn create(&self, path: &StorePath, content: Content<'_>) -> Result<(), StoreError> {
+        self.reached(Moment::Stage).await;
         self.inner.create(path, content).await
     }
 
@@ -413,6 +417,25 @@ async fn a_role_that_a_gc_took_before_it_was_killed_is_put_back_by_the_next_one(
     assert!(scene.files().contains_key(role));
     assert!(!scene.files().keys().any(|path| path.starts_with("staging/gc/")), "something is left aside");
     scene.assert_verifies("after the second gc").await;
+}
+
+/// The one who comes second finds the first one's under the plain name, and must leave them there.
+#[tokio::test]
+async fn of_two_who_publish_a_file_with_attestations_at_once_the_first_ones_stay() {
+    let scene = published().await;
+    let (other, first) = (scene.open().await, signed_so(&scene, "gamma", "1.0", "MEUC"));
+    let second = [signed_so(&scene, "gamma", "1.0", "MEUD")];
+    let publish = async move {
+        other.publish(&keyring(&ONLINE).await, &[first], now(), &Unwatched).await.unwrap();
+    };
+    let late = Shared::open(&scene, Moment::Stage, publish).await;
+    let refused = late.publish(&keyring(&ONLINE).await, &second, now(), &Unwatched).await.unwrap_err();
+    assert!(
+        matches!(&refused, RepositoryError::Conflict { filename, .. } if filename.ends_with(".provenance"))
+    );
+    let plain = scene.root().join("targets/gamma/gamma-1.0-py3-none-any.whl.provenance");
+    assert!(fs::read_to_string(plain).unwrap().contains("MEUC"));
+    scene.assert_sound("after both").await;
 }
 
 // Size.

@@ -217,6 +217,7 @@ impl Repository {
         for (_, _, prepared) in &good {
             contents.push((prepared.place()?, Content::Bytes(&prepared.file.role)));
         }
+        self.drop_other_provenance(&places).await?;
         self.write_missing(contents).await?;
         for note in &notes {
             self.follow_note(&committed, note).await?;

@@ -84,14 +84,16 @@ impl Uploads {
 
     /// The bytes of a request, and the memory that is theirs. Who asks for more than there is is to come again.
     async fn read(&self, body: Body) -> Result<(Vec<u8>, SemaphorePermit<'_>), Refused> {
-        let parts = |count| self.memory.try_acquire_many(count).map_err(|_| Refused::Busy);
+        let parts = |count: usize| {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            self.memory.try_acquire_many(count).map_err(|_| Refused::Busy)
+        };
         let (mut stream, mut bytes, mut memory) = (body.into_data_stream(), Vec::new(), parts(0)?);
         let mut more = true;
         while more {
             let enough = bytes.len().saturating_add(PART);
-            let held = u32::try_from(enough.div_ceil(PART)).unwrap_or(u32::MAX);
-            memory
-                .merge(parts(held.saturating_sub(u32::try_from(memory.num_permits()).unwrap_or(u32::MAX)))?);
+            // The last part may have been longer.
+            memory.merge(parts(enough.div_ceil(PART).saturating_sub(memory.num_permits()))?);
             let gather = async {
                 while bytes.len() < enough {
                     let Some(chunk) = stream.next().await else { return Ok::<_, Refused>(false) };

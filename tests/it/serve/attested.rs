@@ -52,8 +52,13 @@ fn attested(form: Form) -> Form {
 
 /// An edit that adds a wheel with attestations, as [`Form::of`] has them.
 fn edit(scene: &Scene, project: &str, version: &str) -> Edit {
+    signed_so(scene, project, version, "MEUC")
+}
+
+/// The same with this signature.
+pub(crate) fn signed_so(scene: &Scene, project: &str, version: &str, signature: &str) -> Edit {
     let distribution = added(scene.add(project, version, "x = 1\n"));
-    let field = field(&Form::of(project, version));
+    let field = field(&Form::of(project, version)).replace("MEUC", signature);
     let distribution = distribution.attested(|name, sha256| Provenance::of(&field, name, sha256));
     Edit::Add(Box::new(distribution.unwrap()))
 }
