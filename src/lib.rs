@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | [`crypto`] | digests, signatures, keys; the only file that signs or verifies | nothing |
 //! | [`tuf`] | The Update Framework (pure) | `crypto` |
-//! | [`tlog`] | transparency logs by the texts of C2SP (pure) | `crypto` |
+//! | [`tlog`] | transparency logs by the texts of C2SP (pure) | `crypto python` |
 //! | [`coding`] | gzip, zstd, deltas (pure) | `crypto` |
 //! | [`python`] | names, archives, pages (pure) | nothing |
 //! | [`store`] | where files lie; one conditional write | `crypto` |

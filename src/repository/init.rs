@@ -98,6 +98,7 @@ impl Repository {
         let timestamp = Draft::new(Timestamp {
             common: Common::new(1, days_after(now, plan.expiry.timestamp)),
             snapshot: announce(1, &snapshot_bytes),
+            log: None,
             other_meta: Extra::new(),
         });
         let bytes = keys.sign(&timestamp, &[root.content.authority(TopLevel::Timestamp)]).await?;

@@ -19,6 +19,7 @@ use thiserror::Error;
 use self::scan::{Value, fields, is_plain_byte};
 use super::checkpoint::{Checkpoint, MAX_ORIGIN};
 use super::merkle::Hash;
+use crate::python::DistributionFilename;
 
 /// Bytes of a leaf, at most: its longest texts are a path of 800, a project of 100 and a version of 255 bytes; keys,
 /// punctuation, hash and length take less than 200.
@@ -90,6 +91,21 @@ impl FileLeaf {
         check_integer(length, "length")?;
         let (path, project, version) = (path.to_owned(), project.to_owned(), version.to_owned());
         Ok(Self { length, path, project, sha256, version })
+    }
+
+    /// What is logged of a target: a distribution, or the core metadata of one (PEP 658). None for what changes as others are
+    /// published: pages and attestations.
+    pub fn of_target(path: &str, length: u64, sha256: [u8; 32]) -> Result<Option<Self>, LeafError> {
+        let Some((project, file)) = path.split_once('/') else { return Ok(None) };
+        if project == "simple" && file.contains('/') || file.ends_with(".provenance") {
+            return Ok(None);
+        }
+        let expected = "PROJECT/FILENAME of a distribution";
+        let distribution = file.strip_suffix(".metadata").unwrap_or(file);
+        let named = distribution.parse::<DistributionFilename>();
+        let named = named.map_err(|_| LeafError::Field { field: "path", expected })?;
+        check(named.project().as_str() == project, "path", expected)?;
+        Self::new(path, &named.version().to_string(), length, sha256).map(Some)
     }
 
     /// Bytes of the file.

@@ -15,6 +15,7 @@ pub use super::hashes::{Hashes, Mismatch};
 use super::json::{Json, parse_time};
 use super::key::{Key, KeyId, RoleKeys, read_keys, write_keys};
 pub use super::listed::ListedRoles;
+pub use super::log_head::LogHead;
 use super::render::Object;
 pub use super::snapshot::{About, MetaFile, Snapshot, Timestamp};
 pub use super::table::{Iter, Table};

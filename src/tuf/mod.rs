@@ -37,6 +37,7 @@ mod canonical;
 mod fields;
 mod hashes;
 mod listed;
+mod log_head;
 mod snapshot;
 mod table;
 mod targets;

@@ -3,6 +3,7 @@
 use super::canonical::{Raw, plain_string};
 use super::fields::{Extra, Fields, ParseError};
 use super::hashes::Hashes;
+use super::log_head::{self, LogHead};
 use super::metadata::{Common, Role, SPEC_VERSION, Version, sealed};
 use super::render::{Object, push_number};
 use super::table::Table;
@@ -122,6 +123,8 @@ pub struct Timestamp {
     pub common: Common,
     /// The current snapshot.
     pub snapshot: MetaFile,
+    /// The transparency log's tree in which the snapshot is.
+    pub log: Option<LogHead>,
     /// Other entries of `meta`; the specification allows none, so nothing relies on them.
     pub other_meta: Extra,
 }
@@ -132,8 +135,9 @@ impl sealed::Sealed for Timestamp {
         let mut common = Common::take(&mut fields, "timestamp")?;
         let mut meta = Fields::new("meta of timestamp", fields.required("meta")?)?;
         let snapshot = MetaFile::read(meta.required("snapshot.json")?)?;
+        let log = fields.optional(log_head::FIELD).map(LogHead::read).transpose()?;
         common.extra = fields.extra();
-        Ok(Self { common, snapshot, other_meta: meta.extra() })
+        Ok(Self { common, snapshot, log, other_meta: meta.extra() })
     }
 
     fn write(&self, out: &mut String) {
@@ -145,6 +149,9 @@ impl sealed::Sealed for Timestamp {
         meta.close();
         object.string("spec_version", SPEC_VERSION);
         object.number("version", self.common.version);
+        if let Some(log) = &self.log {
+            log.write(object.key(log_head::FIELD));
+        }
         object.close();
     }
 }

@@ -14,7 +14,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("coding", &["crypto"]),
     ("python", &[]),
     ("tuf", &["crypto"]),
-    ("tlog", &["crypto"]),
+    ("tlog", &["crypto", "python"]),
     ("store", &["crypto"]),
     ("keys", &["crypto", "store", "tuf"]),
     ("client", &["coding", "crypto", "store", "tlog", "tuf"]),

@@ -257,6 +257,7 @@ impl Repo {
             timestamp: Timestamp {
                 common: common(),
                 snapshot: MetaFile::version(1),
+                log: None,
                 other_meta: Extra::new(),
             },
             snapshot: Snapshot { common: common(), meta: Table::new() },

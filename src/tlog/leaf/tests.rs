@@ -37,6 +37,23 @@ fn the_three_kinds_read_and_write() {
 }
 
 #[test]
+fn of_targets_distributions_and_their_metadata_are_logged_alone() {
+    let leaf = |path| FileLeaf::of_target(path, 5, [7; 32]);
+    for path in ["seal/Seal-1.0.0rc1-py3-none-any.whl", "seal/Seal-1.0.0rc1-py3-none-any.whl.metadata"] {
+        assert_eq!(leaf(path), FileLeaf::new(path, "1.0.0rc1", 5, [7; 32]).map(Some));
+    }
+    assert_eq!(leaf("simple/simple-1.0.tar.gz").unwrap().unwrap().project(), "simple");
+    for path in ["simple/seal/index.json", "seal/seal-1.0.tar.gz.provenance", "tlog-policy"] {
+        assert_eq!(leaf(path), Ok(None));
+    }
+    // Named as no distribution, or as another project's: nobody can know its version, so it cannot be logged.
+    for path in ["seal/readme.txt", "seal/other-1.0.tar.gz", "seal/a/seal-1.0.tar.gz", "simple/index.json"] {
+        let expected = "PROJECT/FILENAME of a distribution";
+        assert_eq!(leaf(path), Err(LeafError::Field { field: "path", expected }), "{path}");
+    }
+}
+
+#[test]
 fn a_leaf_with_any_bit_flipped_is_refused_or_says_something_else() {
     for text in [file(), tuf(), log()] {
         let leaf = parse(&text).unwrap();

@@ -121,8 +121,12 @@ impl Desk {
         let names = roles.iter().map(RoleName::as_str).chain(["targets"]);
         snapshot.set_all(names.map(|role| (role, MetaFile::version(1))));
         let snapshot = self.sign(snapshot);
-        let timestamp =
-            Timestamp { common: common(), snapshot: MetaFile::version(1), other_meta: Extra::new() };
+        let timestamp = Timestamp {
+            common: common(),
+            snapshot: MetaFile::version(1),
+            log: None,
+            other_meta: Extra::new(),
+        };
         let timestamp = self.sign(timestamp);
         let phase =
             RootChain::start(root, DateTime::UNIX_EPOCH, Limits::default()).unwrap().finish().unwrap();
