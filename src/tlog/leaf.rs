@@ -4,6 +4,9 @@
 //! {"length":1,"path":"P/F","project":"P","sha256":"…","type":"file/v1","version":"1.0"}   a file that was published
 //! {"length":1,"role":"snapshot","sha256":"…","type":"tuf/v1","version":1}                 a version of a TUF role
 //! {"origin":"…","root_hash":"…","size":1,"type":"log/v1"}                                 the log that this one continues
+//! {"sha256":"…","type":"commitment/v1"}                                                    a claim that somebody sent
+//! {"length":1,"path":"P/F","project":"P","sha256":"…","source":"index","type":"conflict/v1","version":"1.0"}
+//!                                                                                          other content of a file
 //! ```
 //!
 //! Rules: keys sorted, no spaces, printable ASCII without `"` and `\` in texts, integers below 2^53 without leading
@@ -51,7 +54,7 @@ pub enum LeafError {
         expected: &'static str,
     },
     /// Keys that are those of no leaf, or of the wrong kind.
-    #[error("the leaf is neither file/v1, tuf/v1 nor log/v1, or has other keys than it")]
+    #[error("the leaf is of no known type, or has other keys than its type")]
     Unknown,
     /// A value that this field cannot have.
     #[error("the leaf's {field} is not {expected}")]
@@ -236,9 +239,53 @@ impl LogLeaf {
     }
 }
 
+/// Who says that a file has another content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// Its maintainers, in a claim.
+    Claim,
+    /// The index: it lists or serves it so.
+    Index,
+}
+
+impl Source {
+    /// The name in leaves.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Claim => "claim",
+            Self::Index => "index",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::Claim, Self::Index].into_iter().find(|source| source.name() == name)
+    }
+}
+
+/// `conflict/v1`: for a path, somebody had other content than the one that was recorded. It is no record of that content: nobody
+/// counts it as a [`FileLeaf`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConflictLeaf {
+    /// The other content, as it would have been recorded.
+    pub file: FileLeaf,
+    /// Who had it.
+    pub source: Source,
+}
+
+/// `commitment/v1`: somebody sent a claim. SHA-256 over a salt and the claim, so that it says nothing before the salt is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommitmentLeaf {
+    /// The hash.
+    pub sha256: [u8; 32],
+}
+
 /// A leaf.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leaf {
+    /// `commitment/v1`
+    Commitment(CommitmentLeaf),
+    /// `conflict/v1`
+    Conflict(ConflictLeaf),
     /// `file/v1`
     File(FileLeaf),
     /// `tuf/v1`
@@ -262,10 +309,24 @@ impl Leaf {
                 ("sha256", Text(sha256)),
                 ("type", Text("file/v1")),
                 ("version", Text(version)),
+            ] => file_of(project, path, version, *length, sha256).map(Self::File),
+            [
+                ("length", Integer(length)),
+                ("path", Text(path)),
+                ("project", Text(project)),
+                ("sha256", Text(sha256)),
+                ("source", Text(source)),
+                ("type", Text("conflict/v1")),
+                ("version", Text(version)),
             ] => {
-                let leaf = FileLeaf::new(path, version, *length, digest(sha256, "sha256")?)?;
-                check(leaf.project == *project, "project", "what its path begins with")?;
-                Ok(Self::File(leaf))
+                let expected = "claim or index";
+                let source =
+                    Source::from_name(source).ok_or(LeafError::Field { field: "source", expected })?;
+                let file = file_of(project, path, version, *length, sha256)?;
+                Ok(Self::Conflict(ConflictLeaf { file, source }))
+            }
+            [("sha256", Text(sha256)), ("type", Text("commitment/v1"))] => {
+                Ok(Self::Commitment(CommitmentLeaf { sha256: digest(sha256, "sha256")? }))
             }
             [
                 ("length", Integer(length)),
@@ -298,6 +359,19 @@ impl fmt::Display for Leaf {
                 r#"{{"length":{length},"path":"{path}","project":"{project}","sha256":"{}","type":"file/v1","version":"{version}"}}"#,
                 hex::encode(sha256)
             ),
+            Self::Conflict(ConflictLeaf { file, source }) => write!(
+                f,
+                r#"{{"length":{},"path":"{}","project":"{}","sha256":"{}","source":"{}","type":"conflict/v1","version":"{}"}}"#,
+                file.length,
+                file.path,
+                file.project,
+                hex::encode(file.sha256),
+                source.name(),
+                file.version
+            ),
+            Self::Commitment(CommitmentLeaf { sha256 }) => {
+                write!(f, r#"{{"sha256":"{}","type":"commitment/v1"}}"#, hex::encode(sha256))
+            }
             Self::Tuf(TufLeaf { length, role, sha256, version }) => write!(
                 f,
                 r#"{{"length":{length},"role":"{}","sha256":"{}","type":"tuf/v1","version":{version}}}"#,
@@ -311,6 +385,18 @@ impl fmt::Display for Leaf {
             ),
         }
     }
+}
+
+fn file_of(
+    project: &str,
+    path: &str,
+    version: &str,
+    length: u64,
+    sha256: &str,
+) -> Result<FileLeaf, LeafError> {
+    let file = FileLeaf::new(path, version, length, digest(sha256, "sha256")?)?;
+    check(file.project == project, "project", "what its path begins with")?;
+    Ok(file)
 }
 
 fn check(holds: bool, field: &'static str, expected: &'static str) -> Result<(), LeafError> {

@@ -3,8 +3,8 @@
 use super::{LeafError, MAX_INTEGER};
 use crate::tlog::text::decimal;
 
-/// Keys of an object, at most; no leaf has more than six.
-const MAX_KEYS: usize = 6;
+/// Keys of an object, at most; no leaf has more than seven.
+const MAX_KEYS: usize = 7;
 
 /// A value of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

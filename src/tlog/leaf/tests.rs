@@ -19,19 +19,31 @@ fn log() -> String {
     format!(r#"{{"origin":"example.com/log","root_hash":"{HASH}","size":9,"type":"log/v1"}}"#)
 }
 
+fn conflict() -> String {
+    file().replace(r#""type":"file/v1""#, r#""source":"index","type":"conflict/v1""#)
+}
+
+fn commitment() -> String {
+    format!(r#"{{"sha256":"{HASH}","type":"commitment/v1"}}"#)
+}
+
 fn parse(text: &str) -> Result<Leaf, LeafError> {
     Leaf::parse(text.as_bytes())
 }
 
 #[test]
-fn the_three_kinds_read_and_write() {
+fn each_kind_reads_and_writes() {
     let hash = crate::crypto::sha256(b"");
     let expected = FileLeaf::new("seal/seal-1.0-py3-none-any.whl", "1.0", 1234, hash).unwrap();
     assert_eq!(parse(&file()), Ok(Leaf::File(expected)));
     assert_eq!(parse(&tuf()), Ok(Leaf::Tuf(TufLeaf::new(Role::Snapshot, 7, 1234, hash).unwrap())));
+    assert_eq!(parse(&commitment()), Ok(Leaf::Commitment(CommitmentLeaf { sha256: hash })));
+    let other = FileLeaf::new("seal/seal-1.0-py3-none-any.whl", "1.0", 1234, hash).unwrap();
+    let other = ConflictLeaf { file: other, source: Source::Index };
+    assert_eq!(parse(&conflict()), Ok(Leaf::Conflict(other)));
     let last = Checkpoint::new("example.com/log", 9, Hash::from_bytes(hash)).unwrap();
     assert_eq!(parse(&log()), Ok(Leaf::Log(LogLeaf::new(&last).unwrap())));
-    for text in [file(), tuf(), log()] {
+    for text in [file(), tuf(), log(), conflict(), commitment()] {
         assert_eq!(parse(&text).unwrap().to_string(), text);
     }
 }
@@ -55,7 +67,7 @@ fn of_targets_distributions_and_their_metadata_are_logged_alone() {
 
 #[test]
 fn a_leaf_with_any_bit_flipped_is_refused_or_says_something_else() {
-    for text in [file(), tuf(), log()] {
+    for text in [file(), tuf(), log(), conflict(), commitment()] {
         let leaf = parse(&text).unwrap();
         for bit in 0..text.len() * 8 {
             let mut bytes = text.as_bytes().to_vec();
@@ -144,7 +156,7 @@ fn keys_that_are_not_a_leafs_own_are_refused() {
 #[test]
 fn no_leaf_has_room_for_a_person_an_address_or_a_time() {
     for key in ["address", "author", "email", "identity", "ip", "time", "uploader", "user"] {
-        for text in [file(), tuf(), log()] {
+        for text in [file(), tuf(), log(), conflict(), commitment()] {
             let at = text.match_indices('"').map(|(at, _)| at).step_by(4).find(|at| text[at + 1..] > *key);
             let added = match at {
                 Some(at) => format!("{}\"{key}\":\"x\",{}", &text[..at], &text[at..]),
@@ -179,6 +191,7 @@ fn fields_that_cannot_be_are_named() {
     ] {
         assert_eq!(field(with(from, to)), expected, "{from:?} as {to:?}");
     }
+    assert_eq!(field(parse(&conflict().replace("\"index\"", "\"rumour\"")).unwrap_err()), "source");
     assert_eq!(field(parse(&tuf().replace("snapshot", "timestamp")).unwrap_err()), "role");
     assert_eq!(field(parse(&tuf().replace(":7", ":0")).unwrap_err()), "version");
     assert_eq!(field(parse(&log().replace("example.com/log", "")).unwrap_err()), "origin");
@@ -189,9 +202,11 @@ fn texts_are_bounded_so_that_every_leaf_fits() {
     let (project, version) = ("p".repeat(MAX_PROJECT), "v".repeat(MAX_VERSION));
     let path = format!("{project}/{}", "f".repeat(MAX_PATH - MAX_PROJECT - 1));
     let longest = FileLeaf::new(&path, &version, MAX_INTEGER, [0xff; 32]).unwrap();
-    let text = Leaf::File(longest).to_string();
-    assert!(text.len() <= MAX_LEAF_LEN, "{}", text.len());
-    assert!(parse(&text).is_ok());
+    let other = ConflictLeaf { file: longest.clone(), source: Source::Claim };
+    for text in [Leaf::File(longest).to_string(), Leaf::Conflict(other).to_string()] {
+        assert!(text.len() <= MAX_LEAF_LEN, "{}", text.len());
+        assert!(parse(&text).is_ok());
+    }
     for (path, version) in [
         (format!("{path}f"), version.clone()),
         (path.clone(), format!("{version}v")),
