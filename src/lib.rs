@@ -11,6 +11,7 @@
 //! | [`crypto`] | digests, signatures, keys; the only file that signs or verifies | nothing |
 //! | [`tuf`] | The Update Framework (pure) | `crypto` |
 //! | [`tlog`] | transparency logs by the texts of C2SP (pure) | `crypto python` |
+//! | [`release_claim`] | what maintainers say of a release before the index has it (pure) | `crypto python tlog tuf` |
 //! | [`coding`] | gzip, zstd, deltas (pure) | `crypto` |
 //! | [`python`] | names, archives, pages (pure) | nothing |
 //! | [`store`] | where files lie; one conditional write | `crypto` |
@@ -51,6 +52,7 @@ pub mod journal;
 pub mod keys;
 pub mod proxy;
 pub mod python;
+pub mod release_claim;
 pub mod repository;
 pub mod server;
 pub mod store;
