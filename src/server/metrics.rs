@@ -1,22 +1,19 @@
 //! `/metrics`: counts of what the server did, as Prometheus reads them. Nothing in them tells who asked for what.
 
-use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::http::StatusCode;
 
 use crate::journal::Counts;
+use crate::web::{Count, Families, Traffic};
 
 /// Counts since the server began.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     /// Answers by the first digit of their status, from 1 to 5.
     answers: [Count; 5],
-    /// Connections accepted.
-    pub(super) connections: Count,
-    /// Connections that are open.
-    pub(super) open: Count,
+    /// Connections.
+    pub(super) traffic: Arc<Traffic>,
     /// Uploads that were published.
     pub(super) published: Count,
     /// Uploads that wait for their maintainers' signatures.
@@ -33,24 +30,6 @@ pub(super) struct Metrics {
     pub(super) journal: OnceLock<Arc<Counts>>,
 }
 
-/// One number.
-#[derive(Debug, Default)]
-pub(super) struct Count(AtomicU64);
-
-impl Count {
-    pub(super) fn add(&self, number: u64) {
-        self.0.fetch_add(number, Ordering::Relaxed);
-    }
-
-    pub(super) fn less(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 impl Metrics {
     pub(super) fn answered(&self, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).saturating_sub(1);
@@ -61,20 +40,12 @@ impl Metrics {
 
     /// The text format of Prometheus, version 0.0.4.
     pub(super) fn text(&self) -> String {
-        let mut text = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "# HELP wheelseal_{name} {help}\n# TYPE wheelseal_{name} {kind}");
-            for (labels, value) in samples {
-                let _ = writeln!(text, "wheelseal_{name}{labels} {value}");
-            }
-        };
+        let mut families = Families::default();
         let answers: Vec<u64> = self.answers.iter().map(Count::now).collect();
         let labels = ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|class| format!("{{status=\"{class}\"}}"));
         let answers: Vec<(&str, u64)> = labels.iter().map(String::as_str).zip(answers).collect();
-        family("answers_total", "counter", "Answers, by the class of their status.", &answers);
-        family("connections_total", "counter", "Connections accepted.", &[("", self.connections.now())]);
-        family("connections", "gauge", "Connections open.", &[("", self.open.now())]);
+        families.family("answers_total", "counter", "Answers, by the class of their status.", &answers);
+        families.traffic(&self.traffic);
         let uploads = [
             ("{outcome=\"published\"}", self.published.now()),
             ("{outcome=\"staged\"}", self.staged.now()),
@@ -82,16 +53,21 @@ impl Metrics {
             ("{outcome=\"refused\"}", self.refused.now()),
             ("{outcome=\"failed\"}", self.failed.now()),
         ];
-        family("uploads_total", "counter", "Uploads, by what became of them.", &uploads);
-        family("upload_bytes_total", "counter", "Bytes of files published.", &[("", self.bytes.now())]);
+        families.family("uploads_total", "counter", "Uploads, by what became of them.", &uploads);
+        families.family(
+            "upload_bytes_total",
+            "counter",
+            "Bytes of files published.",
+            &[("", self.bytes.now())],
+        );
         if let Some(journal) = self.journal.get() {
             let events = [
                 ("{outcome=\"written\"}", journal.written()),
                 ("{outcome=\"omitted\"}", journal.omitted()),
                 ("{outcome=\"failed\"}", journal.failed()),
             ];
-            family("journal_events_total", "counter", "Events, by what became of them.", &events);
+            families.family("journal_events_total", "counter", "Events, by what became of them.", &events);
         }
-        text
+        families.into_text()
     }
 }

@@ -14,8 +14,6 @@
 //! | `watch.rs` | who asks, for as long as a request lasts; the journal |
 //! | `downloads.rs` | counts of files that were sent |
 //! | `metrics.rs` | counts for Prometheus |
-//! | `tls.rs` | a certificate and its key, from files |
-//! | `connections.rs` | TCP: how many, how slow, how they end |
 //!
 //! The server is **not trusted** by clients, and has nothing worth stealing. What it must not do is fail under hostile
 //! requests: heads, connections, work at once and waiting are all bounded by [`Limits`], reading by address. It writes down nothing about
@@ -26,7 +24,6 @@
 //! from the store, else compressed here, else plain. Target files are streamed as they are, also in parts.
 
 mod cache;
-mod connections;
 mod downloads;
 mod metrics;
 mod people;
@@ -35,7 +32,6 @@ mod reads;
 mod resource;
 mod routes;
 mod shared;
-mod tls;
 mod upload;
 mod watch;
 
@@ -50,10 +46,11 @@ use tokio::net::TcpListener;
 pub use self::people::{Ceremonies, Pages};
 pub use self::public::{PublicUrl, PublicUrlError};
 use self::shared::Shared;
-pub use self::tls::{Tls, TlsError};
 pub use self::upload::{Grant, TokenError, Tokens, UploadLimits, Uploads};
 pub use self::watch::{Visitors, Watch};
 use crate::store::{Store, StoreError};
+use crate::web;
+pub use crate::web::{Tls, TlsError};
 
 /// What a server bears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +92,13 @@ impl Default for Limits {
             compressions: std::thread::available_parallelism().map_or(1, Into::into),
             look_back: 8,
         }
+    }
+}
+
+impl Limits {
+    fn bounds(self) -> web::Bounds {
+        let Self { connections, head_bytes, head_fields, head, stall, farewell, .. } = self;
+        web::Bounds { connections, head_bytes, head_fields, head, stall, farewell }
     }
 }
 
@@ -188,8 +192,8 @@ impl Server {
 
     /// Serves until `stop` comes; then takes no new requests and lets the running ones end.
     pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
-        let (limits, metrics) = (self.shared.limits, Arc::clone(&self.shared.metrics));
-        connections::serve(listener, self.router(), limits, metrics, self.tls.clone(), stop).await;
+        let (bounds, traffic) = (self.shared.limits.bounds(), Arc::clone(&self.shared.metrics.traffic));
+        web::serve(listener, self.router(), bounds, traffic, self.tls.clone(), stop).await;
         if let Some(watch) = self.watch.clone() {
             // Whatever went wrong with writing was told when it did.
             drop(tokio::task::spawn_blocking(move || watch.close()).await);

@@ -21,6 +21,7 @@ use crate::journal::{
     KeyFile, Kind, Minute, Origin, Outcome, Reason, Recorder, TokenUse,
 };
 use crate::python::ProjectName;
+use crate::web::Peer;
 
 /// Addresses in a header that are looked at, from the right: no chain of trusted proxies is that long.
 const MAX_CHAIN: usize = 32;
@@ -30,10 +31,6 @@ const HASH_BYTES: std::ops::RangeInclusive<usize> = 8..=64;
 const MAX_COUNTED: usize = 100_000;
 /// Accounts and addresses known to have used a token today, at most. After that a use may be written down again.
 const MAX_SEEN: usize = 100_000;
-
-/// Where a connection comes from. It goes with each of its requests, and is printed nowhere.
-#[derive(Clone, Copy)]
-pub(super) struct Peer(pub(super) IpAddr);
 
 /// Who may say where a request comes from, and how.
 #[derive(Debug, Clone, Default)]

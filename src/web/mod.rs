@@ -1,4 +1,4 @@
-//! What everything that answers HTTP requests needs: what request fields ask for, parts of a file, patience.
+//! What everything that answers HTTP requests needs: what request fields ask for, parts of a file, patience, connections, TLS, counts.
 //!
 //! | file | what |
 //! |---|---|
@@ -6,13 +6,22 @@
 //! | `range.rs` | parts of a file |
 //! | `patient.rs` | a connection that is given up when the other side takes nothing, or drops |
 //! | `pace.rs` | a least speed |
+//! | `connections.rs` | TCP: how many, how slow, how they end |
+//! | `tls.rs` | a certificate and its key, from files |
+//! | `counts.rs` | counts for Prometheus |
 
+mod connections;
+mod counts;
 mod negotiate;
 mod pace;
 mod patient;
 mod range;
+mod tls;
 
+pub(crate) use connections::{Bounds, Peer, serve};
+pub(crate) use counts::{Count, Families, Traffic};
 pub(crate) use negotiate::{Form, HTML, SIMPLE_JSON, Wanted, form, seen};
 pub(crate) use pace::Pace;
 pub(crate) use patient::Patient;
 pub(crate) use range::{Part, part};
+pub use tls::{Tls, TlsError};

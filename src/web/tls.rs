@@ -55,7 +55,7 @@ impl Tls {
         Ok(())
     }
 
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner)).into()
     }
 }

@@ -1,5 +1,6 @@
 //! TCP connections: a bounded number, none that waits for ever, all ended in peace.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,26 +17,45 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use super::Limits;
-use super::metrics::Metrics;
+use super::counts::Traffic;
+use super::patient::Patient;
 use super::tls::Tls;
-use super::watch::Peer;
-use crate::web::Patient;
 
 /// Pause after a connection could not be accepted: there may be no file descriptor left until another one ends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What a server bears of its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Connections at once; more wait to be accepted.
+    pub(crate) connections: usize,
+    /// Bytes of a request's head.
+    pub(crate) head_bytes: usize,
+    /// Fields in a request's head.
+    pub(crate) head_fields: usize,
+    /// Time for a head to come, and for a kept connection to stay idle.
+    pub(crate) head: Duration,
+    /// Time in which a client must take some of what is sent.
+    pub(crate) stall: Duration,
+    /// Time for running answers to end when the server stops.
+    pub(crate) farewell: Duration,
+}
+
+/// Where a connection comes from. It goes with each of its requests, and is printed nowhere.
+#[derive(Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
 /// Accepts and serves until `stop`.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
-    limits: Limits,
-    metrics: Arc<Metrics>,
+    bounds: Bounds,
+    traffic: Arc<Traffic>,
     tls: Option<Arc<Tls>>,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let slots = Arc::new(Semaphore::new(limits.connections));
-    let (protocol, graceful) = (protocol(limits), GracefulShutdown::new());
+    let slots = Arc::new(Semaphore::new(bounds.connections));
+    let (protocol, graceful) = (protocol(bounds), GracefulShutdown::new());
     let service = TowerToHyperService::new(router);
     let mut stop = pin!(stop);
     loop {
@@ -53,42 +73,41 @@ pub(super) async fn serve(
         };
         // Only a slower answer, if the system refuses.
         drop(stream.set_nodelay(true));
-        let stream = Patient::new(stream, limits.stall);
+        let stream = Patient::new(stream, bounds.stall);
         let (service, peer) = (service.clone(), Peer(from.ip()));
-        // Where it comes from is for `watch.rs` alone, which reads it for uploads.
         let told = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
             service.call(request)
         });
-        metrics.connections.add(1);
-        metrics.open.add(1);
-        let (metrics, protocol, watcher) = (Arc::clone(&metrics), protocol.clone(), graceful.watcher());
+        traffic.accepted.add(1);
+        traffic.open.add(1);
+        let (traffic, protocol, watcher) = (Arc::clone(&traffic), protocol.clone(), graceful.watcher());
         let acceptor = tls.as_ref().map(|tls| tls.acceptor());
         tokio::spawn(async move {
             // Errors are those of the client's connection: nobody is left to be told.
             match acceptor {
                 None => drop(watcher.watch(protocol.serve_connection(TokioIo::new(stream), told)).await),
                 Some(acceptor) => {
-                    if let Ok(Ok(stream)) = timeout(limits.head, acceptor.accept(stream)).await {
+                    if let Ok(Ok(stream)) = timeout(bounds.head, acceptor.accept(stream)).await {
                         drop(watcher.watch(protocol.serve_connection(TokioIo::new(stream), told)).await);
                     }
                 }
             }
-            metrics.open.less();
+            traffic.open.less();
             drop(slot);
         });
     }
     drop(listener);
     // Whoever is not done by then is cut off when the process ends.
-    drop(timeout(limits.farewell, graceful.shutdown()).await);
+    drop(timeout(bounds.farewell, graceful.shutdown()).await);
 }
 
-fn protocol(limits: Limits) -> http1::Builder {
+fn protocol(bounds: Bounds) -> http1::Builder {
     let mut protocol = http1::Builder::new();
     protocol
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_buf_size(limits.head_bytes.max(8 * 1_024))
-        .max_headers(limits.head_fields);
+        .header_read_timeout(bounds.head)
+        .max_buf_size(bounds.head_bytes.max(8 * 1_024))
+        .max_headers(bounds.head_fields);
     protocol
 }
