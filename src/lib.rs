@@ -15,6 +15,7 @@
 //! | [`coding`] | gzip, zstd, deltas (pure) | `crypto` |
 //! | [`python`] | names, archives, pages (pure) | nothing |
 //! | [`store`] | where files lie; one conditional write | `crypto` |
+//! | [`log`] | the transparency log in a store | `crypto store tlog` |
 //! | [`keys`] | signing keys by URI | `crypto tuf` |
 //! | [`client`] | drives `tuf` over a server and a folder | `coding crypto store tuf` |
 //! | [`repository`] | plan → sign → commit | `coding crypto keys python store tuf` |
@@ -50,6 +51,7 @@ pub mod crypto;
 pub mod environment;
 pub mod journal;
 pub mod keys;
+pub mod log;
 pub mod proxy;
 pub mod python;
 pub mod release_claim;

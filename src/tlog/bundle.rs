@@ -49,7 +49,7 @@ pub fn entries(bundle: &[u8], width: u16) -> Result<Vec<&[u8]>, BundleError> {
         if entries.len() == usize::from(expected) {
             return Err(BundleError::Count { found: entries.len() + 1, expected });
         }
-        let (entry, after) = split_entry(rest).ok_or(BundleError::Truncated { number: entries.len() })?;
+        let (entry, after) = split_first(rest, entries.len())?;
         entries.push(entry);
         rest = after;
     }
@@ -59,9 +59,12 @@ pub fn entries(bundle: &[u8], width: u16) -> Result<Vec<&[u8]>, BundleError> {
     Ok(entries)
 }
 
-fn split_entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk()?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+/// The first entry, which has this number for errors, and what follows it.
+pub fn split_first(bundle: &[u8], number: usize) -> Result<(&[u8], &[u8]), BundleError> {
+    let split = bundle
+        .split_first_chunk()
+        .and_then(|(length, rest)| rest.split_at_checked(usize::from(u16::from_be_bytes(*length))));
+    split.ok_or(BundleError::Truncated { number })
 }
 
 #[cfg(test)]

@@ -152,6 +152,11 @@ impl SignedCheckpoint {
         &self.checkpoint.origin
     }
 
+    /// What it says of its log, not verified: only to compare with what is known from elsewhere.
+    pub fn claimed(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
     /// What a witness signs to cosign it at `time`, in seconds since the epoch.
     pub fn cosignature_message(&self, time: u64) -> String {
         cosignature::message(time, self.note.unverified_text())

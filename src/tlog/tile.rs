@@ -2,7 +2,7 @@
 //!
 //! A tile that is not full yet is partial: its name ends in its width. Once it is full, the partial one may go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use thiserror::Error;
@@ -160,6 +160,22 @@ impl Tiles {
         let hashes = hashes.iter().copied().map(Hash::from_bytes).collect();
         self.hashes.insert((id.level, id.index), hashes);
         Ok(())
+    }
+
+    /// Whether this tile is here, or a wider one in its place.
+    pub fn has(&self, id: TileId) -> bool {
+        self.tile(id).is_ok()
+    }
+
+    /// Drops all tiles but these, however wide.
+    pub fn keep(&mut self, ids: &BTreeSet<TileId>) {
+        let places: BTreeSet<_> = ids.iter().map(|id| (id.level, id.index)).collect();
+        self.hashes.retain(|place, _| places.contains(place));
+    }
+
+    /// The hash of the leaf of this number in a tree of `size` leaves. It is as little trusted as its tile.
+    pub fn leaf(&self, index: u64, size: u64) -> Result<Hash, TileError> {
+        self.subtree(Subtree { height: 0, index }, size)
     }
 
     /// The first hashes of a tile, as many as it is wide. A wider tile will do.

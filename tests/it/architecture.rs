@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Module, and the modules it may name. `cli` may name all.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("release_claim", &["crypto", "python", "tlog", "tuf"]),
     ("crypto", &[]),
     ("coding", &["crypto"]),
@@ -17,6 +17,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("tuf", &["crypto"]),
     ("tlog", &["crypto", "python"]),
     ("store", &["crypto"]),
+    ("log", &["crypto", "store", "tlog"]),
     ("keys", &["crypto", "store", "tuf"]),
     ("client", &["coding", "crypto", "store", "tlog", "tuf"]),
     ("repository", &["coding", "crypto", "keys", "python", "store", "tuf"]),
