@@ -338,6 +338,7 @@ fn repository(error: &RepositoryError) -> u8 {
         | RepositoryError::Backup { .. }
         | RepositoryError::Missing(_) => INTEGRITY,
         RepositoryError::Conflict { .. }
+        | RepositoryError::Logging(_)
         | RepositoryError::LateAttestation(_)
         | RepositoryError::TooLarge { .. }
         | RepositoryError::Claimed(_)

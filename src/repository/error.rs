@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use super::bulk::ImportError;
 use super::ceremony::CeremonyError;
+use super::log::LoggingError;
 use super::spill::SpillError;
 use crate::crypto::CryptoError;
 use crate::keys::KeyError;
@@ -17,6 +18,9 @@ use crate::tuf::trusted::TrustError;
 /// Why an admin's command did not do what it was asked. The repository is as before.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RepositoryError {
+    /// The transparency log.
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -234,6 +238,7 @@ impl RepositoryError {
             Self::Key(error) => error.hint().map(Into::into),
             Self::Spill(error) => error.hint().map(Into::into),
             Self::Ceremony(error) => error.hint().map(Into::into),
+            Self::Logging(error) => error.hint(),
             Self::NoRepository(_) => Some(
                 "say which folder with --repo DIR or WHEELSEAL_REPO, or make one: wheelseal init --help"
                     .into(),

@@ -130,7 +130,8 @@ impl Repository {
             let mut outcome = Ok(());
             self.store
                 .walk(folder, &mut |entry| {
-                    if outcome.is_ok() {
+                    let proof = folder == layout::TARGETS && entry.path.as_str().ends_with(layout::PROOF);
+                    if outcome.is_ok() && !proof {
                         outcome = board.found(&entry);
                     }
                     Ok(())

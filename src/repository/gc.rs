@@ -2,7 +2,8 @@
 //!
 //! Marked are the current snapshot and the ones before it, as many as are to be kept, with everything they name; and
 //! those that were superseded within the grace period: a client may be reading them. Roots are never removed. Files
-//! younger than the grace period are never removed: a publication may be under way that will refer to them.
+//! younger than the grace period are never removed: a publication may be under way that will refer to them. Neither is
+//! anything of the transparency log, nor the proof that a file is in it.
 //!
 //! ```text
 //! kept snapshots ─▶ every role, all cores ─▶ marks ─┐           ┌─▶ partition 0: listed, old, not marked ─▶ batches
@@ -113,7 +114,12 @@ impl Repository {
             Kind::Other => board.list(&entry),
         })
         .await?;
-        self.list(layout::TARGETS, &mut |entry| board.list(&entry)).await?;
+        // Proofs stay for ever: they say what is logged under a path, whether it is published or not.
+        self.list(layout::TARGETS, &mut |entry| match entry.path.as_str().ends_with(layout::PROOF) {
+            true => Ok(()),
+            false => board.list(&entry),
+        })
+        .await?;
         let mut needed = Vec::new();
         self.list(layout::ASIDE, &mut |entry| {
             needed.extend(sweep::needed(&state, &entry.path).map(|original| (original, entry.path.clone())));

@@ -12,6 +12,10 @@ pub const METADATA: &str = "metadata";
 pub const TARGETS: &str = "targets";
 /// Folder of the unsigned pages for plain installers.
 pub const SIMPLE: &str = "simple";
+/// Folder of the transparency log.
+pub const LOG: &str = "log";
+/// How the name of a proof ends that something was logged.
+pub const PROOF: &str = ".tlog-proof";
 /// Notes on pages that are still to be written.
 pub(super) const PENDING_PAGES: &str = "staging/pages";
 /// Where `gc` keeps what it is about to remove, for a moment.
@@ -82,6 +86,16 @@ pub(super) fn hashed(target: &TargetPath, sha256: &[u8; 32]) -> Result<StorePath
 /// `targets/dir/file`: PEP 458's copy under the original name, for installers that know no TUF.
 pub(super) fn plain(target: &TargetPath) -> Result<StorePath, RepositoryError> {
     path(format!("{TARGETS}/{target}"))
+}
+
+/// `targets/dir/file.tlog-proof`: the proof that a file is in the log, by its target path.
+pub(super) fn file_proof(target: &str) -> Result<StorePath, RepositoryError> {
+    path(format!("{TARGETS}/{target}{PROOF}"))
+}
+
+/// `metadata/N.snapshot.json.tlog-proof`: the proof that a snapshot is in the tree that its timestamp names.
+pub(super) fn snapshot_proof(version: Version) -> Result<StorePath, RepositoryError> {
+    path(format!("{METADATA}/{version}.snapshot.json{PROOF}"))
 }
 
 /// The target of a distribution file: `project/filename`.

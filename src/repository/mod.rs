@@ -22,6 +22,7 @@
 //! | `trail`, `tree` | why something is trusted, and who delegates to whom |
 //! | `status`, `check`, `fsck`, `gc`, `diff` | looking after it |
 //! | `backup`, `restore` | all that is signed in one file, and back |
+//! | `log` | the transparency log that every publication is in |
 //! | `recover` | what differs from the last known good state, and back to it |
 //!
 //! The signed repository is the state; there is no database. Every change reads it, plans new files, writes them
@@ -49,6 +50,7 @@ mod init;
 mod kept;
 mod keyring;
 mod layout;
+mod log;
 mod pages;
 mod plain;
 mod plan;
@@ -95,7 +97,8 @@ pub use gc::{Collected, MAX_REMOVED, Retention, Tell};
 pub use group::Publisher;
 pub use init::{BinStyle, Plan, RolePlan};
 pub use keyring::Keyring;
-pub use layout::{METADATA, SIMPLE, TARGETS};
+pub use layout::{LOG, METADATA, PROOF, SIMPLE, TARGETS};
+pub use log::{LogPolicy, LoggingError};
 pub use plain::Repair;
 pub use publish::Published;
 pub use recover::{
@@ -103,7 +106,7 @@ pub use recover::{
     Tell as TellDifference,
 };
 pub use restore::{Missing, Restored, Source};
-pub use settings::{Expiry, Profile, Settings};
+pub use settings::{Expiry, LogSettings, Profile, Settings};
 pub use siblings::{Compressed, MetadataSettings};
 pub use spill::SpillError;
 pub use state::State;

@@ -27,6 +27,21 @@ pub struct Settings {
     /// How metadata is stored.
     #[serde(default, skip_serializing_if = "MetadataSettings::is_default")]
     pub metadata: MetadataSettings,
+    /// The transparency log, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogSettings>,
+}
+
+/// `[log]`: the transparency log. Which witnesses are asked is said by the target `tlog-policy`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// Its name, once for ever.
+    pub origin: String,
+    /// URI of the key that signs its checkpoints.
+    pub key: String,
+    /// The policy to publish by until top-level targets names one.
+    pub policy: String,
 }
 
 /// `[keys]`: which keys commands open without being told.
@@ -76,7 +91,13 @@ impl Profile {
 impl Settings {
     /// Settings with these expiry dates and online keys.
     pub fn new(expiry: Expiry, online: Vec<String>) -> Self {
-        Self { format: FORMAT, expiry, keys: Keys { online }, metadata: MetadataSettings::default() }
+        Self {
+            format: FORMAT,
+            expiry,
+            keys: Keys { online },
+            metadata: MetadataSettings::default(),
+            log: None,
+        }
     }
 
     /// For work on a repository whose settings are not written yet.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::claims::owner::Remembered;
 use super::layout;
+use super::log::LogPolicy;
 use super::{MAX_METADATA, RepositoryError};
 use crate::store::{Object, Store, StorePath, Tag};
 use crate::tuf::held::Held;
@@ -201,6 +202,11 @@ impl State {
     /// The roles whose current file the newest root does not vouch for.
     pub(super) fn unvouched(&self) -> impl Iterator<Item = TopLevel> {
         self.unvouched.iter().copied()
+    }
+
+    /// The policy of the transparency log, if top-level targets names one.
+    pub fn log_policy(&self) -> Result<Option<LogPolicy>, RepositoryError> {
+        Ok(LogPolicy::of(&self.targets)?)
     }
 
     /// A role that top-level targets delegates to.

@@ -5,6 +5,9 @@
 //! | `/metadata/N.role.json` | for good; compressed or as a change of an older version |
 //! | `/metadata/timestamp.json`, `root.json` | as it is now |
 //! | `/targets/…` | a file, or part of it, as it is; for good where the name begins with a hash |
+//! | `….tlog-proof` beside snapshots and targets | proofs that these are in the transparency log |
+//! | `/log/checkpoint` | how large the log is, as it is now |
+//! | `/log/tile/…` | tiles and entries of the log, for good; nothing else of the log is given out |
 //! | `/simple/`, `/simple/PROJECT/` | a page as HTML or JSON, as the client likes |
 //! | `/healthz` | whether the store gives out the timestamp |
 //! | `/metrics` | counts, for Prometheus |
@@ -30,7 +33,7 @@ use super::cache::Kept;
 use super::resource::{ASK_AGAIN, FOR_GOOD, Refusal, Resource, Role, finished, response};
 use super::shared::Shared;
 use crate::python::ProjectName;
-use crate::repository::{METADATA, SIMPLE, TARGETS};
+use crate::repository::{LOG, METADATA, PROOF, SIMPLE, TARGETS};
 use crate::store::{Entry, StorePath};
 use crate::web::{Form, HTML, Part, SIMPLE_JSON, form, part, seen};
 
@@ -39,6 +42,9 @@ const CHUNK: usize = 64 * 1_024;
 /// How the paths of provenance objects end (PEP 740), and what these are.
 const PROVENANCE: &str = ".provenance";
 const JSON: &str = "application/json";
+/// What checkpoints and proofs are (tlog-tiles, "Checkpoints").
+const TEXT: &str = "text/plain; charset=utf-8";
+const BYTES: &str = "application/octet-stream";
 /// For target files under plain names, which `remove` may withdraw.
 const FOR_AN_HOUR: &str = "public, max-age=3600";
 /// Hexadecimal digits of SHA-256 and SHA-512.
@@ -50,6 +56,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(metrics))
         .route("/metadata/{name}", get(metadata))
         .route("/targets/{*path}", get(target))
+        .route("/log/checkpoint", get(checkpoint))
+        .route("/log/tile/{*path}", get(tile))
         .route("/simple", get(page))
         .route("/simple/", get(page))
         .route("/simple/{*path}", get(page))
@@ -75,6 +83,10 @@ async fn metadata(
     // Role names are quoted in file names as they are in addresses, so nothing is unquoted here.
     let name = uri.path().strip_prefix("/metadata/").unwrap_or_default();
     let (path, role) = (at(METADATA, name)?, Role::of(name));
+    if role.is_none() && name.strip_suffix(PROOF).and_then(Role::of).is_some() {
+        let plain = shared.unchanging(&path).await?;
+        return logged(plain, TEXT, FOR_GOOD).respond(&shared, &headers).await;
+    }
     let (plain, caching) = match &role {
         Some(_) => (shared.unchanging(&path).await?, FOR_GOOD),
         None if ["timestamp.json", "root.json"].contains(&name) => (shared.current(&path).await?, ASK_AGAIN),
@@ -89,6 +101,22 @@ async fn metadata(
         vary: "Accept-Encoding, Available-Dictionary",
     };
     resource.respond(&shared, &headers).await
+}
+
+async fn checkpoint(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<Response, Refusal> {
+    let plain = shared.current(&at(LOG, "checkpoint")?).await?;
+    logged(plain, TEXT, ASK_AGAIN).respond(&shared, &headers).await
+}
+
+async fn tile(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) -> Result<Response, Refusal> {
+    let path = at(LOG, uri.path().strip_prefix("/log/").unwrap_or_default())?;
+    let plain = shared.unchanging(&path).await?;
+    logged(plain, BYTES, FOR_GOOD).respond(&shared, &headers).await
+}
+
+/// A file of the log.
+fn logged(plain: Arc<Kept>, content_type: &'static str, caching: &'static str) -> Resource {
+    Resource { plain, at: None, role: None, content_type, caching, vary: "Accept-Encoding" }
 }
 
 async fn page(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) -> Result<Response, Refusal> {
@@ -160,12 +188,21 @@ async fn target(
     let entry = entry.ok_or(Refusal::NotFound)?;
     let hash = hash(&path);
     let tag = hash.as_ref().map_or_else(|| age(&entry), |hash| format!("\"{hash}\""));
-    let caching = if hash.is_some() { FOR_GOOD } else { FOR_AN_HOUR };
-    let response =
-        response(if path.as_str().ends_with(PROVENANCE) { JSON } else { "application/octet-stream" })
-            .header(CACHE_CONTROL, caching)
-            .header(ETAG, &tag)
-            .header(ACCEPT_RANGES, "bytes");
+    let proof = path.as_str().ends_with(PROOF);
+    let caching = match &hash {
+        Some(_) => FOR_GOOD,
+        None if proof => ASK_AGAIN,
+        None => FOR_AN_HOUR,
+    };
+    let content_type = match path.as_str() {
+        _ if proof => TEXT,
+        text if text.ends_with(PROVENANCE) => JSON,
+        _ => BYTES,
+    };
+    let response = response(content_type)
+        .header(CACHE_CONTROL, caching)
+        .header(ETAG, &tag)
+        .header(ACCEPT_RANGES, "bytes");
     if seen(&headers, &tag) {
         return finished(response.status(StatusCode::NOT_MODIFIED), Body::empty());
     }

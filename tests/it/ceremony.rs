@@ -42,7 +42,7 @@ fn name(text: &str) -> EventName {
 }
 
 fn edits(roles: Vec<(Subject, RoleEdit)>) -> Edits {
-    Edits { roles, bins: None }
+    Edits { roles, bins: None, log_policy: None }
 }
 
 async fn adding(subject: Subject, name: &str) -> Edits {
@@ -609,6 +609,7 @@ async fn a_review_says_what_changes_and_what_follows() {
             (Subject::Root, RoleEdit::RemoveKey(old.to_string())),
         ],
         bins: Some(8),
+        log_policy: None,
     };
     let mut event = drafted(&scene, &change).await.unwrap();
     join(&mut event, "ecdsa").await.unwrap();

@@ -30,6 +30,7 @@ mod import_pages;
 mod keys;
 mod kill;
 mod lock;
+mod logged;
 mod memory;
 mod model;
 mod operating;

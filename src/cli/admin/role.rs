@@ -230,7 +230,7 @@ impl Job {
         }
         let name = self.common.name.take().unwrap_or_else(|| format!("{role}-{verb}"));
         let name = EventName::new(name).map_err(RepositoryError::from)?;
-        let (edits, repository) = (Edits { roles, bins: None }, &self.repository);
+        let (edits, repository) = (Edits { roles, bins: None, log_policy: None }, &self.repository);
         let event = repository.draft(name.clone(), &edits, context.now).await?;
         let expiry = Some(&repository.settings().expiry);
         let review = event.review(Detail::Brief, expiry).map_err(RepositoryError::from)?;

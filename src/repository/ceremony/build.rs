@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::event::{Basis, ProposedRole};
 use crate::repository::bulk::resized;
+use crate::repository::log::{LogPolicy, POLICY};
 use crate::repository::settings::Expiry;
 use crate::repository::state::{BINS, CLAIMED, RECENTLY_CLAIMED};
 use crate::repository::{RepositoryError, days_after};
@@ -117,6 +118,8 @@ pub struct Edits {
     pub roles: Vec<(Subject, RoleEdit)>,
     /// How many bins there are from now on.
     pub bins: Option<u32>,
+    /// The policy that clients hold the transparency log against from now on.
+    pub log_policy: Option<LogPolicy>,
 }
 
 /// Characters of a key id that are enough to name it, at least.
@@ -152,6 +155,9 @@ pub(super) fn build(
     if let Some(count) = edits.bins {
         let bins = desk.bins()?;
         bins.delegations = Some(resized(bins, count)?);
+    }
+    if let Some(policy) = &edits.log_policy {
+        desk.targets()?.targets.insert(POLICY, policy.entry());
     }
     desk.proposals(expiry, now)
 }

@@ -153,7 +153,7 @@ impl Repository {
             (subject, RoleEdit::Keys(plan.keys.clone())),
             (subject, RoleEdit::Threshold(plan.threshold)),
         ];
-        let edits = Edits { roles, bins: None };
+        let edits = Edits { roles, bins: None, log_policy: None };
         for _ in 0..MAX_ATTEMPTS {
             let mut event = self.draft(EventName::new("at-once")?, &edits, now).await?;
             event.require(keys)?;
@@ -180,7 +180,7 @@ impl Repository {
     ) -> Result<Resized, RepositoryError> {
         check_bin_count(count)?;
         let name = EventName::new(format!("bins-{count}"))?;
-        let edits = Edits { roles: Vec::new(), bins: Some(count) };
+        let edits = Edits { roles: Vec::new(), bins: Some(count), log_policy: None };
         for _ in 0..MAX_ATTEMPTS {
             if u64::from(count) == bin_count(&self.state().await?.bins)? {
                 return Ok(Resized::Unchanged);

@@ -13,6 +13,7 @@ use super::rules::{judge, version_before};
 use crate::crypto::sha256;
 use crate::python::ProjectName;
 use crate::repository::claims::tree::Owners;
+use crate::repository::log::{LogPolicy, POLICY};
 use crate::repository::settings::Expiry;
 use crate::repository::state::BINS;
 use crate::tuf::key::{Key, KeyId};
@@ -329,10 +330,16 @@ impl Told<'_> {
             .iter()
             .filter(|(path, file)| before(path) != Some(*file))
             .map(|(path, _)| path)
+            .filter(|path| *path != POLICY)
             .collect();
         let gone =
             old.iter().flat_map(|old| old.targets.keys()).filter(|path| !new.targets.contains_key(path));
         let gone: Vec<_> = gone.collect();
+        if before(POLICY) != new.targets.get(POLICY)
+            && let Ok(Some(policy)) = LogPolicy::of(new)
+        {
+            self.changes.extend(policy.in_words().into_iter().map(|words| format!("log: {words}")));
+        }
         for (what, paths) in [("it lists these files itself", changed), ("it no longer lists", gone)] {
             if !paths.is_empty() {
                 let text = self.list(&paths);

@@ -22,15 +22,17 @@ use crate::crypto::sha256;
 use crate::repository::bulk::{Again, Overtaken, Under, require_bins, same_bins};
 use crate::repository::commit::{Transaction, announce};
 use crate::repository::keyring::Keyring;
+use crate::repository::log::{POLICY, text_of};
+use crate::repository::plain::Repair;
 use crate::repository::recover::Restoration;
 use crate::repository::state::{self, BINS, CLAIMED, RECENTLY_CLAIMED, State};
 use crate::repository::{
     MAX_ATTEMPTS, MAX_METADATA, PATIENCE, Progress, Repository, RepositoryError, days_after, layout,
 };
-use crate::store::{Content, Store, StoreError};
+use crate::store::{Content, Store, StoreError, StorePath};
 use crate::tuf::json::parse;
 use crate::tuf::metadata::{MetaFile, Root, Targets, TopLevel, Version};
-use crate::tuf::path::RoleName;
+use crate::tuf::path::{RoleName, TargetPath};
 use crate::tuf::signed::{Authority, Signed, Verified, verify_to_edit};
 
 /// Files written at once: each has up to 300 kB, and is flushed.
@@ -131,6 +133,9 @@ impl Repository {
         }
         let state = self.state().await?;
         self.finish_pending(&state).await?;
+        if let Some(file) = state.targets.targets.get(POLICY) {
+            self.plain_target(&state, &TargetPath::new(POLICY)?, file, Repair::Yes).await?;
+        }
         Ok(Finished {
             roles: work.event.roles().map(ToOwned::to_owned).collect(),
             root: state.root.common.version,
@@ -353,7 +358,8 @@ impl Repository {
         let mut pages = follow_up.pages;
         let restored = work.restoration.iter().flat_map(|restoration| &restoration.projects);
         pages.extend(restored.map(ToString::to_string));
-        Ok(Transaction { written, snapshot, successor, pages, ..Transaction::empty() })
+        let files = policy_file(others)?;
+        Ok(Transaction { written, snapshot, successor, pages, files, ..Transaction::empty() })
     }
 
     /// The bins as a changed file of `bins` wants them.
@@ -467,6 +473,16 @@ impl Repository {
         }
         Err(RepositoryError::Busy(MAX_ATTEMPTS))
     }
+}
+
+/// The file of the log's policy, if it is proposed.
+fn policy_file<'a>(others: &[&'a Proposal]) -> Result<Vec<(StorePath, Content<'a>)>, RepositoryError> {
+    let targets = others.iter().find(|proposal| proposal.role.name() == TopLevel::Targets.name());
+    let file = targets.and_then(|proposal| proposal.role.targets()?.targets.get(POLICY));
+    let Some(file) = file else { return Ok(Vec::new()) };
+    let text = text_of(file)?.as_bytes();
+    let at = layout::hashed(&TargetPath::new(POLICY)?, &sha256(text))?;
+    Ok(vec![(at, Content::Bytes(text))])
 }
 
 /// An error, if keys are missing for what is signed online, before anything is published.

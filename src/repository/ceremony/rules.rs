@@ -10,6 +10,7 @@
 //! | a role that people do not sign, or with another delegator than it has | its file would take the place of what clients ask for |
 //! | a version that does not follow | clients refuse a root that is not the next, and any role that goes back |
 //! | a root without consistent snapshots, targets without the roles there are, bins that leave files out | clients lose what they had |
+//! | a log policy that is none, or whose text its signers do not see | |
 //! | a project in a bucket where clients do not look for it, a bucket that answers for other names than before | it would be lost |
 //! | a file larger than clients take | |
 
@@ -22,6 +23,7 @@ use crate::repository::bulk::leaves_out;
 use crate::repository::claims::names::PROJECT;
 use crate::repository::commit::refuse_too_large;
 use crate::repository::days_after;
+use crate::repository::log::{LogPolicy, POLICY};
 use crate::repository::settings::Expiry;
 use crate::repository::state::{BINS, CLAIMED, RECENTLY_CLAIMED};
 use crate::tuf::key::{Key, KeyId};
@@ -154,6 +156,7 @@ fn keeps_what_clients_need(event: &Event, role: &ProposedRole, verdict: &mut Ver
             for lost in before.difference(&names(content)) {
                 verdict.refusals.push(format!("targets would no longer delegate to {lost}"));
             }
+            keeps_the_log(event, content, verdict);
         }
         ProposedRole::Delegated { role, content, .. } if role.as_str() == BINS => {
             if leaves_out(content) {
@@ -161,6 +164,20 @@ fn keeps_what_clients_need(event: &Event, role: &ProposedRole, verdict: &mut Ver
             }
         }
         ProposedRole::Delegated { .. } | ProposedRole::Bucket { .. } => {}
+    }
+}
+
+fn keeps_the_log(event: &Event, content: &Targets, verdict: &mut Verdict) {
+    match LogPolicy::of(content) {
+        Err(error) => verdict.refusals.push(error.to_string()),
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            let before = event.basis.targets("targets");
+            if before.is_some_and(|before| before.targets.contains_key(POLICY)) {
+                let text = "clients would no longer ask whether what they get is in the log";
+                verdict.warnings.push(text.to_owned());
+            }
+        }
     }
 }
 

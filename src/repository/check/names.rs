@@ -10,8 +10,9 @@ use crate::store::StorePath;
 use crate::tuf::path::percent_quote;
 use crate::tuf::trusted::Trusted;
 
-/// Endings of compressed copies of a metadata file, which lie beside it and live and die with it.
-const COMPRESSED: [&str; 2] = [".json.gz", ".json.zst"];
+/// Endings of what lies beside a metadata file and lives and dies with it: compressed copies, and the proof that a
+/// snapshot is logged.
+const BESIDE: [&str; 3] = [".json.gz", ".json.zst", ".json.tlog-proof"];
 
 /// How every plain metadata file ends.
 const PLAIN: &str = ".json";
@@ -22,9 +23,9 @@ pub(in crate::repository) fn split_name(name: &str) -> Option<(u64, &str)> {
     Some((version.parse().ok()?, rest.strip_suffix(PLAIN)?))
 }
 
-/// The name of the plain metadata file that a name belongs to: its own, or that of which it is a compressed copy.
+/// The name of the metadata file that a name belongs to: its own, or that beside which it lies.
 pub(in crate::repository) fn plain_name(name: &str) -> &str {
-    let stem = COMPRESSED.iter().find_map(|ending| name.strip_suffix(ending));
+    let stem = BESIDE.iter().find_map(|ending| name.strip_suffix(ending));
     stem.and_then(|stem| name.get(..stem.len() + PLAIN.len())).unwrap_or(name)
 }
 
@@ -87,10 +88,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn compressed_copies_belong_to_their_plain_files() {
+    fn what_lies_beside_a_file_belongs_to_it() {
         for (name, plain) in [
             ("3.bins-0.json.gz", "3.bins-0.json"),
             ("timestamp.json.zst", "timestamp.json"),
+            ("7.snapshot.json.tlog-proof", "7.snapshot.json"),
             ("3.bins-0.json", "3.bins-0.json"),
             ("readme.gz", "readme.gz"),
             ("3.bins-0.json.gz.gz", "3.bins-0.json.gz.gz"),

@@ -159,7 +159,7 @@ async fn a_project_put_where_nobody_looks_for_it_is_refused() {
     let scene = with_six().await;
     promote(&scene, &["six"]).await;
     let called = EventName::new("renew").unwrap();
-    let edits = Edits { roles: vec![(Subject::Claimed, RoleEdit::Renew)], bins: None };
+    let edits = Edits { roles: vec![(Subject::Claimed, RoleEdit::Renew)], bins: None, log_policy: None };
     let event = scene.open().await.draft(called, &edits, now()).await.unwrap();
     assert_eq!(event.roles().collect::<Vec<_>>(), ["claimed", "claimed-0000"]);
     assert_eq!(changes(&event)[0], "no project is added, removed or given other maintainers");
@@ -175,7 +175,7 @@ async fn claimed_and_its_buckets_are_renewed_together() {
     let scene = with_six().await;
     promote(&scene, &["six"]).await;
     let called = EventName::new("renew").unwrap();
-    let edits = Edits { roles: vec![(Subject::Claimed, RoleEdit::Renew)], bins: None };
+    let edits = Edits { roles: vec![(Subject::Claimed, RoleEdit::Renew)], bins: None, log_policy: None };
     let repository = scene.open().await;
     let later = days_later(100);
     let keys = keyring(&OFFLINE).await;

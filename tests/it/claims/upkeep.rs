@@ -105,7 +105,11 @@ async fn diff_names_what_a_release_changed() {
 
 /// Gives a role other keys; those at hand are enough.
 async fn rekeyed(scene: &Scene, subject: Subject, new: &str, at_hand: &[&str]) {
-    let edits = Edits { roles: vec![(subject, RoleEdit::Keys(role(&[new], 1).await.keys))], bins: None };
+    let edits = Edits {
+        roles: vec![(subject, RoleEdit::Keys(role(&[new], 1).await.keys))],
+        bins: None,
+        log_policy: None,
+    };
     let (repository, keys) = (scene.open().await, keyring(at_hand).await);
     let event = EventName::new("rekey").unwrap();
     let changed = repository.change(&event, &edits, &keys, None, now(), &Unwatched).await.unwrap();

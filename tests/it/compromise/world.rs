@@ -260,7 +260,7 @@ impl Scribe {
             Subject::RecentlyClaimed,
             Subject::BinN,
         ];
-        let edits = Edits { roles: roles.into_iter().map(edit).collect(), bins: None };
+        let edits = Edits { roles: roles.into_iter().map(edit).collect(), bins: None, log_policy: None };
         let all: Vec<_> = ONLINE.iter().chain(&ROOT).chain(&OFFLINE).copied().collect();
         let (repository, keys) = (self.scene.open().await, keyring(&all));
         let event = EventName::new("own-keys").unwrap();

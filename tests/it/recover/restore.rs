@@ -141,7 +141,7 @@ async fn new_keys_never_sign_what_the_thief_put_there() {
     let online = role(&["online-2"], 1).await.keys;
     let roles = Subject::ALL.into_iter().filter(|subject| subject.is_online());
     let roles = roles.map(|subject| (subject, RoleEdit::Keys(online.clone()))).collect();
-    let edits = Edits { roles, bins: None };
+    let edits = Edits { roles, bins: None, log_policy: None };
     let mut event = repository.draft(EventName::new("new").unwrap(), &edits, now()).await.unwrap();
     let keys = keyring(&["root-1", "targets-1", "online-2"]).await;
     event.sign_with(&keys, now()).await.unwrap();
@@ -175,7 +175,7 @@ async fn a_recovery_that_stopped_after_the_new_root_is_gone_on_with() {
     let online = role(&["online-2"], 1).await.keys;
     let roles = Subject::ALL.into_iter().filter(|subject| subject.is_online());
     let roles = roles.map(|subject| (subject, RoleEdit::Keys(online.clone()))).collect();
-    let (edits, name) = (Edits { roles, bins: None }, EventName::new("new").unwrap());
+    let (edits, name) = (Edits { roles, bins: None, log_policy: None }, EventName::new("new").unwrap());
     let mut event = scene.open().await.draft(name, &edits, now()).await.unwrap();
     let keys = keyring(&["root-1", "targets-1", "online-2"]).await;
     event.sign_with(&keys, now()).await.unwrap();
@@ -215,7 +215,7 @@ async fn versions_that_were_pushed_to_the_end_of_all_numbers_start_anew_with_the
         let online = role(&["online-2"], 1).await.keys;
         let roles = Subject::ALL.into_iter().filter(|subject| subject.is_online());
         let roles = roles.map(|subject| (subject, RoleEdit::Keys(online.clone()))).collect();
-        let edits = Edits { roles, bins: None };
+        let edits = Edits { roles, bins: None, log_policy: None };
         let mut event = repository.draft(EventName::new("new").unwrap(), &edits, now()).await.unwrap();
         let keys = keyring(at_hand).await;
         event.sign_with(&keys, now()).await.unwrap();
@@ -242,7 +242,7 @@ async fn what_was_published_meanwhile_is_not_run_over() {
     let restoration = repository.restoration(&good, &Keep::default(), &Unwatched).await.unwrap();
     scene.publish(&[scene.add("gamma", "1.2", "new")]).await.unwrap();
     let roles = vec![(Subject::Snapshot, RoleEdit::Keys(role(&["online-2"], 1).await.keys))];
-    let edits = Edits { roles, bins: None };
+    let edits = Edits { roles, bins: None, log_policy: None };
     let mut event = repository.draft(EventName::new("new").unwrap(), &edits, now()).await.unwrap();
     let keys = keyring(&["root-1", "online", "online-2"]).await;
     event.sign_with(&keys, now()).await.unwrap();

@@ -193,3 +193,40 @@ async fn health_is_that_of_the_store() {
     std::fs::remove_file(scene.root().join("metadata/timestamp.json")).unwrap();
     assert_eq!(served.get("/healthz", &[]).status, 503);
 }
+
+#[tokio::test]
+async fn of_the_log_tiles_and_the_checkpoint_are_given_out_and_nothing_else() {
+    use wheelseal::store::{Content, Store, StorePath};
+    let scene = scene().await;
+    let store = scene.store().await;
+    let proof = format!("targets/alpha/{WHEEL}.tlog-proof");
+    let paths = [
+        "log/checkpoint",
+        "log/tile/0/x001/234.p/5",
+        "log/tile/entries/000.p/3",
+        &proof,
+        "metadata/2.snapshot.json.tlog-proof",
+        "log/head",
+        "log/staged/00ff",
+    ];
+    for path in paths {
+        store.create(&StorePath::new(path).unwrap(), Content::Bytes(path.as_bytes())).await.unwrap();
+    }
+    let served = Served::new(store);
+    let (good, text, bytes) =
+        ("public, max-age=31536000, immutable", "text/plain; charset=utf-8", "application/octet-stream");
+    let caching = ["no-cache", good, good, "no-cache", good];
+    let types = [text, bytes, bytes, text, text];
+    for ((path, caching), content_type) in paths.iter().zip(caching).zip(types) {
+        let answer = served.get(&format!("/{path}"), &[]);
+        assert_eq!((answer.status, answer.body.as_slice()), (200, path.as_bytes()), "{path}");
+        assert_eq!((answer.field("cache-control"), answer.field("content-type")), (caching, content_type));
+        let seen = served.get(&format!("/{path}"), &[&format!("If-None-Match: {}", answer.field("etag"))]);
+        assert_eq!(seen.status, 304, "{path}");
+    }
+    for path in ["log/head", "log/staged/00ff", "log/tile/../head", "log/tile/%2e%2e/head", "log/", "log"] {
+        assert_eq!(served.get(&format!("/{path}"), &[]).status, 404, "{path}");
+    }
+    assert_eq!(served.get("/metadata/9.snapshot.json.tlog-proof", &[]).status, 404);
+    assert_eq!(served.get("/metadata/snapshot.json.tlog-proof", &[]).status, 404);
+}

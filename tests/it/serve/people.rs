@@ -484,7 +484,8 @@ async fn ceremony() -> Scene {
     let scene = Scene::of(&plan, &["root-1", "root-2", "root-3", "targets-1", "online"]).await;
     let key = keys::open_public(&KeyUri::File(example("online-2")), &Ask).await.unwrap();
     let subject = Subject::Timestamp;
-    let edits = Edits { roles: vec![(subject, RoleEdit::AddKey(Box::new(key)))], bins: None };
+    let edits =
+        Edits { roles: vec![(subject, RoleEdit::AddKey(Box::new(key)))], bins: None, log_policy: None };
     let repository = scene.open().await;
     let mut event = repository.draft(EventName::new("more-keys").unwrap(), &edits, now()).await.unwrap();
     let ring = keyring(&["root-1"]).await;

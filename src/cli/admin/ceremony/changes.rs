@@ -1,16 +1,20 @@
 //! What is to change, as flags: each names a role, so they may stand in any order.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
 
 use crate::cli::exit::Usage;
+use crate::cli::files::read_file;
 use crate::keys::{self, Ask, KeyUri};
-use crate::repository::{Edits, RoleEdit, Subject};
+use crate::repository::{Edits, LogPolicy, RepositoryError, RoleEdit, Subject};
 use crate::tuf::key::Key;
 
 /// The name of all online roles together.
 const ONLINE: &str = "online";
+/// Bytes of a log policy's file, at most, as the policy's own text is bounded.
+const MAX_POLICY: u64 = 64 * 1024;
 
 /// What is to change. A ROLE is root, timestamp, snapshot, targets, bins, claimed, recently-claimed, bin-n (each of the
 /// bins), or online for all that sign without a person.
@@ -37,6 +41,9 @@ pub(in crate::cli) struct Changes {
     /// How many hashed bins there are
     #[arg(long, value_name = "N")]
     bins: Option<u32>,
+    /// The policy of the transparency log (a tlog-policy of C2SP): the log, its witnesses, how many of them must have cosigned
+    #[arg(long, value_name = "FILE")]
+    log_policy: Option<PathBuf>,
 }
 
 impl Changes {
@@ -96,14 +103,20 @@ impl Changes {
         for role in &self.renew {
             add(subjects(role)?, RoleEdit::Renew);
         }
-        if roles.is_empty() && self.bins.is_none() {
+        let log_policy = self.log_policy()?;
+        if roles.is_empty() && self.bins.is_none() && log_policy.is_none() {
             return Err(Usage("say what is to change: wheelseal ceremony start --help".to_owned()).into());
         }
-        Ok(Edits { roles, bins: self.bins })
+        Ok(Edits { roles, bins: self.bins, log_policy })
     }
 }
 
 impl Changes {
+    fn log_policy(&self) -> anyhow::Result<Option<LogPolicy>> {
+        let Some(file) = &self.log_policy else { return Ok(None) };
+        Ok(Some(LogPolicy::parse(&read_file(file, MAX_POLICY)?).map_err(RepositoryError::from)?))
+    }
+
     /// All keys given with `--to`, by role.
     async fn replaced(&self) -> anyhow::Result<Vec<(Vec<Subject>, Vec<Key>)>> {
         let mut replaced: Vec<(Vec<Subject>, Vec<Key>)> = Vec::new();

@@ -162,7 +162,7 @@ impl<'a> Drill<'a> {
     async fn throw_away_keys(&mut self) -> anyhow::Result<()> {
         let (teams, now) = (self.teams.clone(), self.context.now);
         self.repository.new_first_root(&keyring(&[&teams.root]), &teams.root.plan(), now).await?;
-        let edits = Edits { roles: teams.below_root(), bins: None };
+        let edits = Edits { roles: teams.below_root(), bins: None, log_policy: None };
         self.change("drill-keys", &edits, &keyring(&teams.all())).await?;
         self.root = self.repository.first_root().await?;
         self.victim = self.repository.some_target().await?;
@@ -284,7 +284,7 @@ impl<'a> Drill<'a> {
         // The stolen keys are not used again; those that were not stolen sign.
         let keys = keyring(&teams.all());
         let name = EventName::new("drill-recovery").map_err(RepositoryError::from)?;
-        let edits = Edits { roles: edits, bins: None };
+        let edits = Edits { roles: edits, bins: None, log_policy: None };
         let (repository, now) = (&self.repository, self.context.now);
         let mut event = repository.draft(name, &edits, now).await?;
         event.sign_with(&keys, now).await?;
@@ -317,7 +317,7 @@ impl<'a> Drill<'a> {
             (subject, RoleEdit::AddKey(Box::new(found))),
         ];
         let keys = keyring(&[&team.without(&lost), &self.teams.root.without(&lost), new]);
-        self.change("drill-recovery", &Edits { roles, bins: None }, &keys).await?;
+        self.change("drill-recovery", &Edits { roles, bins: None, log_policy: None }, &keys).await?;
         let people = self.teams.root.people("root");
         self.saw("a ceremony for the new key", format!("{}: needs {people}", subject.name()));
         Ok(())
