@@ -25,6 +25,7 @@
 //! | [`proxy`] | verification between a tool and its index | `client crypto python tuf web` |
 //! | [`environment`] | what is installed, held against wheels | `crypto python` |
 //! | [`sync`] | a verified index in a folder | `client python tuf` |
+//! | [`witness`] | cosigns what logs sign, and collects cosignatures | `client crypto log store tlog web` |
 //! | `web` | what everything that answers HTTP needs | `coding` |
 //! | [`cli`] | what was typed → a call | all |
 //!
@@ -62,3 +63,4 @@ pub mod sync;
 pub mod tlog;
 pub mod tuf;
 mod web;
+pub mod witness;

@@ -11,6 +11,7 @@ use crate::store::{Fault as StoreFault, StoreError};
 use crate::sync::{Reason, SyncError};
 use crate::tuf::signed::VerifyError;
 use crate::tuf::trusted::TrustError;
+use crate::witness::FolderError;
 
 pub(super) const OK: u8 = 0;
 pub(super) const OTHER: u8 = 1;
@@ -83,6 +84,12 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = error.downcast_ref::<StoreError>() {
         return object(error);
+    }
+    match error.downcast_ref::<FolderError>() {
+        Some(FolderError::Store(error)) => return object(error),
+        Some(FolderError::Damaged { .. }) => return INTEGRITY,
+        Some(_) => return USAGE,
+        None => {}
     }
     match error.downcast_ref::<CrawlError>() {
         Some(CrawlError::Fetch(FetchError::BadUrl { .. })) => return USAGE,

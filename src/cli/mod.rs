@@ -7,10 +7,12 @@
 //! | `project` | maintainers: `project` |
 //! | `gate` | who is asked before a ceremony is published |
 //! | `client`, `lock`, `verify_env`, `trust`, `exec`, `proxy`, `sync` | clients: `trust download verify lock explain exec proxy sync` |
+//! | `witness` | witnesses of logs: `witness` |
 //! | `look` | everyone: `inspect tree completion man help` |
 //! | `conformance` | the TUF conformance suite |
 //! | `demo`, `samples` | whoever tries it for the first time |
 //! | `files` | files that people carry |
+//! | `listen` | what everything that listens has |
 //! | `place` | folders and buckets: what `--repo` names |
 //! | `output`, `exit` | how results and errors reach people and programs |
 
@@ -26,6 +28,7 @@ mod files;
 mod gate;
 mod journal;
 mod keys;
+mod listen;
 mod lock;
 mod look;
 mod output;
@@ -37,6 +40,7 @@ mod sync;
 mod trust;
 mod verify_env;
 mod watch;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -154,6 +158,10 @@ enum Command {
     Proxy(proxy::Proxy),
     /// A verified index in a folder, for machines without a network
     Sync(sync::Sync),
+    // Witnesses.
+    /// Cosign what logs sign, so that none can show two trees (c2sp.org/tlog-witness)
+    #[command(subcommand)]
+    Witness(witness::WitnessCommand),
     // Everyone.
     /// Show a metadata file (nothing is verified)
     Inspect(look::Inspect),
@@ -197,6 +205,7 @@ pub fn main(clock: fn() -> DateTime<Utc>) -> ExitCode {
         Command::Serve(_) | Command::Exec(_) | Command::Proxy(_) | Command::Sync(_) => {
             tokio::runtime::Builder::new_multi_thread()
         }
+        Command::Witness(witness) if witness.stays() => tokio::runtime::Builder::new_multi_thread(),
         Command::Add(add) if add.stays() => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
@@ -252,6 +261,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Exec(command) => command.run(context).await,
         Command::Proxy(command) => command.run(context).await,
         Command::Sync(command) => command.run(context).await,
+        Command::Witness(command) => command.run(context).await,
         Command::Inspect(command) => command.run(context).await,
         Command::Tree(command) => command.run(context).await,
         Command::Demo(command) => command.run(context).await,

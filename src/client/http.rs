@@ -6,6 +6,7 @@
 mod credentials;
 mod given;
 mod index;
+mod post;
 mod send;
 mod unverified;
 
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 pub use self::credentials::Credentials;
 pub use self::index::Answer;
+pub use self::post::Posted;
 pub use self::send::{SendError, Upload, Uploader};
 use super::source::{FetchError, Fetched, Given, Sink, Source};
 use crate::coding::delta::{self, Held};

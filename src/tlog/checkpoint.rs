@@ -177,6 +177,16 @@ impl SignedCheckpoint {
         self.note.merge(signatures, keys)
     }
 
+    /// The signature lines, none of them verified.
+    pub fn signatures(&self) -> &[Signature] {
+        self.note.signatures()
+    }
+
+    /// Drops the signatures of all other keys: [`Note::keep`].
+    pub fn keep(&mut self, keys: &KnownKeys) {
+        self.note.keep(keys);
+    }
+
     /// The checkpoint, and which of the known keys signed it. At least one did, and none badly. Whether those are enough,
     /// and whether one is its log's, is for [`Policy`](super::policy::Policy) to say.
     pub fn verify<'a>(&'a self, keys: &'a KnownKeys) -> Result<(&'a Checkpoint, Verified<'a>), NoteError> {

@@ -179,6 +179,24 @@ impl Note {
         Ok(count)
     }
 
+    /// The signature lines, none of them verified.
+    pub fn signatures(&self) -> &[Signature] {
+        &self.signatures
+    }
+
+    /// Drops the signatures of all other keys, and all but the first of each: what is kept of a note that somebody sent
+    /// is bounded by what is known.
+    pub fn keep(&mut self, keys: &KnownKeys) {
+        let mut kept: Vec<Signature> = Vec::new();
+        for line in self.signatures.drain(..) {
+            let twice = kept.iter().any(|old| (&old.name, old.id) == (&line.name, line.id));
+            if !twice && keys.find(&line.name, line.id).is_some() {
+                kept.push(line);
+            }
+        }
+        self.signatures = kept;
+    }
+
     /// Checks every signature by a known key. At least one must be there, and none may be bad.
     pub fn verify<'a>(&'a self, keys: &'a KnownKeys) -> Result<Verified<'a>, NoteError> {
         let signers = verify_all(&self.text, &self.signatures, keys)?;

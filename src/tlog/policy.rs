@@ -255,7 +255,7 @@ impl Policy {
     }
 
     /// Whether these witnesses are enough. Members stand before their groups, so one walk is.
-    fn is_quorum(&self, cosigned: impl Fn(&VerifierKey) -> bool) -> bool {
+    pub fn is_quorum(&self, cosigned: impl Fn(&VerifierKey) -> bool) -> bool {
         let Quorum::Of(quorum) = self.quorum else { return true };
         let mut met: Vec<bool> = Vec::with_capacity(self.definitions.len());
         for definition in &self.definitions {

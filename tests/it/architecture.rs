@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Module, and the modules it may name. `cli` may name all.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("release_claim", &["crypto", "python", "tlog", "tuf"]),
     ("crypto", &[]),
     ("coding", &["crypto"]),
@@ -27,6 +27,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("proxy", &["client", "coding", "crypto", "python", "tuf", "web"]),
     ("environment", &["crypto", "python"]),
     ("sync", &["client", "python", "tuf"]),
+    ("witness", &["client", "crypto", "log", "store", "tlog", "web"]),
     ("web", &["coding"]),
 ];
 

@@ -51,3 +51,4 @@ mod tlog;
 mod upkeep;
 mod upkeep_check;
 mod upkeep_gc;
+mod witness;

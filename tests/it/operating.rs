@@ -16,6 +16,8 @@ use crate::readme::fenced;
 const OPERATING: &str = include_str!("../../docs/operating.md");
 /// People, and the machine that publishes.
 const MACHINES: [&str; 5] = ["anna", "ben", "chloe", "dora", "server"];
+/// The machine of somebody who runs a witness.
+const WITNESS: &str = "witness";
 
 #[test]
 fn several_people_with_several_machines_follow_the_ceremonies_and_recoveries_by_copy_and_paste() {
@@ -51,12 +53,22 @@ fn several_people_with_several_machines_follow_the_ceremonies_and_recoveries_by_
     nobody_but_the_server_has_the_online_key(place.path());
 }
 
+#[test]
+fn somebody_runs_a_witness_by_copy_and_paste() {
+    let place = tempfile::tempdir().unwrap();
+    fs::create_dir(place.path().join(WITNESS)).unwrap();
+    let seen = run_all(place.path(), &fenced(OPERATING, "<!-- witness -->", "<!-- /witness -->"));
+    for text in ["vkey    witness.example/w1+", "log  example.com/foo\n", "example.com/foo  0"] {
+        assert!(seen.contains(text), "no {text:?} in {seen}");
+    }
+}
+
 /// Runs blocks in order; what they printed.
 fn run_all(place: &Path, blocks: &[(usize, String, String)]) -> String {
     let mut seen = String::new();
     for (line, fence, text) in blocks {
         let machine = fence.strip_prefix("sh ").unwrap_or_else(|| panic!("line {line}: whose machine?"));
-        assert!(MACHINES.contains(&machine), "line {line}: nobody is called {machine}");
+        assert!(MACHINES.contains(&machine) || machine == WITNESS, "line {line}: nobody is called {machine}");
         seen.push_str(&run(&place.join(machine), &answered(text), *line));
     }
     seen

@@ -2,18 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::keys::{KeyArgs, open_repository};
+use crate::cli::listen::{self, TlsArgs};
 use crate::cli::watch::WatchArgs;
 use crate::cli::{Context, RepoArg};
 use crate::repository::{Keyring, Publisher, Repository, RepositoryError};
-use crate::server::{Ceremonies, Limits, Pages, PublicUrl, Server, Tls, Tokens, UploadLimits, Uploads};
+use crate::server::{Ceremonies, Limits, Pages, PublicUrl, Server, Tokens, UploadLimits, Uploads};
 
 /// Serve the repository over HTTP: metadata, files and pages for installers and people, and with `--tokens` uploads.
 ///
@@ -29,12 +28,8 @@ pub(crate) struct Serve {
     /// Address at which the world finds this server, with https: pages then name the attestations of files (PEP 740)
     #[arg(long, value_name = "URL")]
     public_url: Option<PublicUrl>,
-    /// Speak TLS: PEM file with the server's certificate, and those up to its CA's. Read again on SIGHUP
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-    /// PEM file with the certificate's private key
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Connections at once; more wait
     #[arg(long, value_name = "N", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
@@ -70,17 +65,10 @@ impl Serve {
         let repository = open_repository(&self.repo).await?;
         let listening = || format!("listening on {}", self.listen);
         let listener = TcpListener::bind(self.listen).await.with_context(listening)?;
-        let tls = self.tls()?;
+        let tls = self.tls.open(context)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}/", listener.local_addr()?);
-        let (mut interrupt, mut terminate) =
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let stop = async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        };
+        let stop = listen::stop()?;
         let limits = Limits {
             connections: usize::try_from(self.connections).unwrap_or(usize::MAX),
             cache_bytes: usize::from(self.cache) * 1_024 * 1_024,
@@ -98,7 +86,6 @@ impl Serve {
             server = server.showing(self.pages(&repository, context));
         }
         if let Some(tls) = tls {
-            renew(&tls, context)?;
             server = server.secured(tls);
         }
         // Goes with all that lies in it when the server ends.
@@ -114,11 +101,6 @@ impl Serve {
         context.out.result(&serde_json::json!({"url": url}), || context.out.line(&url))?;
         server.run(listener, stop).await;
         Ok(())
-    }
-
-    fn tls(&self) -> anyhow::Result<Option<Arc<Tls>>> {
-        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
-        Ok(Some(Arc::new(Tls::read(certificate, key)?)))
     }
 
     fn pages(&self, repository: &Repository, context: &Context) -> Pages {
@@ -146,18 +128,4 @@ impl Serve {
         let publisher = Publisher::start(repository, keyring);
         Uploads::new(publisher, Tokens::at(tokens), spool.to_owned(), limits, context.clock, report)
     }
-}
-
-/// Reads certificate and key again at each SIGHUP.
-fn renew(tls: &Arc<Tls>, context: &Context) -> anyhow::Result<()> {
-    let (mut hangup, tls, out) = (signal(SignalKind::hangup())?, Arc::clone(tls), context.out.clone());
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            match tls.reload() {
-                Ok(()) => out.note("the certificate was read again"),
-                Err(error) => out.note(format_args!("the certificate of before stays: {error}")),
-            }
-        }
-    });
-    Ok(())
 }
