@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `crawl.rs` | all projects, some at a time |
+//! | `crawl/follow.rs` | an index that is followed, round by round |
 //! | `crawl/note.rs` | what one page said, kept on this machine |
 //! | `crawl/lines.rs` | all notes as one list |
 //!
@@ -18,6 +19,7 @@
 //!
 //! Memory: the names of all projects, and one page for each that is being read.
 
+mod follow;
 mod lines;
 mod note;
 
@@ -31,8 +33,10 @@ use reqwest::Url;
 use serde::Serialize;
 use thiserror::Error;
 
+pub use self::follow::{Change, Due, Follow, Outlook, Reader};
 pub use self::lines::Lines;
 use self::note::Note;
+pub use self::note::line;
 use crate::client::{Answer, FetchError, Http, Timing};
 use crate::python::{ForeignIndex, ForeignPage, Insertion, PageError, ProjectName, ProjectPage};
 
@@ -169,16 +173,7 @@ impl Crawl {
     }
 
     fn address(&self) -> Result<Url, CrawlError> {
-        let bad = |reason: &str| FetchError::BadUrl { url: self.url.clone(), reason: reason.to_owned() };
-        let slash = if self.url.ends_with('/') { "" } else { "/" };
-        let url = Url::parse(&format!("{}{slash}", self.url)).map_err(|error| bad(&error.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(bad("neither http nor https").into());
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(bad("it has a query or fragment").into());
-        }
-        Ok(url)
+        address(&self.url)
     }
 }
 
@@ -223,6 +218,20 @@ impl Work {
     }
 }
 
+/// The address of a list of projects, with the slash at its end.
+fn address(text: &str) -> Result<Url, CrawlError> {
+    let bad = |reason: &str| FetchError::BadUrl { url: text.to_owned(), reason: reason.to_owned() };
+    let slash = if text.ends_with('/') { "" } else { "/" };
+    let url = Url::parse(&format!("{text}{slash}")).map_err(|error| bad(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(bad("neither http nor https").into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(bad("it has a query or fragment").into());
+    }
+    Ok(url)
+}
+
 /// The files of a page that can be imported, and the others.
 fn judge(name: &ProjectName, page: &ForeignPage, tag: Option<String>) -> Note {
     let mut note = Note { serial: page.serial, tag, ..Note::default() };
@@ -232,7 +241,7 @@ fn judge(name: &ProjectName, page: &ForeignPage, tag: Option<String>) -> Note {
         match foreign.judge(name) {
             Err(why) => note.unfit.push(format!("{name}: {shown:?}: {why}")),
             Ok(file) => match listed.insert(file.clone()) {
-                Insertion::Inserted => note.lines.push(note::line(&file)),
+                Insertion::Inserted => note.lines.push(line(&file)),
                 Insertion::Same => {}
                 _ => note.unfit.push(format!("{name}: {shown:?}: another file of the page is taken for it")),
             },

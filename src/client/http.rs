@@ -4,9 +4,11 @@
 //! all what looks like an attack (too much, too slow). Redirects are followed, but never from https to http.
 
 mod credentials;
+mod foreign;
 mod given;
 mod index;
 mod post;
+mod reach;
 mod send;
 mod unverified;
 
@@ -19,8 +21,10 @@ use reqwest::{RequestBuilder, Response, StatusCode, Url, redirect};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 pub use self::credentials::Credentials;
+pub use self::foreign::Hook;
 pub use self::index::Answer;
 pub use self::post::Posted;
+pub use self::reach::Reach;
 pub use self::send::{SendError, Upload, Uploader};
 use super::source::{FetchError, Fetched, Given, Sink, Source};
 use crate::coding::delta::{self, Held};
@@ -80,6 +84,7 @@ pub struct Http {
     secure: Arc<OnceLock<reqwest::Client>>,
     timing: Timing,
     credentials: Credentials,
+    reach: Reach,
 }
 
 /// What a base URL serves.
@@ -100,11 +105,16 @@ pub struct HttpSource {
 impl Http {
     /// Connections with these time limits.
     pub fn new(timing: Timing) -> Result<Self, FetchError> {
+        Self::within(Reach::Anywhere, timing)
+    }
+
+    /// The same, to where requests may go.
+    pub fn within(reach: Reach, timing: Timing) -> Result<Self, FetchError> {
         // Another part of the program may have installed the same provider before; then that one stays.
         drop(rustls::crypto::ring::default_provider().install_default());
         let plain = if secure_proxy() { builder(timing) } else { builder(timing).tls_certs_only([]) };
-        let plain = plain.build().map_err(|error| unbuilt(&error))?;
-        Ok(Self { plain, secure: Arc::default(), timing, credentials: Credentials::default() })
+        let plain = reach.keep(plain).build().map_err(|error| unbuilt(&error))?;
+        Ok(Self { plain, secure: Arc::default(), timing, credentials: Credentials::default(), reach })
     }
 
     /// A request for a URL.
@@ -118,11 +128,12 @@ impl Http {
 
     /// The connections for a URL.
     fn client(&self, url: &str) -> Result<&reqwest::Client, FetchError> {
+        self.reach.check(url)?;
         if !url.starts_with("https:") {
             return Ok(&self.plain);
         }
         if self.secure.get().is_none() {
-            let client = builder(self.timing).build().map_err(|error| unbuilt(&error))?;
+            let client = self.reach.keep(builder(self.timing)).build().map_err(|error| unbuilt(&error))?;
             // Another task may have been faster; then its client stays.
             drop(self.secure.set(client));
         }

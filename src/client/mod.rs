@@ -35,7 +35,9 @@ use thiserror::Error;
 pub use cache::{CacheError, MetadataDir};
 use file::Flush;
 pub use file::{Arrival, Arriving, FileError, OpenFile, VerifiedBytes, VerifiedFile};
-pub use http::{Answer, Credentials, Http, HttpSource, Posted, SendError, Timing, Upload, Uploader};
+pub use http::{
+    Answer, Credentials, Hook, Http, HttpSource, Posted, Reach, SendError, Timing, Upload, Uploader,
+};
 pub use parallel::Wanted;
 pub use quorum::{Agreed, Quorum, Sitting, Vote};
 pub use session::Session;

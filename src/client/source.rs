@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -68,6 +69,14 @@ pub enum FetchError {
         /// Why not.
         reason: String,
     },
+    /// An address where nothing is fetched from.
+    #[error("fetching {url}: {address} is this machine or in a private network")]
+    OutOfReach {
+        /// What was to be fetched.
+        url: String,
+        /// Where it is.
+        address: IpAddr,
+    },
     /// What came could not be written, or the local folder not read.
     #[error("{what} {path}: {reason}")]
     Local {
@@ -90,6 +99,7 @@ impl FetchError {
             Self::TooLarge { .. } => {
                 Some("the server sends other data than was signed; do not trust this mirror")
             }
+            Self::OutOfReach { .. } => Some("if that is meant, say so with --allow-private"),
             _ => None,
         }
     }

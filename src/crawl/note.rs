@@ -56,7 +56,7 @@ pub(super) fn lock(notes: &Path) -> Result<Lock, CrawlError> {
     match file.try_lock() {
         Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => {
-            Err(local("locking", &at, &"another import of this index is under way"))
+            Err(local("locking", &at, &"another run that reads this index is under way"))
         }
         Err(TryLockError::Error(error)) => Err(local("locking", &at, &error)),
     }
@@ -70,8 +70,8 @@ pub(super) fn remove(at: &Path) -> Result<(), CrawlError> {
     }
 }
 
-/// A file as a line of a list.
-pub(super) fn line(file: &PageFile) -> String {
+/// A file as a line of a list that `import` reads; without a line feed.
+pub fn line(file: &PageFile) -> String {
     let text = |text: Option<&crate::python::FreeText>| text.map_or("", |text| text.as_str()).to_owned();
     let requires = text(file.requires_python.as_ref());
     // A reason that reads as a flag is one that says nothing more.
@@ -124,14 +124,31 @@ impl Note {
         let serial = self.serial.map(|serial| serial.to_string()).unwrap_or_default();
         let tag = self.tag.as_deref().filter(|tag| !tag.contains(char::is_control)).unwrap_or_default();
         text.push_str(&format!("{END}{serial}\t{tag}\n"));
-        let folder = at.parent().unwrap_or(Path::new("."));
-        let written = std::fs::create_dir_all(folder).and_then(|()| {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(text.as_bytes())?;
-            file.persist(at).map(drop).map_err(|refused| refused.error)
-        });
-        written.map_err(|error| local("writing", at, &error))
+        replace(at, &text)
     }
+}
+
+/// Puts a text in the place of an older one, whole.
+pub(super) fn replace(at: &Path, text: &str) -> Result<(), CrawlError> {
+    let folder = at.parent().unwrap_or(Path::new("."));
+    let written = std::fs::create_dir_all(folder).and_then(|()| {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        file.persist(at).map(drop).map_err(|refused| refused.error)
+    });
+    written.map_err(|error| local("writing", at, &error))
+}
+
+/// Forgets all projects.
+pub(super) fn remove_all(notes: &Path) -> Result<(), CrawlError> {
+    let failed = |error: std::io::Error| local("removing notes in", notes, &error);
+    for entry in std::fs::read_dir(notes).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_dir() {
+            std::fs::remove_dir_all(entry.path()).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -136,7 +136,7 @@ impl DistributionFilename {
 
     /// Whether installers, or file systems that ignore case, take one for the other: the same project, version,
     /// build and tags, or format, in whatever spelling.
-    pub(super) fn is_taken_for(&self, other: &Self) -> bool {
+    pub fn is_taken_for(&self, other: &Self) -> bool {
         let same_release = self.project == other.project && self.version == other.version;
         self.written.eq_ignore_ascii_case(&other.written)
             || same_release && self.kind.normalised() == other.kind.normalised()

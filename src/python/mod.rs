@@ -43,7 +43,7 @@ pub use metadata::{CoreMetadata, MetadataError, MetadataVersion, RequiresPython}
 pub use name::{NameError, ProjectName};
 pub use select::{SelectError, files_of, universal};
 pub use simple::{
-    ForeignFile, ForeignIndex, ForeignPage, Insertion, PageError, PageFile, ProjectPage, Status,
+    ForeignFile, ForeignIndex, ForeignPage, Insertion, Offer, PageError, PageFile, ProjectPage, Status,
     StatusMarker, Yanked, index_html, index_json,
 };
 pub use values::{FileUrl, FreeText, Sha256Hex, UploadTime, ValueError};

@@ -22,7 +22,7 @@ mod foreign;
 mod html;
 mod wire;
 
-pub use foreign::{ForeignFile, ForeignIndex, ForeignPage};
+pub use foreign::{ForeignFile, ForeignIndex, ForeignPage, Offer};
 pub use html::index_html;
 pub use wire::{PageError, index_json};
 

@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{PageError, PageFile, Yanked};
-use crate::python::{DistributionFilename, FileUrl, FreeText, ProjectName, Sha256Hex, UploadTime};
+use crate::python::{
+    DistributionFilename, FileUrl, FreeText, ProjectName, Sha256Hex, UploadTime, ValueError,
+};
 
 /// What every reader of JSON can count to: sizes are below 2^53.
 const MAX_SIZE: u64 = (1 << 53) - 1;
@@ -38,6 +40,8 @@ pub struct ForeignPage {
 pub struct ForeignFile {
     filename: String,
     #[serde(default)]
+    url: Value,
+    #[serde(default)]
     hashes: Value,
     #[serde(default)]
     size: Value,
@@ -51,6 +55,28 @@ pub struct ForeignFile {
     core_metadata: Value,
     #[serde(default)]
     dist_info_metadata: Value,
+}
+
+/// A file on such a page, for somebody who fetches and hashes it: what the page says of it, as far as it reads. Nothing of
+/// it is known to be so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Its name, which is one of the page's project.
+    pub filename: DistributionFilename,
+    /// Where it is, absolute or from the page, as it stands there.
+    pub url: String,
+    /// Its SHA-256, if the page has one.
+    pub sha256: Option<Sha256Hex>,
+    /// Its length in bytes, if the page has one (PEP 700).
+    pub size: Option<u64>,
+    /// `Requires-Python`.
+    pub requires_python: Option<FreeText>,
+    /// When it was uploaded.
+    pub upload_time: Option<UploadTime>,
+    /// Whether it is yanked.
+    pub yanked: Yanked,
+    /// The SHA-256 of its metadata file, if there is one and the page has its hash (PEP 658).
+    pub metadata: Option<Sha256Hex>,
 }
 
 #[derive(Deserialize)]
@@ -122,20 +148,13 @@ impl ForeignFile {
     /// The file as a page here may have it, if it is one of `project` and its values are what they should be; else the
     /// reason. Where the page says it is fetched from does not matter and is not looked at.
     pub fn judge(&self, project: &ProjectName) -> Result<PageFile, String> {
-        let filename = DistributionFilename::from_str(&self.filename).map_err(|error| error.to_string())?;
-        if filename.project() != project {
-            return Err(format!("it is on the page of {project} and belongs to {}", filename.project()));
-        }
+        let filename = self.name_in(project)?;
         let sha256 = self.hashes.get("sha256").and_then(Value::as_str);
         let sha256 = sha256.ok_or("the page has no SHA-256 for it")?;
         let size = self.size.as_u64().filter(|size| *size <= MAX_SIZE);
-        let core = |value: &Value| value.get("sha256").and_then(Value::as_str).map(ToOwned::to_owned);
-        let core = core(&self.core_metadata).or_else(|| core(&self.dist_info_metadata));
-        let digest =
-            |text: &str| Sha256Hex::from_str(&text.to_ascii_lowercase()).map_err(|error| error.to_string());
-        let filled = |value: &'_ Value| value.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned);
-        let requires = filled(&self.requires_python).map(|text| FreeText::from_str(&text)).transpose();
-        let uploaded = filled(&self.upload_time).map(|text| UploadTime::from_str(&text)).transpose();
+        let digest = |text: &str| digest(text).map_err(|error| error.to_string());
+        let requires = filled(&self.requires_python).map(FreeText::from_str).transpose();
+        let uploaded = filled(&self.upload_time).map(UploadTime::from_str).transpose();
         Ok(PageFile {
             url: FileUrl::from_str(&self.filename.replace('!', "%21")).map_err(|error| error.to_string())?,
             sha256: digest(sha256)?,
@@ -143,12 +162,53 @@ impl ForeignFile {
             upload_time: uploaded.map_err(|error| error.to_string())?,
             requires_python: requires.map_err(|error| format!("requires-python: {error}"))?,
             yanked: yanked(&self.yanked),
-            core_metadata_sha256: core.as_deref().map(digest).transpose()?,
+            core_metadata_sha256: self.metadata().map(digest).transpose()?,
             // It would have to be fetched, and judged, before it could be said.
             provenance_sha256: None,
             filename,
         })
     }
+
+    /// What the page says of the file, if it is one of `project`; else the reason. Whatever else of it does not read is as if
+    /// the page had not said it.
+    pub fn offer(&self, project: &ProjectName) -> Result<Offer, String> {
+        let filename = self.name_in(project)?;
+        let url = filled(&self.url).ok_or("the page does not say where it is")?.to_owned();
+        let sha256 = self.hashes.get("sha256").and_then(Value::as_str);
+        Ok(Offer {
+            filename,
+            url,
+            sha256: sha256.and_then(|text| digest(text).ok()),
+            size: self.size.as_u64().filter(|size| *size <= MAX_SIZE),
+            requires_python: filled(&self.requires_python).and_then(|text| text.parse().ok()),
+            upload_time: filled(&self.upload_time).and_then(|text| text.parse().ok()),
+            yanked: yanked(&self.yanked),
+            metadata: self.metadata().and_then(|text| digest(text).ok()),
+        })
+    }
+
+    fn name_in(&self, project: &ProjectName) -> Result<DistributionFilename, String> {
+        let filename = DistributionFilename::from_str(&self.filename).map_err(|error| error.to_string())?;
+        if filename.project() != project {
+            return Err(format!("it is on the page of {project} and belongs to {}", filename.project()));
+        }
+        Ok(filename)
+    }
+
+    /// The SHA-256 of its metadata file, as it stands.
+    fn metadata(&self) -> Option<&str> {
+        let sha256 = |value: &'_ Value| value.get("sha256").and_then(Value::as_str).is_some();
+        let said = [&self.core_metadata, &self.dist_info_metadata].into_iter().find(|value| sha256(value))?;
+        said.get("sha256")?.as_str()
+    }
+}
+
+fn digest(text: &str) -> Result<Sha256Hex, ValueError> {
+    Sha256Hex::from_str(&text.to_ascii_lowercase())
+}
+
+fn filled(value: &Value) -> Option<&str> {
+    value.as_str().filter(|text| !text.is_empty())
 }
 
 /// A reason loses its control characters and its end, rather than the yank.
@@ -228,6 +288,41 @@ mod tests {
         ] {
             let refused = file(&changes).unwrap_err();
             assert!(refused.contains(why), "{changes}: {refused}");
+        }
+    }
+
+    #[test]
+    fn an_offer_is_what_reads_of_it_and_another_projects_file_is_none() {
+        let offer = |changes: &Value, project: &str| {
+            let mut file = json!({"filename": "foo-1.0.tar.gz", "url": "../x#sha256=1"});
+            for (name, value) in changes.as_object().unwrap() {
+                file[name] = value.clone();
+            }
+            let page = json!({"meta": {"api-version": "1.0"}, "files": [file]});
+            let page = ForeignPage::parse(page.to_string().as_bytes()).unwrap();
+            page.files.first().unwrap().offer(&project.parse().unwrap())
+        };
+        let least = Offer {
+            filename: "foo-1.0.tar.gz".parse().unwrap(),
+            url: "../x#sha256=1".to_owned(),
+            sha256: None,
+            size: None,
+            requires_python: None,
+            upload_time: None,
+            yanked: Yanked::No,
+            metadata: None,
+        };
+        let odd = json!({"size": -1, "hashes": {"sha256": "x"}, "upload-time": "y", "core-metadata": {"sha256": 1}});
+        assert_eq!(offer(&json!({}), "foo"), Ok(least.clone()));
+        assert_eq!(offer(&odd, "foo"), Ok(least.clone()));
+        let (a, b) = ("a".repeat(64), "b".repeat(64));
+        let said = json!({"size": 7, "hashes": {"sha256": a}, "core-metadata": true, "dist-info-metadata": {"sha256": b}});
+        let full = Offer { size: Some(7), sha256: a.parse().ok(), metadata: b.parse().ok(), ..least };
+        assert_eq!(offer(&said, "foo"), Ok(full));
+        assert!(offer(&json!({}), "bar").unwrap_err().contains("belongs to foo"));
+        assert!(offer(&json!({"filename": "../foo-1.0.zip"}), "foo").is_err());
+        for url in [json!(null), json!(""), json!(7)] {
+            assert!(offer(&json!({"url": url}), "foo").unwrap_err().contains("where it is"));
         }
     }
 
