@@ -19,11 +19,12 @@
 //! | [`keys`] | signing keys by URI | `crypto tuf` |
 //! | [`client`] | drives `tuf` over a server and a folder | `coding crypto store tuf` |
 //! | [`repository`] | plan → sign → commit | `coding crypto keys python store tlog tuf` |
-//! | [`crawl`] | another index, read into a list | `client python` |
+//! | [`crawl`] | another index, read into a list or followed | `client python` |
 //! | [`journal`] | what `serve` writes down, and how it goes again | `crypto python` |
 //! | [`server`] | the repository over HTTP | `coding crypto journal python repository store web` |
 //! | [`proxy`] | verification between a tool and its index | `client crypto python tuf web` |
 //! | [`environment`] | what is installed, held against wheels | `crypto python` |
+//! | [`recorder`] | another index, recorded by its bytes | `client crawl crypto python repository store tuf` |
 //! | [`sync`] | a verified index in a folder | `client python tuf` |
 //! | [`witness`] | cosigns what logs sign, and collects cosignatures | `client crypto log store tlog web` |
 //! | `web` | what everything that answers HTTP needs | `coding` |
@@ -55,6 +56,7 @@ pub mod keys;
 pub mod log;
 pub mod proxy;
 pub mod python;
+pub mod recorder;
 pub mod release_claim;
 pub mod repository;
 pub mod server;

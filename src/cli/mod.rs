@@ -6,6 +6,7 @@
 //! | `journal`, `disclose`, `watch` | what `serve` writes down: `journal` |
 //! | `project` | maintainers: `project` |
 //! | `gate` | who is asked before a ceremony is published |
+//! | `record` | third parties: `record` |
 //! | `client`, `lock`, `verify_env`, `trust`, `exec`, `proxy`, `sync` | clients: `trust download verify lock explain exec proxy sync` |
 //! | `witness` | witnesses of logs: `witness` |
 //! | `look` | everyone: `inspect tree completion man help` |
@@ -35,6 +36,7 @@ mod output;
 mod place;
 mod project;
 mod proxy;
+mod record;
 mod samples;
 mod sync;
 mod trust;
@@ -139,6 +141,9 @@ enum Command {
     /// Change roles by signatures of several people
     #[command(subcommand)]
     Ceremony(admin::Ceremony),
+    // Third parties.
+    /// Record what an index publishes, as an independent third party
+    Record(Box<record::Record>),
     // Clients.
     /// Which repositories you trust
     #[command(subcommand)]
@@ -202,7 +207,7 @@ pub fn main(clock: fn() -> DateTime<Utc>) -> ExitCode {
     let conformance = matches!(cli.command, Command::Conformance(_));
     let context = Context { out, now: clock(), clock };
     let mut runtime = match &cli.command {
-        Command::Serve(_) | Command::Exec(_) | Command::Proxy(_) | Command::Sync(_) => {
+        Command::Serve(_) | Command::Record(_) | Command::Exec(_) | Command::Proxy(_) | Command::Sync(_) => {
             tokio::runtime::Builder::new_multi_thread()
         }
         Command::Witness(witness) if witness.stays() => tokio::runtime::Builder::new_multi_thread(),
@@ -253,6 +258,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Claims(command) => command.run(context).await,
         Command::Project(command) => command.run(context).await,
         Command::Ceremony(command) => command.run(context).await,
+        Command::Record(command) => command.run(context).await,
         Command::Trust(command) => command.run(context),
         Command::Download(command) => command.run(context).await,
         Command::Verify(command) => command.run(context).await,

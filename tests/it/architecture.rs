@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Module, and the modules it may name. `cli` may name all.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("release_claim", &["crypto", "python", "tlog", "tuf"]),
     ("crypto", &[]),
     ("coding", &["crypto"]),
@@ -26,6 +26,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("server", &["coding", "crypto", "journal", "python", "repository", "store", "web"]),
     ("proxy", &["client", "coding", "crypto", "python", "tuf", "web"]),
     ("environment", &["crypto", "python"]),
+    ("recorder", &["client", "crawl", "crypto", "python", "repository", "store", "tuf"]),
     ("sync", &["client", "python", "tuf"]),
     ("witness", &["client", "crypto", "log", "store", "tlog", "web"]),
     ("web", &["coding"]),

@@ -105,6 +105,7 @@ const COMMANDS: &[&[&str]] = &[
     &["project", "transfer"],
     &["project", "status"],
     &["project", "verify-published"],
+    &["record"],
     &["trust"],
     &["trust", "add"],
     &["trust", "list"],

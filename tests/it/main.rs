@@ -39,6 +39,7 @@ mod program;
 mod proxy;
 mod quorum;
 mod readme;
+mod record;
 mod recover;
 mod retired;
 mod scene;

@@ -1,0 +1,257 @@
+//! `record`: an independent third party that hashes what an index gives out.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::exit::{NETWORK, POLICY, SomeFailed};
+use super::keys::{KeyArgs, open_repository};
+use super::output::{BAD, GOOD, styled};
+use super::{Context, RepoArg};
+use crate::client::{Credentials, Hook, Http, Reach, Timing};
+use crate::crawl::Follow;
+use crate::recorder::{Bytes, Conflict, Existing, Metrics, RecordError, Recorder, Round, Settings};
+use crate::repository::Progress;
+
+/// Pages and files asked for at once: more would be felt by a small index.
+const JOBS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
+/// Bytes of one file, unless told otherwise: some public wheels have a few GB.
+const MAX_FILE: u64 = 4 * 1024 * 1024 * 1024;
+/// Conflicts in one message, at most.
+const IN_A_MESSAGE: usize = 100;
+/// Conflicts that wait for a webhook that does not take them, at most.
+const UNSENT: usize = 10_000;
+/// The least that must come in each half minute: a recorder has no use for a server that is slower.
+const WINDOW_BYTES: u64 = 300_000;
+
+/// Record what an index publishes: hash the bytes of every file, and sign what was seen in a repository of your own.
+///
+/// Follows any index that answers in JSON (PEP 691). Each file gets the target path that it has in the index, so clients can ask
+/// this repository as well. What is recorded stays: another file under the same name is a conflict, which is kept in
+/// `conflicts/`, told on stderr and to the webhook, and ends `--once` with 9. Ends on SIGINT or SIGTERM; whatever it was
+/// about to do is done by the next run.
+#[derive(Debug, Args)]
+pub(crate) struct Record {
+    #[command(flatten)]
+    repo: RepoArg,
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// The list of projects of the index, such as `https://example.org/simple/`
+    #[arg(long, value_name = "URL", env = "WHEELSEAL_INDEX", hide_env_values = true)]
+    index: String,
+    /// Keep the files too, so that what the index loses or removes can still be had from here
+    #[arg(long)]
+    mirror: bool,
+    /// Do not record what the index lists already when it is first looked at, but only what comes later
+    #[arg(long)]
+    since_now: bool,
+    #[command(flatten)]
+    watch: Watch,
+    /// Bytes of one file, at most; larger ones are left out
+    #[arg(long, value_name = "N", default_value_t = MAX_FILE)]
+    max_file_bytes: u64,
+    /// Pages and files asked for at once
+    #[arg(long, value_name = "N", default_value_t = JOBS)]
+    jobs: NonZeroUsize,
+    /// Fetch from this machine and private networks too, and by the proxies of the environment
+    #[arg(long)]
+    allow_private: bool,
+    /// Where files lie until they are recorded, if not in the system's folder for temporary files
+    #[arg(long, value_name = "DIR")]
+    spool: Option<PathBuf>,
+}
+
+/// How often to look, and who is told.
+#[derive(Debug, Args)]
+struct Watch {
+    /// Seconds from the end of one look to the next
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "once")]
+    every: u32,
+    /// Look once, and end: with 9 if there is a conflict, with 7 if something could not be had
+    #[arg(long)]
+    once: bool,
+    /// Where each new conflict is told of, by a POST of JSON
+    #[arg(long, value_name = "URL", env = "WHEELSEAL_WEBHOOK", hide_env_values = true)]
+    webhook: Option<String>,
+    /// Address and port that answer with metrics at /metrics
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "once")]
+    metrics: Option<SocketAddr>,
+}
+
+/// What tells of conflicts.
+struct Alarm {
+    hook: Option<Hook>,
+    /// Those that the webhook has not taken yet.
+    unsent: Vec<Conflict>,
+    metrics: Arc<Metrics>,
+}
+
+impl Record {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let spool = match &self.spool {
+            Some(folder) => tempfile::tempdir_in(folder),
+            None => tempfile::tempdir(),
+        }?;
+        let mut recorder = self.recorder(spool.path().to_owned(), context).await?;
+        let hook = self.watch.webhook.as_ref().map(|url| Hook::new(url, Timing::default())).transpose();
+        let hook = hook.map_err(crate::crawl::CrawlError::from)?;
+        let mut alarm = Alarm { hook, unsent: Vec::new(), metrics: Arc::default() };
+        alarm.metrics.starts_with(recorder.kept_conflicts().await.map_err(plain)?);
+        if let Some(address) = self.watch.metrics {
+            let listener = TcpListener::bind(address).await;
+            let listener = listener.with_context(|| format!("listening on {address}"))?;
+            context.out.note(format_args!("metrics at http://{}/metrics", listener.local_addr()?));
+            tokio::spawn(Arc::clone(&alarm.metrics).serve(listener));
+        }
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            ended = self.rounds(&mut recorder, &mut alarm, context) => ended,
+            _ = interrupt.recv() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+
+    async fn recorder(&self, spool: PathBuf, context: &Context) -> anyhow::Result<Recorder> {
+        let repository = open_repository(&self.repo).await?;
+        let keyring = self.keys.open(&repository, &context.out).await?;
+        let reach = if self.allow_private { Reach::Anywhere } else { Reach::Public };
+        let timing = Timing { window_bytes: WINDOW_BYTES, ..Timing::default() };
+        let http = Http::within(reach, timing).map_err(crate::crawl::CrawlError::from)?;
+        let (bare, _) = Credentials::of_url(&self.index);
+        let notes = self.repo.repo.journal(format!("record {bare}").as_bytes())?;
+        let follow = Follow::open(&self.index, notes, http)?;
+        let settings = Settings {
+            bytes: if self.mirror { Bytes::Kept } else { Bytes::Hashed },
+            existing: if self.since_now { Existing::PassedOver } else { Existing::Recorded },
+            max_file: self.max_file_bytes,
+            jobs: self.jobs,
+            spool,
+        };
+        Recorder::new(repository, keyring, follow, settings).await.map_err(plain)
+    }
+
+    /// One round, or one after the other.
+    async fn rounds(
+        &self,
+        recorder: &mut Recorder,
+        alarm: &mut Alarm,
+        context: &Context,
+    ) -> anyhow::Result<()> {
+        let mut first = true;
+        loop {
+            let (now, progress) = ((context.clock)(), context.out.progress());
+            match recorder.round(now, &|done, total| progress.at("pages and files", done, total)).await {
+                Ok(round) => {
+                    alarm.metrics.ended(&round, now);
+                    alarm.sound(&round, context).await;
+                    if first || self.watch.once || round.is_news() {
+                        report(&round, context)?;
+                    }
+                    if self.watch.once {
+                        return outcome(&round);
+                    }
+                }
+                Err(error) if self.watch.once => return Err(plain(error)),
+                Err(error) => {
+                    alarm.metrics.failed();
+                    context
+                        .out
+                        .note(format_args!("{}: {error}; it will be tried again", styled(BAD, "failed")));
+                }
+            }
+            first = false;
+            tokio::time::sleep(Duration::from_secs(self.watch.every.into())).await;
+        }
+    }
+}
+
+impl Alarm {
+    /// Tells of new conflicts, and of those that could not be told of before.
+    async fn sound(&mut self, round: &Round, context: &Context) {
+        for conflict in &round.new_conflicts {
+            let (expected, found) = (&conflict.expected.sha256, &conflict.found.sha256);
+            context.out.note(format_args!(
+                "{} {}: SHA-256 {found}, expected {expected}",
+                styled(BAD, "conflict"),
+                conflict.path
+            ));
+        }
+        let Some(hook) = &self.hook else { return };
+        self.unsent.extend(round.new_conflicts.iter().cloned());
+        self.unsent.truncate(UNSENT);
+        while !self.unsent.is_empty() {
+            let some: Vec<&Conflict> = self.unsent.iter().take(IN_A_MESSAGE).collect();
+            if let Err(error) = hook.tell(&message(&some)).await {
+                context.out.note(format_args!("the webhook failed: {error}; it will be tried again"));
+                break;
+            }
+            self.unsent.drain(..self.unsent.len().min(IN_A_MESSAGE));
+        }
+        self.metrics.unsent(self.unsent.len());
+    }
+}
+
+/// What the webhook is sent: a line for people, as chat programs show it, and the conflicts as they are kept.
+fn message(conflicts: &[&Conflict]) -> String {
+    let paths: Vec<&str> = conflicts.iter().map(|conflict| conflict.path.as_str()).collect();
+    let text = format!("wheelseal record: conflict: {}", paths.join(", "));
+    serde_json::json!({ "text": text, "conflicts": conflicts }).to_string()
+}
+
+fn report(round: &Round, context: &Context) -> anyhow::Result<()> {
+    context.out.result(round, || {
+        let Round { recorded, pages, projects, .. } = round;
+        let files = if *recorded == 1 { "file" } else { "files" };
+        context.out.line(format_args!(
+            "{} {recorded} {files}; {pages} pages of {projects} projects were read",
+            styled(GOOD, "recorded")
+        ));
+        for (count, what) in [
+            (round.unread, "are recorded by their hashes alone"),
+            (round.passed_over, "were there before, and are not recorded"),
+            (round.left_out, "cannot be recorded"),
+            (round.waiting, "could not be had, and will be tried again"),
+            (round.conflicts, "contradict what was recorded or promised"),
+        ] {
+            if count > 0 {
+                context.out.line(format_args!("{count} {what}"));
+            }
+        }
+        for named in &round.named {
+            context.out.line(format_args!("  {named}"));
+        }
+        if let Some(snapshot) = round.snapshot {
+            context.out.note(format_args!("snapshot {snapshot}"));
+        }
+    })
+}
+
+/// The outcome of `--once`.
+fn outcome(round: &Round) -> anyhow::Result<()> {
+    let (text, code) = match (round.conflicts, round.waiting) {
+        (0, 0) => return Ok(()),
+        (0, waiting) => (format!("{waiting} files or pages could not be had"), NETWORK),
+        (conflicts, _) => {
+            (format!("{conflicts} conflict(s): the index contradicts itself or the record"), POLICY)
+        }
+    };
+    Err(SomeFailed { text, code }.into())
+}
+
+/// The error within, whose kind has an exit code and a hint.
+fn plain(error: RecordError) -> anyhow::Error {
+    match error {
+        RecordError::Crawl(error) => error.into(),
+        RecordError::Repository(error) => error.into(),
+        RecordError::Store(error) => error.into(),
+        error @ RecordError::Local { .. } => error.into(),
+    }
+}

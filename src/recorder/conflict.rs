@@ -1,0 +1,137 @@
+//! Contradictions of an index: kept in the store, each once, and never taken back.
+
+use serde::Serialize;
+
+use crate::python::{DistributionFilename, Sha256Hex};
+use crate::store::{Content, Store, StoreError, StorePath};
+
+/// Folder of all conflicts.
+const CONFLICTS: &str = "conflicts";
+/// Conflicts of one project that are kept, at most: an index that invents more of them is known well enough by these.
+const MAX_KEPT: usize = 1_000;
+
+/// Bytes, by what identifies them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fingerprint {
+    /// How many, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
+    /// Their SHA-256.
+    pub sha256: Sha256Hex,
+}
+
+/// What contradicts what was expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The bytes that the index gave out, where its page had promised others.
+    Bytes,
+    /// The page of the index, where other bytes were recorded under this path.
+    Index,
+}
+
+/// Two contents for one path. Says nothing of when or by whom it was seen: all who see it write the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Conflict {
+    /// What was promised, or recorded before. Fields stand in the order of canonical JSON.
+    pub expected: Fingerprint,
+    /// What was found instead.
+    pub found: Fingerprint,
+    /// The target path.
+    pub path: String,
+    /// The project.
+    pub project: String,
+    /// What contradicts.
+    pub source: Source,
+    /// The kind of record: `conflict/v1`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+/// What became of a conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It is kept now.
+    New,
+    /// It was kept before.
+    Known,
+    /// There are so many of its project that it was not kept.
+    TooMany,
+}
+
+impl Conflict {
+    /// Two contents of a file.
+    pub(super) fn of_file(
+        filename: &DistributionFilename,
+        source: Source,
+        expected: Fingerprint,
+        found: Fingerprint,
+    ) -> Self {
+        let project = filename.project().to_string();
+        Self { expected, found, path: format!("{project}/{filename}"), project, source, kind: "conflict/v1" }
+    }
+
+    /// The same of its metadata file.
+    pub(super) fn of_metadata(self) -> Self {
+        Self { path: format!("{}.metadata", self.path), ..self }
+    }
+
+    /// The bytes that are kept, and that a log takes as a leaf: canonical JSON, for nothing in it needs to be escaped.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Where it is kept.
+    fn at(&self) -> Result<StorePath, StoreError> {
+        StorePath::new(format!("{CONFLICTS}/{}.{}.json", self.path, self.found.sha256))
+    }
+
+    /// Keeps it.
+    pub(super) async fn keep(&self, store: &dyn Store) -> Result<Kept, StoreError> {
+        let at = self.at()?;
+        if store.exist(std::slice::from_ref(&at)).await?.contains(&true) {
+            return Ok(Kept::Known);
+        }
+        if store.list(&format!("{CONFLICTS}/{}", self.project)).await?.len() >= MAX_KEPT {
+            return Ok(Kept::TooMany);
+        }
+        match store.create(&at, Content::Bytes(self.to_json().as_bytes())).await {
+            Ok(()) => Ok(Kept::New),
+            Err(StoreError::Exists { .. }) => Ok(Kept::Known),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// How many are kept.
+pub(super) async fn count(store: &dyn Store) -> Result<u64, StoreError> {
+    let mut count = 0_u64;
+    store
+        .walk(CONFLICTS, &mut |_| {
+            count = count.saturating_add(1);
+            Ok(())
+        })
+        .await?;
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflict_is_canonical_json_without_time_or_address() {
+        let content = |digit: &str, length| Fingerprint { length, sha256: digit.repeat(64).parse().unwrap() };
+        let filename = "Foo_Bar-1!1.0+x.tar.gz".parse().unwrap();
+        let conflict = Conflict::of_file(&filename, Source::Bytes, content("a", None), content("b", Some(7)));
+        let (a, b) = ("a".repeat(64), "b".repeat(64));
+        assert_eq!(
+            conflict.to_json(),
+            format!(
+                r#"{{"expected":{{"sha256":"{a}"}},"found":{{"length":7,"sha256":"{b}"}},"path":"foo-bar/Foo_Bar-1!1.0+x.tar.gz","project":"foo-bar","source":"bytes","type":"conflict/v1"}}"#
+            )
+        );
+        let at = conflict.clone().of_metadata().at().unwrap();
+        assert_eq!(at.as_str(), format!("conflicts/foo-bar/Foo_Bar-1!1.0+x.tar.gz.metadata.{b}.json"));
+    }
+}
