@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::entries::EntriesError;
-use super::growth::{Blocks, Growth, Write, staged};
+use super::growth::{Blocks, Growth, STAGED, Write, staged};
 use super::head::{Head, Logged, MAX_INLINE, MAX_STAGED, Tail};
 use super::reader::{entries, same_root};
 use super::{Entries, HEAD, Log, LogError};
@@ -24,6 +24,9 @@ use crate::tlog::tile::{TileId, Tiles};
 
 /// Bytes of tiles and bundles that are written together.
 const WRITTEN_AT_ONCE: usize = 8 * 1024 * 1024;
+
+/// Staged blobs that are written together: 16 MiB.
+const STAGED_AT_ONCE: usize = 4;
 
 impl Log {
     /// A new, empty log; or one that continues another, whose last checkpoint is its first leaf.
@@ -165,13 +168,17 @@ impl Log {
             return Ok(Tail::Inline(texts.collect()));
         }
         let mut hashes = Vec::with_capacity(entries.blocks());
+        let mut waiting = Vec::new();
         for number in 0..entries.blocks() {
-            let block = entries.block(number)?;
-            let hash = sha256(&block);
-            let path = staged(&hash)?.to_string();
-            self.create_all(vec![Write { path, bytes: block }]).await?;
+            let bytes = entries.block(number)?;
+            let hash = sha256(&bytes);
+            waiting.push(Write { path: staged(&hash)?.to_string(), bytes });
             hashes.push(hash);
+            if waiting.len() >= STAGED_AT_ONCE {
+                self.create_all(std::mem::take(&mut waiting)).await?;
+            }
         }
+        self.create_all(waiting).await?;
         Ok(Tail::Staged(hashes))
     }
 
@@ -197,11 +204,25 @@ impl Log {
             return Err(self.behind(head, signed).await?);
         }
         if signed == head.size() {
-            let growth = self.growth(head.size()).await?;
-            same_root(&head.tree, growth.root())?;
-            self.remember(growth.clone());
-            return Ok(growth);
+            return self.taken_up(head).await;
         }
+        match self.finished(head).await {
+            // Staged entries go when their tiles are durable: somebody else was faster.
+            Err(LogError::Missing { path }) if path.starts_with(STAGED) => self.taken_up(head).await,
+            finished => finished,
+        }
+    }
+
+    /// The edge of a head whose tiles are all there.
+    async fn taken_up(&self, head: &Head) -> Result<Growth, LogError> {
+        let growth = self.growth(head.size()).await?;
+        same_root(&head.tree, growth.root())?;
+        self.remember(growth.clone());
+        Ok(growth)
+    }
+
+    /// Writes the tiles of a head's tail.
+    async fn finished(&self, head: &Head) -> Result<Growth, LogError> {
         let before = self.growth(head.from).await?;
         let blocks = Blocks::Tail(&head.tail);
         let (after, writes) = self.grown(&before, &blocks).await?;

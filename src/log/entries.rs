@@ -50,7 +50,7 @@ pub enum EntriesError {
 }
 
 impl EntriesError {
-    fn io(what: &'static str, error: &std::io::Error) -> Self {
+    pub(super) fn io(what: &'static str, error: &std::io::Error) -> Self {
         Self::Io { what, message: error.to_string() }
     }
 }

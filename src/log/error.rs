@@ -130,6 +130,30 @@ pub enum LogError {
         /// What is wrong with it.
         error: LeafError,
     },
+    /// A path that was logged again. A log that does so can show some people one file and others another.
+    #[error("{path} is logged twice: as entry {first} and as entry {second}")]
+    Twice {
+        /// The path.
+        path: String,
+        /// Number of its first entry, from 0.
+        first: u64,
+        /// Number of the later one.
+        second: u64,
+    },
+    /// Nothing of the kind in the tree.
+    #[error("the log has nothing of {path} among the {size} entries that were signed for")]
+    NotLogged {
+        /// A target path, or a project.
+        path: String,
+        /// Entries.
+        size: u64,
+    },
+    /// A leaf that names a log before this one, and is not the first.
+    #[error("entry {index} names a log before this one, which only the first may do")]
+    NotFirst {
+        /// Its number, from 0.
+        index: u64,
+    },
     /// A bundle.
     #[error(transparent)]
     Bundle(#[from] BundleError),

@@ -13,6 +13,9 @@ use crate::tlog::tile::{TileId, grown};
 /// The folder of the log in its store.
 pub(super) const FOLDER: &str = "log";
 
+/// Where blobs of entries wait.
+pub(super) const STAGED: &str = "log/staged/";
+
 /// A file that is to be written: its path, and its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Write {
@@ -129,5 +132,5 @@ impl Blocks<'_> {
 
 /// Where a blob of entries waits until its tiles are written.
 pub(super) fn staged(hash: &[u8; 32]) -> Result<StorePath, LogError> {
-    Ok(StorePath::new(in_folder(&format!("staged/{}", hex::encode(hash))))?)
+    Ok(StorePath::new(format!("{STAGED}{}", hex::encode(hash)))?)
 }

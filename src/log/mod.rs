@@ -8,6 +8,9 @@
 //! | `append` | stage → swap the head → tiles; ending what another began |
 //! | `sign` | the head signed, cosigned, published |
 //! | `files`, `reader` | a log read from a store or from afar: leaves, proofs, consistency |
+//! | `find` | leaves by path |
+//! | `audit`, `paths` | a whole log checked; whether a path stands in it twice |
+//! | `tidy` | what nobody needs any more |
 //!
 //! Rules:
 //!
@@ -36,17 +39,22 @@
 //! ```
 
 mod append;
+mod audit;
 mod entries;
 mod error;
 mod files;
+mod find;
 mod growth;
 mod head;
+mod paths;
 mod reader;
 mod sign;
+mod tidy;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use self::audit::Audit;
 pub use self::entries::{Entries, EntriesError};
 pub use self::error::LogError;
 pub use self::files::{Files, StoreFiles};

@@ -21,11 +21,11 @@ use crate::tlog::tile::{FULL_WIDTH, TileId, Tiles};
 /// The newest checkpoint.
 pub(super) const CHECKPOINT: &str = "log/checkpoint";
 /// Bytes of a tile, at most.
-const MAX_TILE: u64 = 8 * 1024;
+pub(super) const MAX_TILE: u64 = 8 * 1024;
 /// Bytes of a bundle, at most: 256 leaves of 1,536 bytes, each with two bytes of length.
 const MAX_BUNDLE: u64 = 256 * 1_538;
 /// Bundles held at once: 6 MiB at most.
-const BUNDLES_AT_ONCE: usize = 16;
+pub(super) const BUNDLES_AT_ONCE: usize = 16;
 /// Leaves whose proofs are made together: their tiles take 12 MiB at most.
 pub(super) const PROOFS_AT_ONCE: usize = 256;
 
@@ -95,9 +95,19 @@ impl Reader {
         Ok(hashes)
     }
 
+    /// The root of the first `part` leaves, as the tiles of the tree of `size` leaves give it. It is as little trusted as they
+    /// are.
+    pub async fn root(&self, size: u64, part: u64) -> Result<Hash, LogError> {
+        Ok(self.tree(size, part).await?.root())
+    }
+
     /// Makes proofs of leaves of this checkpoint's tree.
     pub fn prover(&self, checkpoint: &SignedCheckpoint) -> Prover {
         Prover { reader: self.clone(), checkpoint: checkpoint.clone(), tiles: Tiles::default() }
+    }
+
+    pub(super) fn files(&self) -> &dyn Files {
+        &*self.files
     }
 
     /// The complete subtrees of the first `from` leaves, out of tiles of the tree of `size`.
@@ -127,7 +137,7 @@ impl Reader {
     }
 
     /// Files of the log by the name that a tile gives them: its own, or that of the full one in its place.
-    async fn read(
+    pub(super) async fn read(
         &self,
         ids: &[TileId],
         name: impl Fn(&TileId) -> String,
@@ -154,6 +164,19 @@ pub struct Prover {
 }
 
 impl Prover {
+    pub(super) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.checkpoint.claimed().size()
+    }
+
+    /// The hash of a leaf that was just proved.
+    pub(super) fn hash(&self, index: u64) -> Result<Hash, LogError> {
+        Ok(self.tiles.leaf(index, self.size())?)
+    }
+
     /// Proofs of the leaves of these numbers, which rise, also from call to call: then each tile is read once. Each proof
     /// leads from the hash that the log's tile has for the leaf to the root of the checkpoint.
     pub async fn prove(&mut self, indices: &[u64]) -> Result<Vec<ProofFile>, LogError> {

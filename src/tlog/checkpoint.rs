@@ -152,6 +152,11 @@ impl SignedCheckpoint {
         &self.checkpoint.origin
     }
 
+    /// Names of those who signed, as their lines say; not verified.
+    pub fn claimed_signers(&self) -> Vec<String> {
+        self.note.claimed_signers()
+    }
+
     /// What it says of its log, not verified: only to compare with what is known from elsewhere.
     pub fn claimed(&self) -> &Checkpoint {
         &self.checkpoint

@@ -161,6 +161,11 @@ impl Note {
         &self.text
     }
 
+    /// Names in the signature lines, which are not to be believed.
+    pub(super) fn claimed_signers(&self) -> Vec<String> {
+        self.signatures.iter().map(|signature| signature.name.to_string()).collect()
+    }
+
     /// Takes those of `signatures` that are by a known key over this text, in place of an older one of the same key.
     /// Others are passed over; one that is bad refuses them all. How many it took.
     pub fn merge(&mut self, signatures: Vec<Signature>, keys: &KnownKeys) -> Result<usize, NoteError> {

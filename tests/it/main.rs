@@ -31,6 +31,7 @@ mod keys;
 mod kill;
 mod lock;
 mod logged;
+mod log;
 mod memory;
 mod model;
 mod operating;
