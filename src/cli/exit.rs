@@ -5,6 +5,7 @@ use crate::client::{CacheError, ClientError, FetchError, FileError, SendError};
 use crate::crawl::CrawlError;
 use crate::environment::EnvironmentError;
 use crate::keys::KeyError;
+use crate::log::LogError;
 use crate::proxy::{Fault, ProxyError};
 use crate::repository::{CeremonyError, RepositoryError};
 use crate::store::{Fault as StoreFault, StoreError};
@@ -79,6 +80,9 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<RepositoryError>() {
         return repository(error);
     }
+    if let Some(error) = error.downcast_ref::<LogError>() {
+        return log(error);
+    }
     if let Some(error) = error.downcast_ref::<TrustStoreError>() {
         return store(error);
     }
@@ -128,6 +132,9 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
 pub(super) fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(error) = error.downcast_ref::<RepositoryError>() {
         return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<LogError>() {
+        return error.hint().map(Into::into);
     }
     if let Some(error) = error.downcast_ref::<KeyError>() {
         return error.hint().map(Into::into);
@@ -297,6 +304,25 @@ fn store(error: &TrustStoreError) -> u8 {
         }
         TrustStoreError::BadRoot(error) => verify(error),
         _ => OTHER,
+    }
+}
+
+/// The exit code for what is wrong with a transparency log.
+pub(super) fn log(error: &LogError) -> u8 {
+    match error {
+        LogError::Store(error) => object(error),
+        LogError::Fetch { .. } => NETWORK,
+        LogError::Overtaken => BUSY,
+        LogError::None | LogError::Exists { .. } | LogError::WrongKey { .. } | LogError::Recipe(_) => USAGE,
+        LogError::Behind { .. }
+        | LogError::Forked { .. }
+        | LogError::Twice { .. }
+        | LogError::Again { .. }
+        | LogError::NotFirst { .. }
+        | LogError::Cosign(_)
+        | LogError::Visitor(_) => POLICY,
+        LogError::Entries(_) | LogError::Signer { .. } => OTHER,
+        _ => INTEGRITY,
     }
 }
 

@@ -31,6 +31,8 @@ mod journal;
 mod keys;
 mod listen;
 mod lock;
+mod log;
+mod log_check;
 mod look;
 mod output;
 mod place;
@@ -117,6 +119,9 @@ enum Command {
     Diff(admin::Diff),
     /// Store metadata compressed as well
     Compress(admin::Compress),
+    /// The transparency log: what it has, whether it is whole
+    #[command(subcommand)]
+    Log(log::LogCommand),
     /// Serve the repository over HTTP
     Serve(Box<admin::Serve>),
     /// Tokens for uploads to `serve`
@@ -250,6 +255,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Recover(command) => command.run(context).await,
         Command::Diff(command) => command.run(context).await,
         Command::Compress(command) => command.run(context).await,
+        Command::Log(command) => command.run(context).await,
         Command::Serve(command) => command.run(context).await,
         Command::Token(command) => command.run(context),
         Command::Journal(command) => command.run(context),

@@ -7,6 +7,7 @@
 )]
 
 mod audit;
+mod cli;
 mod faults;
 mod refusals;
 mod sizes;
