@@ -257,7 +257,10 @@ impl Log {
             for (index, entry) in first_of(*last).zip(entries(*last, &found)?) {
                 if Hash::leaf(entry) != tiles.leaf(index, size)? {
                     let problem = format!("entry {index} is not what the tile beside it says");
-                    return Err(super::reader::damaged(&last.entries_path(), &problem));
+                    return Err(super::reader::damaged(
+                        &super::growth::in_folder(&last.entries_path()),
+                        &problem,
+                    ));
                 }
                 crate::tlog::bundle::push(&mut bundle, entry)?;
             }

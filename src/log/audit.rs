@@ -4,6 +4,7 @@
 //! appears once; versions of each role rise; only the first entry names a log before this one. Memory does not depend
 //! on the size of the log, but for what [`Paths`] keeps on the local disk.
 
+use super::growth::in_folder;
 use super::head::Logged;
 use super::paths::Paths;
 use super::reader::{BUNDLES_AT_ONCE, MAX_TILE, damaged, entries, same_root};
@@ -85,7 +86,7 @@ impl Reader {
         for ((id, expected), found) in expected.iter().zip(found) {
             let length = [id.byte_len(), id.full().byte_len()].contains(&found.len());
             if !length || found.get(..expected.len()) != Some(expected) {
-                return Err(damaged(&id.path(), &"it is not what the log's entries give"));
+                return Err(damaged(&in_folder(&id.path()), &"it is not what the log's entries give"));
             }
         }
         Ok(())

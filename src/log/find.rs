@@ -1,5 +1,6 @@
 //! Finding what is logged: by path, with the help of the proof that lies beside the file; or by reading everything.
 
+use super::growth::in_folder;
 use super::reader::entries;
 use super::{LogError, Prover, Reader};
 use crate::tlog::checkpoint::SignedCheckpoint;
@@ -50,18 +51,33 @@ impl Reader {
 impl Prover {
     /// A leaf of the checkpoint's tree, and the proof of it.
     pub async fn leaf(&mut self, index: u64) -> Result<(Leaf, ProofFile), LogError> {
-        let mut proofs = self.prove(&[index]).await?;
-        let missing = || LogError::Missing { path: format!("entry {index}") };
-        let (proof, size) = (proofs.pop().ok_or_else(missing)?, self.size());
-        let id = TileId::new(0, index / u64::from(FULL_WIDTH), size).ok_or_else(missing)?;
-        let number = usize::try_from(index % u64::from(FULL_WIDTH)).unwrap_or(usize::MAX);
-        let bundle = self.reader().bundles(&[id]).await?.pop().ok_or_else(missing)?;
-        let entry = *entries(id, &bundle)?.get(number).ok_or_else(missing)?;
-        if Hash::leaf(entry) != self.hash(index)? {
-            let problem = format!("entry {index} is not what the tile beside it says");
-            return Err(super::reader::damaged(&id.entries_path(), &problem));
-        }
-        let leaf = Leaf::parse(entry).map_err(|error| LogError::Leaf { index, error })?;
+        let found = self.leaves(index, 1).await?.pop();
+        let (_, leaf, proof) = found.ok_or_else(|| LogError::Missing { path: format!("entry {index}") })?;
         Ok((leaf, proof))
+    }
+
+    /// The next leaves of the checkpoint's tree, from number `from` on, `most` at most, each with its proof. Unlike those of
+    /// [`Reader::leaves`] they are verified when they are shown. None: the tree ends before.
+    pub async fn leaves(&mut self, from: u64, most: u64) -> Result<Vec<(u64, Leaf, ProofFile)>, LogError> {
+        let (size, width) = (self.size(), u64::from(FULL_WIDTH));
+        let indices: Vec<u64> = (from..from.saturating_add(most).min(size)).collect();
+        let mut found = Vec::with_capacity(indices.len());
+        for part in indices.chunk_by(|one, next| one / width == next / width) {
+            let id = part.first().and_then(|first| TileId::new(0, first / width, size));
+            let (id, proofs) = (id.as_slice(), self.prove(part).await?);
+            for (id, bundle) in id.iter().zip(self.reader().bundles(id).await?) {
+                let numbered: Vec<_> = (id.index() * width..).zip(entries(*id, &bundle)?).collect();
+                let wanted = numbered.into_iter().filter(|(index, _)| part.contains(index));
+                for ((index, entry), proof) in wanted.zip(&proofs) {
+                    if Hash::leaf(entry) != self.hash(index)? {
+                        let problem = format!("entry {index} is not what the tile beside it says");
+                        return Err(super::reader::damaged(&in_folder(&id.entries_path()), &problem));
+                    }
+                    let leaf = Leaf::parse(entry).map_err(|error| LogError::Leaf { index, error })?;
+                    found.push((index, leaf, proof.clone()));
+                }
+            }
+        }
+        Ok(found)
     }
 }

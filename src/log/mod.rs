@@ -100,6 +100,11 @@ impl Log {
         }
     }
 
+    /// Ends the append that made this head: its tiles are durable afterwards, and lead to its root.
+    pub async fn finish(&self, head: &Head) -> Result<(), LogError> {
+        self.settled(head).await.map(drop)
+    }
+
     /// Shows `visit` the leaves of a head, from number `from` on: [`Reader::leaves`], after the append that made the head
     /// is ended.
     pub async fn leaves(&self, head: &Head, from: u64, visit: &mut Visit<'_>) -> Result<(), LogError> {

@@ -89,7 +89,7 @@ impl Reader {
         let hashes = recipe.hashes(&tiles)?;
         let root = |size, recipe: &Recipe| -> Result<Hash, LogError> {
             let tree = Tree::resume(size, recipe.hashes(&tiles)?);
-            Ok(tree.map_err(|error| damaged("tile", &error))?.root())
+            Ok(tree.map_err(|error| damaged("log/tile", &error))?.root())
         };
         check_consistency(old, new, &hashes, &root(old, &before)?, &root(new, &after)?)?;
         Ok(hashes)
@@ -117,7 +117,7 @@ impl Reader {
             recipe.tiles().into_iter().map(|id| TileId::new(id.level(), id.index(), size).unwrap_or(id));
         let mut tiles = Tiles::default();
         self.fetch(&wanted.collect(), &mut tiles).await?;
-        Tree::resume(from, recipe.hashes(&tiles)?).map_err(|error| damaged("tile", &error))
+        Tree::resume(from, recipe.hashes(&tiles)?).map_err(|error| damaged("log/tile", &error))
     }
 
     /// Reads those tiles that are not among `tiles` yet.

@@ -7,6 +7,8 @@ use super::head::Tail;
 use super::{Log, LogError};
 use crate::store::{Entry, StoreError, StorePath};
 
+/// Partial tiles looked at in one run, at most: the next one sees to the others. Some hundred bytes each.
+const MAX_PARTIALS: usize = 100_000;
 /// Paths looked at together: some hundred bytes each.
 const AT_ONCE: usize = 1_024;
 
@@ -27,7 +29,9 @@ impl Log {
 
         let mut partials = Vec::new();
         let mut visit = |entry: Entry| {
-            if let Some((full, _)) = entry.path.as_str().split_once(".p/").filter(|_| old(&entry)) {
+            if partials.len() < MAX_PARTIALS
+                && let Some((full, _)) = entry.path.as_str().split_once(".p/").filter(|_| old(&entry))
+            {
                 partials.push((StorePath::new(full)?, entry.path.clone()));
             }
             Ok::<(), StoreError>(())

@@ -131,3 +131,31 @@ async fn a_path_is_found_by_its_proof_or_by_reading_everything() {
     }
     assert_eq!(log.reader().find(&checkpoint, "nobody/nobody-1.0.tar.gz").await, Ok(None));
 }
+
+#[tokio::test]
+async fn leaves_come_with_proofs_some_at_a_time_and_a_changed_one_is_not_shown() {
+    let scene = Scene::of(300).await;
+    let log = scene.log().await;
+    let checkpoint = log.reader().checkpoint().await.unwrap().unwrap();
+    let policy = format!("log {}\nquorum none\n", scene.signer.key);
+    let policy = wheelseal::tlog::policy::Policy::parse(policy.as_bytes()).unwrap();
+    let (mut prover, mut next) = (log.reader().prover(&checkpoint), 250);
+    for count in [40, 10, 0] {
+        let found = prover.leaves(next, 40).await.unwrap();
+        assert_eq!(found.len(), count);
+        for (index, leaf, proof) in found {
+            assert_eq!((index, &leaf), (next, &Leaf::File(file(next))));
+            proof.verify(leaf.to_string().as_bytes(), &policy).unwrap();
+            next += 1;
+        }
+    }
+    let path = scene.root().join("log/tile/entries/001.p/44");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let name = b"project_270-1.0";
+    let at = bytes.windows(name.len()).position(|bytes| bytes == name).unwrap();
+    bytes[at + name.len() - 1] = b'6';
+    std::fs::write(&path, bytes).unwrap();
+    let refused = log.reader().prover(&checkpoint).leaves(268, 4).await.unwrap_err();
+    let problem = "entry 270 is not what the tile beside it says".to_owned();
+    assert_eq!(refused, LogError::Damaged { path: "log/tile/entries/001.p/44".to_owned(), problem });
+}
