@@ -18,7 +18,7 @@
 //! | [`log`] | the transparency log in a store | `crypto store tlog` |
 //! | [`keys`] | signing keys by URI | `crypto tuf` |
 //! | [`client`] | drives `tuf` over a server and a folder | `coding crypto store tuf` |
-//! | [`repository`] | plan → sign → commit | `coding crypto keys python store tlog tuf` |
+//! | [`repository`] | plan → sign → commit | `coding crypto keys log python store tlog tuf` |
 //! | [`crawl`] | another index, read into a list or followed | `client python` |
 //! | [`journal`] | what `serve` writes down, and how it goes again | `crypto python` |
 //! | [`server`] | the repository over HTTP | `coding crypto journal python repository store web` |

@@ -372,6 +372,7 @@ fn repository(error: &RepositoryError) -> u8 {
         | RepositoryError::Missing(_) => INTEGRITY,
         RepositoryError::Conflict { .. }
         | RepositoryError::Logging(_)
+        | RepositoryError::Log(_)
         | RepositoryError::LateAttestation(_)
         | RepositoryError::TooLarge { .. }
         | RepositoryError::Claimed(_)

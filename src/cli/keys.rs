@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -9,11 +10,14 @@ use serde::Serialize;
 use super::exit::Usage;
 use super::output::Out;
 use super::{Context, RepoArg};
+use crate::client::{Http, Timing};
 use crate::crypto::NewKey;
-use crate::keys::{self, Ask, KeyError, KeyUri};
-use crate::repository::{Keyring, Repository, RepositoryError};
+use crate::keys::{self, Ask, KeyError, KeyUri, Signer};
+use crate::log::{Cosigners, Unwitnessed};
+use crate::repository::{Keyring, LogPolicy, Repository, RepositoryError};
 use crate::tuf::metadata::{Targets, TopLevel};
 use crate::tuf::path::RoleName;
+use crate::witness::{Collector, Patience};
 
 /// Names the keys of a command.
 #[derive(Debug, Clone, Args)]
@@ -24,6 +28,9 @@ pub(super) struct KeyArgs {
     /// Online keys, instead of those in wheelseal.toml; separated by spaces
     #[arg(long, env = "WHEELSEAL_KEYS", value_delimiter = ' ', hide = true)]
     online_keys: Vec<String>,
+    /// The transparency log's key, instead of that in wheelseal.toml
+    #[arg(long, env = "WHEELSEAL_LOG_KEY", hide = true)]
+    log_key: Option<String>,
 }
 
 impl KeyArgs {
@@ -35,6 +42,32 @@ impl KeyArgs {
     /// The online keys of the repository and those given. An online key from the settings that does not open is only
     /// noted: not every machine has it, and not every command needs it.
     pub(super) async fn open(&self, repository: &Repository, out: &Out) -> anyhow::Result<Keyring> {
+        let mut keyring = self.open_online(repository, out).await?;
+        for uri in &self.keys {
+            keyring.add(keys::open(&KeyUri::from_str(uri)?, &Ask).await?);
+        }
+        if let Some(log) = &repository.settings().log
+            && let Some(policy) = repository.log_policy().await?
+        {
+            match self.open_log(&log.key).await {
+                Ok(signer) => keyring.set_log(signer, witnesses(&policy)?),
+                Err(error) if self.log_key.is_none() => {
+                    out.note(format_args!("not using the log's key {}: {error}", log.key));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(keyring)
+    }
+
+    async fn open_log(&self, uri: &str) -> Result<Box<dyn Signer>, KeyError> {
+        let given = self.log_key.as_ref().filter(|given| !given.is_empty());
+        let uri = given.map_or_else(|| KeyUri::untrusted(uri), |given| KeyUri::from_str(given))?;
+        keys::open(&uri, &Ask).await
+    }
+
+    /// Those that sign online, and no others.
+    pub(super) async fn open_online(&self, repository: &Repository, out: &Out) -> anyhow::Result<Keyring> {
         let mut keyring = Keyring::default();
         // A variable that is set to nothing is as good as unset.
         let given = self.online_keys.iter().filter(|uri| !uri.is_empty());
@@ -50,11 +83,21 @@ impl KeyArgs {
                 }
             }
         }
-        for uri in given.chain(&self.keys) {
+        for uri in given {
             keyring.add(keys::open(&KeyUri::from_str(uri)?, &Ask).await?);
         }
         Ok(keyring)
     }
+}
+
+/// Those who cosign the checkpoints of a log with this policy.
+pub(super) fn witnesses(policy: &LogPolicy) -> anyhow::Result<Arc<dyn Cosigners>> {
+    let policy = policy.policy();
+    if policy.witnesses().is_empty() {
+        return Ok(Arc::new(Unwitnessed));
+    }
+    let http = Http::new(Timing::default())?;
+    Ok(Arc::new(Collector::new(policy.clone(), http, Patience::default())))
 }
 
 /// Opens a repository, and holds it against what this machine remembers of it.

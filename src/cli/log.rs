@@ -1,4 +1,4 @@
-//! `log`: the transparency log of a repository, wherever it is read from. Needs no key.
+//! `log`: the transparency log of a repository, wherever it is read from. But for `init` it needs no key.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use clap::{Args, Subcommand};
 
 use super::Context;
+use super::admin::LogInit;
 use super::exit::{SomeFailed, Usage};
 use super::files::{read_file, write_file};
 use super::log_check::{Consistency, Verify};
@@ -25,11 +26,13 @@ use crate::tlog::policy::{Accepted, MAX_POLICY_LEN, Policy, Witnessing};
 /// Entries shown by `log find`, at most: more files than any project has.
 const MAX_FOUND: usize = 100_000;
 
-/// Look at a repository's transparency log, and check it
+/// Begin a repository's transparency log, look at it, and check it
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
     /// How large it is, what was signed, what waits
     Status(Status),
+    /// Begin a log, or one after a log that was lost
+    Init(Box<LogInit>),
     /// The proof that a file is logged
     Prove(Prove),
     /// Check a proof, or the whole log
@@ -44,6 +47,7 @@ impl LogCommand {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         match self {
             Self::Status(command) => command.run(context).await,
+            Self::Init(command) => command.run(context).await,
             Self::Prove(command) => command.run(context).await,
             Self::Verify(command) => command.run(context).await,
             Self::Consistency(command) => command.run(context).await,

@@ -206,6 +206,7 @@ WHEELSEAL_CACHE_SIZE   MiB of them, at most (--cache-size)
 WHEELSEAL_MODE         enforce or warn (exec --mode)
 WHEELSEAL_PORT         port of `proxy` (--port)
 WHEELSEAL_KEYS         URIs of the online keys, instead of those in wheelseal.toml; separated by spaces
+WHEELSEAL_LOG_KEY      URI of the transparency log's key, instead of that in wheelseal.toml
 WHEELSEAL_PASSPHRASE   passphrase of encrypted keys
 WHEELSEAL_PIN          PIN of tokens (pkcs11: keys)
 WHEELSEAL_PKCS11_MODULE   library of the tokens' vendor, for pkcs11: keys that name none

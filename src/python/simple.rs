@@ -150,13 +150,15 @@ pub struct ProjectPage {
     pub serial: u64,
     /// The state of the project (PEP 792). `None` is active, without saying so.
     pub status: Option<Status>,
+    /// The transparency log that the files are in; `_tlog` in JSON. Who relies on it asks for proofs.
+    pub log: Option<FreeText>,
     files: Vec<PageFile>,
 }
 
 impl ProjectPage {
     /// A page without files.
     pub fn new(name: ProjectName, serial: u64) -> Self {
-        Self { name, serial, status: None, files: Vec::new() }
+        Self { name, serial, status: None, log: None, files: Vec::new() }
     }
 
     /// The project.

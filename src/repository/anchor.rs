@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::RepositoryError;
+use super::log::LoggingError;
 use super::state::State;
-use crate::tuf::metadata::{Root, TopLevel, Version};
+use crate::log::Head;
+use crate::tuf::metadata::{LogHead, Root, TopLevel, Version};
 use crate::tuf::signed::{Signed, Verified};
 
 /// A file that remembers one repository.
@@ -29,6 +31,18 @@ pub(super) struct Seen {
     root: String,
     /// The highest timestamp version seen.
     timestamp: Version,
+    /// The newest head of the transparency log seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    log: Option<SeenLog>,
+}
+
+/// A head of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct SeenLog {
+    origin: String,
+    size: u64,
+    /// In hexadecimal digits.
+    root: String,
 }
 
 impl Seen {
@@ -83,6 +97,9 @@ impl Anchor {
             let (found, seen, file) = (timestamp, old.timestamp, self.file.display().to_string());
             return Err(RepositoryError::WentBack { found, seen, file });
         }
+        if state.timestamp.log.is_none() && self.seen_log()?.is_some() {
+            return Err(LoggingError::Unnamed { known: "this machine remembers one" }.into());
+        }
         if self.frozen {
             return Ok(());
         }
@@ -90,12 +107,36 @@ impl Anchor {
         let other = self.seen()?;
         let known = other.as_ref().filter(|other| !forgotten(other)).map_or(0, |other| other.timestamp);
         // A timestamp that only the root before vouches for says nothing of those to come: it may be a thief's.
-        let new = Seen { root, timestamp: if state.forgotten() { known } else { timestamp } };
+        let log = other.as_ref().and_then(|other| other.log.clone());
+        let new = Seen { root, timestamp: if state.forgotten() { known } else { timestamp }, log };
         match other {
             // Another command was faster, and has seen something newer.
             Some(other) if other == new || (other.timestamp > new.timestamp && !forgotten(&other)) => Ok(()),
             _ => self.write(&new),
         }
+    }
+
+    /// The newest head of the log that was seen.
+    pub(super) fn seen_log(&self) -> Result<Option<LogHead>, RepositoryError> {
+        let Some(SeenLog { origin, size, root }) = self.seen()?.and_then(|seen| seen.log) else {
+            return Ok(None);
+        };
+        let mut root_hash = [0; 32];
+        let read = hex::decode_to_slice(root, &mut root_hash);
+        read.map_err(|error| self.failed("reading", &std::io::Error::other(error)))?;
+        Ok(Some(LogHead { origin, root_hash, size }))
+    }
+
+    /// Remembers a head of the log that is about to be signed for, whatever becomes of what it is signed for.
+    pub(super) fn saw_log(&self, head: &Head) -> Result<(), RepositoryError> {
+        let Some(mut seen) = self.seen()? else { return Ok(()) };
+        let root = hex::encode(head.root().as_bytes());
+        let new = SeenLog { origin: head.origin().to_owned(), size: head.size(), root };
+        if seen.log.as_ref().is_some_and(|old| old.origin == new.origin && old.size >= new.size) {
+            return Ok(());
+        }
+        seen.log = Some(new);
+        self.write(&seen)
     }
 
     fn write(&self, seen: &Seen) -> Result<(), RepositoryError> {

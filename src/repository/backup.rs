@@ -10,6 +10,7 @@
 //! wheelseal.toml · metadata/the chain of roots, most often 1.root.json … N.root.json · timestamp.json · V.snapshot.json · V.targets.json
 //!   · what targets delegates to · each bin, followed by the signed pages it lists (targets/simple/…)
 //!   · buckets of claimed projects · each claimed project, followed by its page
+//!   · metadata/V.snapshot.json.tlog-proof · log/… (if there is a transparency log; not the proofs of files)
 //! ```
 //!
 //! The state is the one that the timestamp named when the backup began: everything it names stays for the grace period
@@ -82,6 +83,9 @@ impl Repository {
         }
         self.pack_bins(&state, &mut packer, progress).await?;
         self.pack_projects(&state, &mut packer, progress).await?;
+        if state.timestamp.log.is_some() {
+            self.pack_log(&state, &mut packer).await?;
+        }
         packer.finish()?;
         let contents = Contents::of(staged.path()).await?;
         if contents.timestamp.bytes() != state.timestamp.bytes() {
@@ -174,6 +178,29 @@ impl Repository {
             files.iter().try_for_each(|(at, bytes)| packer.add(at, bytes))
         })
         .await
+    }
+
+    /// The transparency log: its checkpoint before its head, and its head before what it is made of, for others may append
+    /// meanwhile. Proofs of files are made anew out of it.
+    async fn pack_log(&self, state: &State, packer: &mut Packer<'_>) -> Result<(), RepositoryError> {
+        let proof = layout::snapshot_proof(state.snapshot.common.version)?;
+        let mut first = vec![proof];
+        for name in ["checkpoint", "head"] {
+            first.push(path(format!("{}/{name}", layout::LOG))?);
+        }
+        for at in &first {
+            packer.add(at, &self.stored(at).await?.1)?;
+        }
+        for entry in self.store.list(layout::LOG).await? {
+            let before = entry.path.segments().nth(1) == Some("before");
+            if !before
+                && !first.contains(&entry.path)
+                && let Some(object) = self.store.get(&entry.path, MAX_METADATA).await?
+            {
+                packer.add(&entry.path, &object.bytes)?;
+            }
+        }
+        Ok(())
     }
 
     async fn packed_bin(&self, state: &State, name: &RoleName) -> Result<Packed, RepositoryError> {

@@ -10,6 +10,7 @@ use super::bulk::{Again, Overtaken, Under};
 use super::claims::{Bucket, Owned};
 use super::commit::{Listing, NewRole, Transaction};
 use super::keyring::Keyring;
+use super::log::Leaves;
 use super::settings::Expiry;
 use super::state::{self, BINS, CLAIMED, RECENTLY_CLAIMED, State};
 use super::{MAX_ATTEMPTS, PATIENCE, Progress, Repository, RepositoryError, days_after};
@@ -153,8 +154,13 @@ impl Repository {
             bumped.again(common.expires, days);
         }
         if timestamp {
-            self.commit(keys, state, Transaction { roles, written, snapshot, ..Transaction::empty() }, now)
-                .await?;
+            self.commit(
+                keys,
+                state,
+                Transaction { roles, written, snapshot, leaves: Leaves::Nothing, ..Transaction::empty() },
+                now,
+            )
+            .await?;
             bumped.signed.extend(snapshot.then(|| "snapshot".to_owned()));
             bumped.signed.push("timestamp".to_owned());
             bumped.next = bumped.next.map(|next| next.max(half_life(now, expiry.timestamp)));

@@ -1,7 +1,8 @@
 //! New files, then the one commit point.
 //!
 //! Target files, changed targets roles, snapshot and a note of the pages to refresh are written and made durable
-//! together ([`Repository::stage`]); nothing refers to them yet. Last is the swap of `timestamp.json`. A version number
+//! together ([`Repository::stage`]); nothing refers to them yet. Then what is staged is logged, if the repository has a log,
+//! and its proofs are written. Last is the swap of `timestamp.json`. A version number
 //! that a crash or a slower publisher left taken is skipped: versions must grow, not be consecutive.
 
 use chrono::{DateTime, Utc};
@@ -12,11 +13,13 @@ use super::bins::spread;
 use super::check::names::file_name;
 use super::check::split_name;
 use super::keyring::{Crew, Keyring};
+use super::log::Leaves;
 use super::pages::note;
 use super::state::{RUNAWAY, State};
 use super::{MAX_ATTEMPTS, Repository, RepositoryError, days_after, layout};
 use crate::crypto::sha256;
 use crate::store::{Content, StoreError, StorePath};
+use crate::tlog::leaf;
 use crate::tuf::held::Held;
 use crate::tuf::metadata::{About, Hashes, MetaFile, Role, Root, Snapshot, Targets, TopLevel, Version};
 use crate::tuf::signed::{Authority, Draft};
@@ -63,6 +66,8 @@ pub(super) struct Transaction<'a> {
     pub(super) pages: Vec<String>,
     /// Target files.
     pub(super) files: Vec<(StorePath, Content<'a>)>,
+    /// Files that no commit before may have named.
+    pub(super) leaves: Leaves,
 }
 
 impl Transaction<'_> {
@@ -75,6 +80,7 @@ impl Transaction<'_> {
             successor: None,
             pages: Vec::new(),
             files: Vec::new(),
+            leaves: Leaves::Compared,
         }
     }
 }
@@ -82,7 +88,8 @@ impl Transaction<'_> {
 /// What is durable, and waits for the timestamp to name it.
 #[derive(Debug)]
 pub(super) struct Staged {
-    snapshot: Option<(Draft<Snapshot>, Vec<u8>)>,
+    pub(super) leaves: Leaves,
+    pub(super) snapshot: Option<(Draft<Snapshot>, Vec<u8>)>,
     roles: Vec<(StorePath, Vec<u8>)>,
     /// Target files that were there already.
     pub(super) found: Vec<StorePath>,
@@ -146,12 +153,14 @@ impl Repository {
         if let Some(newest) = self::authorities(state, transaction.successor, TopLevel::Timestamp).last() {
             keys.require(newest)?;
         }
-        let Transaction { roles, written, snapshot, pages, files, .. } = transaction;
-        let mut staged = Staged { snapshot: None, roles: Vec::new(), found: Vec::new(), notes: Vec::new() };
+        let Transaction { roles, written, snapshot, pages, files, leaves, .. } = transaction;
+        let (snapshot_file, roles_written, found, notes) = Default::default();
+        let mut staged = Staged { leaves, snapshot: snapshot_file, roles: roles_written, found, notes };
         if !snapshot && roles.is_empty() && written.is_empty() {
             return Ok(staged);
         }
         let mut draft = self.next_snapshot(state, now).await?;
+        self.skip_logged(state, &mut draft).await?;
         if self.writes_siblings() {
             self.write_siblings_of(&written).await?;
         }
@@ -221,7 +230,7 @@ impl Repository {
         Ok((!taken).then_some(bytes))
     }
 
-    /// The commit point. Returns the new state, as long as the roles above the bins have not changed.
+    /// Logs what is staged, then the commit point. Returns the new state, as long as the roles above the bins have not changed.
     pub(super) async fn swap_timestamp(
         &self,
         keys: &Keyring,
@@ -230,7 +239,9 @@ impl Repository {
         successor: Option<&Root>,
         now: DateTime<Utc>,
     ) -> Result<State, RepositoryError> {
+        let logged = self.log_staged(keys, state, &staged).await?;
         let mut timestamp = state.timestamp.draft();
+        timestamp.content.log = logged;
         if let Some((snapshot, bytes)) = &staged.snapshot {
             timestamp.content.snapshot = announce(snapshot.content.common.version, bytes);
         }
@@ -303,6 +314,18 @@ impl Repository {
         common.version = before.saturating_add(1);
         common.expires = days_after(now, self.settings.expiry.snapshot);
         Ok(draft)
+    }
+
+    /// No two snapshots of one version are ever logged, also if the first was of a commit that came to nothing, and its file
+    /// is gone.
+    async fn skip_logged(&self, state: &State, draft: &mut Draft<Snapshot>) -> Result<(), RepositoryError> {
+        if (state.timestamp.log.is_some() || self.settings.log.is_some())
+            && let Some(head) = self.log.head().await?
+        {
+            let version = &mut draft.content.common.version;
+            *version = (*version).max(head.logged(leaf::Role::Snapshot).saturating_add(1));
+        }
+        Ok(())
     }
 
     /// The highest version of a snapshot in the store that no thief pushed up.

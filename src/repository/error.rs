@@ -9,8 +9,9 @@ use super::log::LoggingError;
 use super::spill::SpillError;
 use crate::crypto::CryptoError;
 use crate::keys::KeyError;
+use crate::log::{EntriesError, HEAD, LogError};
 use crate::python::{ArchiveError, AttestationError, FilenameError, PageError};
-use crate::store::StoreError;
+use crate::store::{StoreError, StorePath};
 use crate::tuf::path::NameError;
 use crate::tuf::signed::VerifyError;
 use crate::tuf::trusted::TrustError;
@@ -21,6 +22,9 @@ pub enum RepositoryError {
     /// The transparency log.
     #[error(transparent)]
     Logging(#[from] LoggingError),
+    /// The log itself.
+    #[error(transparent)]
+    Log(LogError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -208,6 +212,26 @@ pub enum RepositoryError {
     },
 }
 
+/// What the store under the log says is what the store says; somebody who was faster is a lost race.
+impl From<LogError> for RepositoryError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Store(error) => Self::Store(error),
+            LogError::Overtaken | LogError::Again { .. } => match StorePath::new(HEAD) {
+                Ok(path) => Self::Store(StoreError::Conflict { path }),
+                Err(error) => Self::Store(error),
+            },
+            error => Self::Log(error),
+        }
+    }
+}
+
+impl From<EntriesError> for RepositoryError {
+    fn from(error: EntriesError) -> Self {
+        LogError::from(error).into()
+    }
+}
+
 impl RepositoryError {
     /// Whether it is about what somebody asked for, and not about the repository or this machine.
     pub fn is_of_the_request(&self) -> bool {
@@ -239,6 +263,7 @@ impl RepositoryError {
             Self::Spill(error) => error.hint().map(Into::into),
             Self::Ceremony(error) => error.hint().map(Into::into),
             Self::Logging(error) => error.hint(),
+            Self::Log(error) => error.hint().map(Into::into),
             Self::NoRepository(_) => Some(
                 "say which folder with --repo DIR or WHEELSEAL_REPO, or make one: wheelseal init --help"
                     .into(),

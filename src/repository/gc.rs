@@ -115,9 +115,8 @@ impl Repository {
         })
         .await?;
         // Proofs stay for ever: they say what is logged under a path, whether it is published or not.
-        self.list(layout::TARGETS, &mut |entry| match entry.path.as_str().ends_with(layout::PROOF) {
-            true => Ok(()),
-            false => board.list(&entry),
+        self.list(layout::TARGETS, &mut |entry| {
+            if entry.path.as_str().ends_with(layout::PROOF) { Ok(()) } else { board.list(&entry) }
         })
         .await?;
         let mut needed = Vec::new();

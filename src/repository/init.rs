@@ -81,7 +81,7 @@ impl Repository {
     ) -> Result<Self, RepositoryError> {
         plan.check()?;
         let settings = Settings::new(plan.expiry, plan.online_uris.clone());
-        let repository = Self { store, settings, anchor: None };
+        let repository = Self::of(store, settings);
         repository.clear_the_ground().await?;
         let root = Draft::new(plan.root_content(now));
         let root_authority = root.content.authority(TopLevel::Root);

@@ -8,11 +8,14 @@ use crate::tuf::metadata::Role;
 use crate::tuf::signed::{Authority, Draft, Payload};
 
 use super::RepositoryError;
+use super::log::LogKey;
+use crate::log::Cosigners;
 
 /// Signers, in no order. A signer counts for a role if the role lists the same public key, under whatever id.
 #[derive(Debug, Default)]
 pub struct Keyring {
     signers: Vec<Arc<dyn Signer>>,
+    log: Option<LogKey>,
 }
 
 /// Those who sign one role: key ids and signers, each id once.
@@ -38,12 +41,29 @@ impl Crew {
 impl Keyring {
     /// A keyring of these.
     pub fn new(signers: Vec<Box<dyn Signer>>) -> Self {
-        Self { signers: signers.into_iter().map(Arc::from).collect() }
+        Self { signers: signers.into_iter().map(Arc::from).collect(), log: None }
     }
 
     /// Adds a signer.
     pub fn add(&mut self, signer: Box<dyn Signer>) {
         self.signers.push(signer.into());
+    }
+
+    /// Sets the key of the transparency log, which signs nothing else, and who cosigns its checkpoints.
+    pub fn set_log(&mut self, signer: Box<dyn Signer>, witnesses: Arc<dyn Cosigners>) {
+        self.log = Some(LogKey::new(signer.into(), witnesses));
+    }
+
+    /// Others cosign the log's checkpoints from now on: its policy is about to change.
+    pub fn set_witnesses(&mut self, witnesses: Arc<dyn Cosigners>) {
+        if let Some(log) = &mut self.log {
+            log.witnesses = witnesses;
+        }
+    }
+
+    /// The key of the transparency log.
+    pub(super) fn log(&self) -> Option<&LogKey> {
+        self.log.as_ref()
     }
 
     /// All signers.

@@ -98,7 +98,7 @@ pub use group::Publisher;
 pub use init::{BinStyle, Plan, RolePlan};
 pub use keyring::Keyring;
 pub use layout::{LOG, METADATA, PROOF, SIMPLE, TARGETS};
-pub use log::{LogPolicy, LoggingError};
+pub use log::{Begun, LogPolicy, LoggingError, NewLog, Predecessor};
 pub use plain::Repair;
 pub use publish::Published;
 pub use recover::{
@@ -115,6 +115,7 @@ pub use trail::{Link, Portrait, Signer, Trail};
 pub use tree::{BucketName, BucketView, ClaimedProject, Node};
 
 use self::anchor::Seen;
+use crate::log::Log;
 use crate::store::{Store, StorePath, Tag};
 
 /// Bytes of any one metadata file that is read back, at most.
@@ -150,13 +151,19 @@ pub struct Repository {
     store: Arc<dyn Store>,
     settings: Settings,
     anchor: Option<Anchor>,
+    log: Arc<Log>,
 }
 
 impl Repository {
     /// Opens an existing repository: its settings must be there.
     pub async fn open(store: Arc<dyn Store>) -> Result<Self, RepositoryError> {
         let settings = Settings::load(&*store).await?;
-        Ok(Self { store, settings, anchor: None })
+        Ok(Self::of(store, settings))
+    }
+
+    fn of(store: Arc<dyn Store>, settings: Settings) -> Self {
+        let log = Arc::new(Log::new(Arc::clone(&store)));
+        Self { store, settings, anchor: None, log }
     }
 
     /// The same repository, held against what this machine remembers of it.

@@ -172,6 +172,7 @@ impl<'a> Plan<'a> {
         let pages: Vec<_> = self.pages.values().filter(|planned| planned.changed).cloned().collect();
         for mut planned in pages {
             planned.page.serial = serial;
+            planned.page.log = self.state.timestamp.log.as_ref().and_then(|log| log.origin.parse().ok());
             let json = planned.page.to_json();
             let target = layout::page(planned.page.name())?;
             self.load_bin(&bin_of(self.state, &target)?).await?;

@@ -4,7 +4,7 @@
 //! A publication that cannot be is refused by itself, and the rest is planned again without it. Whatever another
 //! process commits in between, the group is planned again on top of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,11 +14,13 @@ use super::commit::{Transaction, original_is_gone};
 use super::distribution::Distribution;
 use super::edit::{Edit, metadata_of, provenance_of};
 use super::keyring::Keyring;
+use super::log::{Leaves, of_distribution};
 use super::plan::{Ahead, Plan, PlannedPage, Taken};
 use super::state::{BINS, State};
 use super::{MAX_ATTEMPTS, PATIENCE, Progress, Repository, RepositoryError, layout, pause};
 use crate::crypto::sha256;
 use crate::store::{Content, StoreError, StorePath, Tag};
+use crate::tlog::leaf::FileLeaf;
 use crate::tuf::metadata::TargetFile;
 use crate::tuf::path::{RoleName, TargetPath};
 
@@ -182,6 +184,7 @@ impl Repository {
         }
         let pages = plan.finish().await?;
         plan.require_keys(keys)?;
+        let Some(leaves) = self.leaves_of_group(keys, &state, group).await? else { return Ok(None) };
         let delegator = RoleName::delegated(BINS)?;
         if !group.stored && group.is_large() {
             let found = self.store_files(&objects(&group.places()?), progress).await?;
@@ -195,7 +198,7 @@ impl Repository {
         files.extend(page_objects(&pages)?);
         let names = pages.iter().map(|(planned, _)| planned.page.name().to_string()).collect();
         let roles = plan.roles(&delegator)?;
-        let transaction = Transaction { roles, files, pages: names, ..Transaction::empty() };
+        let transaction = Transaction { roles, files, pages: names, leaves, ..Transaction::empty() };
         let staged = self.stage(keys, &state, transaction, now).await?;
         group.stored = true;
         group.notes.extend(staged.notes.iter().cloned());
@@ -206,6 +209,33 @@ impl Repository {
         recent.own.push(&state.tag, &committed.tag);
         recent.state = Some(committed.clone());
         Ok(Some(Committed { state: committed, taken, pages }))
+    }
+
+    /// The files of a group that are not in the log yet. Nothing, if a publication is refused because the log has other
+    /// content under a path of it: the rest is planned again.
+    async fn leaves_of_group<E: AsRef<[Edit]>>(
+        &self,
+        keys: &Keyring,
+        state: &State,
+        group: &mut Group<E>,
+    ) -> Result<Option<Leaves>, RepositoryError> {
+        let Some(book) = self.book(keys, state).await? else { return Ok(Some(Leaves::Nothing)) };
+        let (mut new, mut refused) = (BTreeMap::new(), false);
+        for publication in group.publications.iter_mut().filter(|publication| publication.open()) {
+            let leaves = match leaves_of(publication.edits.as_ref()) {
+                Ok(leaves) => self.unlogged(&book, leaves).await,
+                Err(error) => Err(error),
+            };
+            match leaves {
+                Ok(leaves) => new.extend(leaves.into_iter().map(|leaf| (leaf.path().to_owned(), leaf))),
+                Err(error @ RepositoryError::Logging(_)) => {
+                    publication.outcome = Some(Err(error));
+                    refused = true;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((!refused).then(|| Leaves::New(Box::new(book), new.into_values().collect())))
     }
 
     /// What follows the commit: pages, and what a gc took meanwhile. One outcome for each publication, in the order
@@ -498,6 +528,11 @@ impl Files {
 
 fn additions(edits: &[Edit]) -> impl Iterator<Item = &Distribution> {
     edits.iter().filter_map(|edit| if let Edit::Add(added) = edit { Some(&**added) } else { None })
+}
+
+fn leaves_of(edits: &[Edit]) -> Result<Vec<FileLeaf>, RepositoryError> {
+    let leaves = additions(edits).map(of_distribution).collect::<Result<Vec<_>, _>>()?;
+    Ok(leaves.concat())
 }
 
 /// The files of added distributions: by content, by plain name, and their metadata and provenance.

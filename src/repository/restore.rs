@@ -6,6 +6,7 @@
 //! 3. The archive is read and verified again, and written: metadata, signed pages, and the unsigned ones made from them.
 //! 4. Target files are found by name and length, confirmed by their hashes, and stored under both names; what is missing
 //!    is named.
+//!    A transparency log must be the one that timestamp names, or go on from there; the proofs of files are made anew.
 //! 5. `timestamp.json` last. Until then there is no repository, and all of this can be repeated.
 //!
 //! Clients that saw more than the backup knows refuse what it makes: they would be taken back. docs/operating.md says
@@ -91,12 +92,15 @@ impl Repository {
             ));
         }
         refuse_newer(&*store, &contents).await?;
-        let repository = Self { store, settings: Settings::unwritten(), anchor: None };
+        let repository = Self::of(store, Settings::unwritten());
         let stock = Arc::new(Stock::new());
         let projects = repository.unpack(source.archive, &contents, &stock, progress).await?;
         let (files, absent) = repository.fill(&stock, source.files, progress, missing).await?;
         for (file, text) in lists_of(&projects).into_iter().filter(|_| !projects.is_empty()) {
             repository.put(&path(format!("{}/{file}", layout::SIMPLE))?, text.as_bytes()).await?;
+        }
+        if let Some(log) = &contents.timestamp.log {
+            repository.restore_log(log).await?;
         }
         if let Some(newest) = contents.roots.last() {
             repository.put(&layout::newest_root()?, newest.bytes()).await?;

@@ -20,7 +20,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("log", &["crypto", "store", "tlog"]),
     ("keys", &["crypto", "store", "tuf"]),
     ("client", &["coding", "crypto", "store", "tlog", "tuf"]),
-    ("repository", &["coding", "crypto", "keys", "python", "store", "tlog", "tuf"]),
+    ("repository", &["coding", "crypto", "keys", "log", "python", "store", "tlog", "tuf"]),
     ("crawl", &["client", "python"]),
     ("journal", &["crypto", "python"]),
     ("server", &["coding", "crypto", "journal", "python", "repository", "store", "web"]),

@@ -45,6 +45,7 @@ const COMMANDS: &[&[&str]] = &[
     &["compress"],
     &["log"],
     &["log", "status"],
+    &["log", "init"],
     &["log", "prove"],
     &["log", "verify"],
     &["log", "consistency"],

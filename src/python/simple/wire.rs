@@ -101,6 +101,7 @@ impl ProjectPage {
             versions: self.versions(),
             files: self.offered().iter().map(WireFile::from).collect(),
             withheld_files: self.withheld().iter().map(WireFile::from).collect(),
+            log: self.log.clone().map(|origin| WireLog { origin }),
         }
     }
 
@@ -113,6 +114,7 @@ impl ProjectPage {
             serde_json::from_slice(bytes).map_err(|error| PageError::Shape { detail: error.to_string() })?;
         let mut page = Self::new(ProjectName::from_normalised(&wire.name)?, wire.meta.last_serial);
         page.status = wire.project_status.map(Status::from);
+        page.log = wire.log.map(|log| log.origin);
         let misplaced = if page.is_quarantined() { &wire.files } else { &wire.withheld_files };
         if !misplaced.is_empty() {
             return Err(PageError::Quarantine { project: page.name });
@@ -164,6 +166,14 @@ struct WirePage {
     files: Vec<WireFile>,
     #[serde(rename = "_withheld-files", default, skip_serializing_if = "Vec::is_empty")]
     withheld_files: Vec<WireFile>,
+    #[serde(rename = "_tlog", default, skip_serializing_if = "Option::is_none")]
+    log: Option<WireLog>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireLog {
+    origin: FreeText,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::lists_pages;
+use crate::log::HEAD;
 use crate::repository::check::names::file_name;
 use crate::repository::check::split_name;
 use crate::repository::kept::may_retire;
@@ -42,6 +43,9 @@ pub(in crate::repository) enum Kind {
     Targets(Verified<Targets>),
     /// A project's signed page.
     Page,
+    /// A file of the transparency log, or the proof that the snapshot is in it. Whether all of them are the log that
+    /// timestamp names is found out when they are together.
+    Log,
 }
 
 /// What a whole backup holds.
@@ -121,6 +125,8 @@ struct Judge<'a> {
     pages: BTreeMap<String, TargetFile>,
     roles: u64,
     page_count: u64,
+    /// Whether the head of the transparency log came.
+    head: bool,
 }
 
 impl<'a> Judge<'a> {
@@ -136,6 +142,7 @@ impl<'a> Judge<'a> {
             pages: BTreeMap::new(),
             roles: 0,
             page_count: 0,
+            head: false,
         }
     }
 
@@ -158,6 +165,10 @@ impl<'a> Judge<'a> {
             self.settings = true;
             return Ok(Entry { at, bytes, kind: Kind::Settings });
         }
+        if self.is_logs(&at)? {
+            self.head |= name == HEAD;
+            return Ok(Entry { at, bytes, kind: Kind::Log });
+        }
         let in_metadata = at.folders().eq([layout::METADATA]);
         let kind = match split_name(file_name(&at)).filter(|_| in_metadata) {
             Some((version, "root")) => self.root(version, &bytes)?,
@@ -168,6 +179,13 @@ impl<'a> Judge<'a> {
         };
         self.roles += 1;
         Ok(Entry { at, bytes, kind })
+    }
+
+    fn is_logs(&self, at: &StorePath) -> Result<bool, RepositoryError> {
+        let logged = self.timestamp.as_ref().is_some_and(|timestamp| timestamp.log.is_some());
+        let Some(snapshot) = self.snapshot.as_ref().filter(|_| logged) else { return Ok(false) };
+        let proof = layout::snapshot_proof(snapshot.common.version)?;
+        Ok(*at == proof || at.segments().next() == Some(layout::LOG))
     }
 
     fn root(&mut self, version: Version, bytes: &[u8]) -> Result<Kind, RepositoryError> {
@@ -262,6 +280,9 @@ impl<'a> Judge<'a> {
         let (Some(timestamp), Some(snapshot)) = (timestamp, snapshot) else {
             return Err(self.refuse("timestamp or snapshot", "is missing"));
         };
+        if timestamp.log.is_some() && !self.head {
+            return Err(RepositoryError::backup(self.file, format!("{HEAD} is missing")));
+        }
         Ok(Contents { roots: self.roots, timestamp, snapshot, roles: self.roles, pages: self.page_count })
     }
 }

@@ -201,6 +201,8 @@ impl Repository {
         for role in [TopLevel::Timestamp, TopLevel::Snapshot] {
             keys.require(&state.root.authority(role))?;
         }
+        // Its key, its witnesses: told before the work, not after it.
+        self.book(keys, &state).await?;
         Ok(state)
     }
 }

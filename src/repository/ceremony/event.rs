@@ -18,6 +18,7 @@ use super::file::Core;
 use crate::crypto::{PublicKey, sha256};
 use crate::repository::claims::bucket::BucketEdit;
 use crate::repository::claims::names::{Family, PROJECT};
+use crate::repository::{LogPolicy, RepositoryError};
 use crate::tuf::json::Json;
 use crate::tuf::key::{Key, KeyId};
 use crate::tuf::metadata::{Common, DelegatedRoles, Root, Targets, TopLevel, Version};
@@ -317,6 +318,11 @@ impl Event {
     pub(super) fn new_targets(&self, role: &str) -> Option<&Targets> {
         let found = self.proposals.iter().find(|proposal| proposal.role.name() == role);
         found.and_then(|proposal| proposal.role.targets())
+    }
+
+    /// The policy of the transparency log, if the ceremony proposes one.
+    pub fn log_policy(&self) -> Result<Option<LogPolicy>, RepositoryError> {
+        Ok(self.new_targets(TopLevel::Targets.name()).map(LogPolicy::of).transpose()?.flatten())
     }
 
     /// A targets role as it is after the change.

@@ -22,7 +22,7 @@ use crate::crypto::sha256;
 use crate::repository::bulk::{Again, Overtaken, Under, require_bins, same_bins};
 use crate::repository::commit::{Transaction, announce};
 use crate::repository::keyring::Keyring;
-use crate::repository::log::{POLICY, text_of};
+use crate::repository::log::{Leaves, LoggingError, POLICY, text_of};
 use crate::repository::plain::Repair;
 use crate::repository::recover::Restoration;
 use crate::repository::state::{self, BINS, CLAIMED, RECENTLY_CLAIMED, State};
@@ -161,6 +161,7 @@ impl Repository {
             store: Arc::<Overlay>::clone(&overlay),
             settings: self.settings.clone(),
             anchor: self.anchor.as_ref().map(super::super::Anchor::frozen),
+            log: Arc::clone(&self.log),
         };
         rehearsal.publish_event(work, &state, &pending).await?;
         rehearsal.settle(work.event, work.keys, work.now).await?;
@@ -359,7 +360,15 @@ impl Repository {
         let restored = work.restoration.iter().flat_map(|restoration| &restoration.projects);
         pages.extend(restored.map(ToString::to_string));
         let files = policy_file(others)?;
-        Ok(Transaction { written, snapshot, successor, pages, files, ..Transaction::empty() })
+        if let Some(policy) = work.event.log_policy()?.filter(|_| !files.is_empty()) {
+            let origin = policy.log().name().to_string();
+            let same = state.log_policy()?.is_some_and(|present| present == policy);
+            if !same && state.timestamp.log.as_ref().is_none_or(|log| log.origin != origin) {
+                return Err(LoggingError::NotBegun { origin }.into());
+            }
+        }
+        let leaves = if work.restoration.is_some() { Leaves::Compared } else { Leaves::Nothing };
+        Ok(Transaction { written, snapshot, successor, pages, files, leaves, ..Transaction::empty() })
     }
 
     /// The bins as a changed file of `bins` wants them.
@@ -466,7 +475,15 @@ impl Repository {
                 return Ok(());
             }
             let snapshot = !state.vouched(TopLevel::Snapshot);
-            match self.commit(keys, &state, Transaction { snapshot, ..Transaction::empty() }, now).await {
+            match self
+                .commit(
+                    keys,
+                    &state,
+                    Transaction { snapshot, leaves: Leaves::Nothing, ..Transaction::empty() },
+                    now,
+                )
+                .await
+            {
                 Err(RepositoryError::Store(StoreError::Conflict { .. })) => {}
                 done => return done,
             }

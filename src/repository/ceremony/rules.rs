@@ -5,6 +5,7 @@
 //! | a key that cannot be read, or one public key under two ids of one role | it would count for nothing, or seem to count twice |
 //! | a threshold that the role's keys cannot reach | nothing could be signed any more |
 //! | a key that signs offline and online | whoever breaks into the server would have it |
+//! | a role with the key of the transparency log | whoever steals it could publish, and rewrite the log |
 //! | an expiry date sooner than the repository's settings say | clients would stop before anybody expects it |
 //! | a new key under an id that is not its own | it could take the place of another key unseen |
 //! | a role that people do not sign, or with another delegator than it has | its file would take the place of what clients ask for |
@@ -72,6 +73,7 @@ pub(super) fn judge(event: &Event, expiry: Option<&Expiry>) -> Result<Verdict, C
         keys_and_threshold(role, &mut verdict);
     }
     mixed(&signers, &mut verdict);
+    logs_own(event, &signers, &mut verdict);
     verdict.refusals.sort();
     verdict.refusals.dedup();
     Ok(verdict)
@@ -277,6 +279,19 @@ fn keys_and_threshold(signers: &Signers<'_>, verdict: &mut Verdict) {
     }
     if *threshold == 1 && !online {
         verdict.warnings.push(format!("{role} is an offline role, and one key alone can sign it"));
+    }
+}
+
+/// The key of the log must not be a role's too.
+fn logs_own(event: &Event, signers: &[Signers<'_>], verdict: &mut Verdict) {
+    let Some(Ok(Some(policy))) = event.after("targets").map(LogPolicy::of) else { return };
+    let log = policy.log().public_key();
+    for role in signers {
+        let shared = role.keys.iter().find(|(_, key)| key.and_then(Key::public) == Some(&log));
+        if let Some((id, _)) = shared {
+            let (role, id) = (&role.role, id.short());
+            verdict.refusals.push(format!("{role} cannot have the key {id}: it is the transparency log's"));
+        }
     }
 }
 

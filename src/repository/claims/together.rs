@@ -16,6 +16,7 @@ use super::tree::Changes;
 use crate::crypto::sha256;
 use crate::python::ProjectName;
 use crate::repository::commit::Transaction;
+use crate::repository::log::{Book, of_distribution};
 use crate::repository::plan::Plan;
 use crate::repository::publish::{Files, objects, refuse_unvouched};
 use crate::repository::state::State;
@@ -118,11 +119,16 @@ impl Repository {
         let state = self.state().await?;
         self.finish_pending(&state).await?;
         refuse_unvouched(&state)?;
+        let book = self.book(keys, &state).await?;
         let (mut refused, mut good): (Outcomes, Vec<(usize, Sent<'_>, Prepared<'_>)>) = Default::default();
         let mut claims: BTreeSet<&ProjectName> = BTreeSet::new();
         for at in open {
             let Some(one) = sent.get(*at) else { continue };
-            match self.prepared(&state, one.file, one.files, look_alike, &claims, now).await {
+            let prepared = match self.refuse_logged(book.as_ref(), one.files).await {
+                Ok(()) => self.prepared(&state, one.file, one.files, look_alike, &claims, now).await,
+                Err(error) => Err(error),
+            };
+            match prepared {
                 Ok(prepared) => {
                     claims.extend((one.file.kind == Kind::Claim).then_some(&one.file.project));
                     good.push((*at, *one, prepared));
@@ -140,6 +146,17 @@ impl Repository {
             refused.extend(self.commit_projects(keys, &state, placed, now).await?);
         }
         Ok(refused)
+    }
+
+    /// An error, if the log has other content under the path of a file that came with a request.
+    async fn refuse_logged(
+        &self,
+        book: Option<&Book>,
+        files: &[Distribution],
+    ) -> Result<(), RepositoryError> {
+        let Some(book) = book else { return Ok(()) };
+        let leaves = files.iter().map(of_distribution).collect::<Result<Vec<_>, _>>()?;
+        self.unlogged(book, leaves.concat()).await.map(drop)
     }
 
     /// Writes the roles that maintainers signed. Those whose version another transaction has are refused.

@@ -2,12 +2,28 @@
 //!
 //! | file | room |
 //! |---|---|
-//! | `error` | why something is not logged |
+//! | `book` | the log as a commit finds it; signing it |
+//! | `leaves` | what a commit logs |
+//! | `proofs` | proof files: what is logged under a path |
+//! | `commit` | the step between staging and the commit point |
+//! | `key` | the log's own key |
 //! | `policy` | the target `tlog-policy`: which log, which witnesses |
+//! | `start` | a log begins; proofs made anew |
+//! | `error` | why something is not logged |
 
+mod book;
+mod commit;
 mod error;
+mod key;
+mod leaves;
 mod policy;
+mod proofs;
+mod start;
 
+pub(super) use book::Book;
 pub use error::LoggingError;
+pub(super) use key::LogKey;
+pub(super) use leaves::{Leaves, of_distribution};
 pub use policy::LogPolicy;
 pub(super) use policy::{POLICY, text_of};
+pub use start::{Begun, NewLog, Predecessor};

@@ -6,11 +6,14 @@ use std::fs;
 use std::time::Duration;
 
 use wheelseal::crypto::sha256;
+use wheelseal::log::Unwitnessed;
 use wheelseal::repository::{
-    CeremonyError, Changed, Detail, Edits, Event, EventName, LogPolicy, Retention, Unwatched,
+    CeremonyError, Changed, Detail, Edits, Event, EventName, LogPolicy, LoggingError, RepositoryError,
+    Retention, Unwatched,
 };
 use wheelseal::tlog::key::{KeyKind, KeyName, VerifierKey};
 
+use super::{ORIGIN, assert_logged, begun};
 use crate::scene::{ALL_KEYS, Scene, keyring, now};
 
 fn text(quorum: &str) -> String {
@@ -26,9 +29,10 @@ fn proposing(text: &str) -> Edits {
     Edits { log_policy: Some(LogPolicy::parse(text.as_bytes()).unwrap()), ..Edits::default() }
 }
 
-async fn changed(scene: &Scene, name: &str, edits: &Edits) -> Changed {
-    let (keys, name) = (keyring(&ALL_KEYS).await, EventName::new(name).unwrap());
-    scene.open().await.change(&name, edits, &keys, None, now(), &Unwatched).await.unwrap()
+async fn changed(scene: &Scene, name: &str, edits: &Edits) -> Result<Changed, RepositoryError> {
+    let (mut keys, name) = (keyring(&ALL_KEYS).await, EventName::new(name).unwrap());
+    keys.set_log(super::signer("log").await, std::sync::Arc::new(Unwitnessed));
+    scene.open().await.change(&name, edits, &keys, None, now(), &Unwatched).await
 }
 
 #[tokio::test]
@@ -51,10 +55,13 @@ async fn a_policy_is_signed_by_people_who_were_told_what_it_means() {
 
 #[tokio::test]
 async fn the_policy_lies_where_clients_look_and_another_takes_its_place() {
-    let scene = Scene::new().await;
-    for (at, quorum) in ["one", "both", "none"].into_iter().enumerate() {
-        let text = text(quorum);
-        assert!(matches!(changed(&scene, &format!("log-{at}"), &proposing(&text)).await, Changed::Done(_)));
+    let scene = begun().await;
+    let log = super::verifier("log", ORIGIN).await;
+    let text = |number: u8| format!("# policy number {number}\nlog {log}\nquorum none\n");
+    for number in 0..3 {
+        let text = text(number);
+        let done = changed(&scene, &format!("log-{number}"), &proposing(&text)).await.unwrap();
+        assert!(matches!(done, Changed::Done(_)), "{done:?}");
         let hash = hex::encode(sha256(text.as_bytes()));
         let files = scene.files();
         assert_eq!(files[&format!("targets/{hash}.tlog-policy")], text.as_bytes());
@@ -62,11 +69,12 @@ async fn the_policy_lies_where_clients_look_and_another_takes_its_place() {
         let state = scene.open().await.state().await.unwrap();
         assert_eq!(state.log_policy().unwrap().unwrap().text(), text);
         scene.assert_sound("with a policy").await;
+        assert_logged(&scene).await;
     }
     let retention = Retention { snapshots: 1, grace: Duration::ZERO };
     scene.open().await.gc(retention, false, now(), &Unwatched).await.unwrap();
     let left: Vec<_> = scene.files().into_keys().filter(|path| path.ends_with("tlog-policy")).collect();
-    let hash = hex::encode(sha256(text("none").as_bytes()));
+    let hash = hex::encode(sha256(text(2).as_bytes()));
     assert_eq!(left, [format!("targets/{hash}.tlog-policy"), "targets/tlog-policy".to_owned()]);
     scene.assert_sound("after gc").await;
 }
@@ -127,4 +135,49 @@ async fn proofs_are_no_garbage_and_no_strays() {
         assert!(files.contains_key(path), "{path}");
     }
     assert!(!files.contains_key("metadata/1.snapshot.json.tlog-proof"), "it goes with its snapshot");
+}
+
+#[tokio::test]
+async fn a_policy_needs_its_log_first() {
+    let scene = Scene::new().await;
+    let refused = changed(&scene, "log", &proposing(&text("none"))).await.map(drop);
+    let origin = ORIGIN.to_owned();
+    assert_eq!(refused, Err(LoggingError::NotBegun { origin }.into()));
+    let scene = begun().await;
+    let log = super::verifier("log", "index.example/other").await;
+    let refused = changed(&scene, "log", &proposing(&format!("log {log}\nquorum none\n"))).await.map(drop);
+    let origin = "index.example/other".to_owned();
+    assert_eq!(refused, Err(LoggingError::NotBegun { origin }.into()));
+}
+
+#[tokio::test]
+async fn a_policy_that_asks_for_more_makes_all_proofs_anew_or_is_not_published() {
+    let scene = begun().await;
+    let log = super::verifier("log", ORIGIN).await;
+    let witness = |byte| VerifierKey::new(KeyName::new("w.example").unwrap(), KeyKind::Witness, [byte; 32]);
+    let text = format!("log {log}\nwitness w {}\nquorum w\n", witness(2));
+    let refused = changed(&scene, "log", &proposing(&text)).await.map(drop);
+    assert!(
+        matches!(refused, Err(RepositoryError::Logging(LoggingError::Unaccepted { .. }))),
+        "nobody cosigned: {refused:?}"
+    );
+    assert!(scene.open().await.state().await.unwrap().log_policy().unwrap().is_none());
+    super::logging(&scene, &[scene.add("gamma", "1.0", "x = 3")]).await.unwrap();
+    assert_logged(&scene).await;
+}
+
+#[tokio::test]
+async fn proofs_that_are_lost_or_damaged_are_made_anew() {
+    let scene = begun().await;
+    let proofs: Vec<_> = scene.files().into_keys().filter(|path| path.ends_with(".tlog-proof")).collect();
+    let files: Vec<_> = proofs.iter().filter(|path| path.starts_with("targets/")).collect();
+    fs::remove_file(scene.root().join(files[0])).unwrap();
+    fs::remove_file(scene.root().join(files[1])).unwrap();
+    fs::write(scene.root().join(files[1]), "damaged").unwrap();
+    let before = fs::read(scene.root().join(files[2])).unwrap();
+    let leaves = super::leaves(&scene).await.len();
+    let done = scene.open().await.renew_proofs(&super::log_keys().await).await.unwrap();
+    assert_eq!(done, u64::try_from(leaves).unwrap());
+    assert_logged(&scene).await;
+    assert_eq!(fs::read(scene.root().join(files[2])).unwrap(), before, "a good one stays");
 }

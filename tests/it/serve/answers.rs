@@ -196,7 +196,7 @@ async fn health_is_that_of_the_store() {
 
 #[tokio::test]
 async fn of_the_log_tiles_and_the_checkpoint_are_given_out_and_nothing_else() {
-    use wheelseal::store::{Content, Store, StorePath};
+    use wheelseal::store::{Content, StorePath};
     let scene = scene().await;
     let store = scene.store().await;
     let proof = format!("targets/alpha/{WHEEL}.tlog-proof");

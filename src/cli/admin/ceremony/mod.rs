@@ -16,7 +16,7 @@ use self::place::{EventArg, Found, read_event};
 use crate::cli::exit::Usage;
 use crate::cli::files::write_file;
 use crate::cli::gate::Clients;
-use crate::cli::keys::{KeyArgs, open_repository};
+use crate::cli::keys::{KeyArgs, open_repository, witnesses};
 use crate::cli::output::{GOOD, styled};
 use crate::cli::{Context, RepoArg};
 use crate::repository::{Detail, Event, EventName, Repository, RepositoryError, Review};
@@ -304,7 +304,10 @@ impl Finish {
         if let Some(file) = &self.transcript {
             write_file(file, event.transcript().map_err(RepositoryError::from)?.as_bytes())?;
         }
-        let keyring = self.keys.open(&repository, &context.out).await?;
+        let mut keyring = self.keys.open(&repository, &context.out).await?;
+        if let Some(policy) = event.log_policy()? {
+            keyring.set_witnesses(witnesses(&policy)?);
+        }
         let gate = self.gate.clients(&repository, context);
         let progress = context.out.progress();
         let finished = repository.finish(&event, &keyring, Some(&gate), context.now, &progress).await?;

@@ -1,0 +1,193 @@
+//! Proof files: what is logged under a path, and with which content.
+
+use std::collections::BTreeMap;
+
+use super::book::Book;
+use super::error::LoggingError;
+use crate::log::LogError;
+use crate::repository::{Repository, RepositoryError, layout};
+use crate::store::{Content, StoreError, StorePath};
+use crate::tlog::checkpoint::{Checkpoint, SignedCheckpoint};
+use crate::tlog::leaf::{FileLeaf, Leaf};
+use crate::tlog::policy::Policy;
+use crate::tlog::proof_file::{MAX_PROOF_LEN, ProofFile};
+
+/// Leaves whose proofs are made and written together: some 2 kB each.
+const TOGETHER: usize = 4_096;
+
+/// How a file stands to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::repository) enum Standing {
+    /// Nothing is logged under its path.
+    New,
+    /// It is logged.
+    Logged,
+}
+
+/// Proofs that are there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Present {
+    /// They stay.
+    Keep,
+    /// They are replaced, unless they satisfy the policy as it is now.
+    Renew,
+}
+
+impl Repository {
+    /// How some files stand to the log, in their order.
+    pub(in crate::repository) async fn standing(
+        &self,
+        book: &Book,
+        leaves: &[FileLeaf],
+    ) -> Result<Vec<Result<Standing, LoggingError>>, RepositoryError> {
+        let paths =
+            leaves.iter().map(|leaf| layout::file_proof(leaf.path())).collect::<Result<Vec<_>, _>>()?;
+        let found = self.store.read_all(&paths, max_proof()).await?;
+        let judge = |(leaf, found): (&FileLeaf, Option<Vec<u8>>)| match found {
+            None => Ok(Standing::New),
+            Some(bytes) if proves(book, &bytes, leaf) => Ok(Standing::Logged),
+            // Of the log before this one: all that is in this one has its proof by now.
+            Some(_) if book.present == Present::Renew => Ok(Standing::New),
+            Some(_) => Err(LoggingError::OtherContent { path: leaf.path().to_owned() }),
+        };
+        Ok(leaves.iter().zip(found).map(judge).collect())
+    }
+
+    /// The files that are not logged yet, each path once. An error, if one is logged with other content.
+    pub(in crate::repository) async fn unlogged(
+        &self,
+        book: &Book,
+        leaves: Vec<FileLeaf>,
+    ) -> Result<Vec<FileLeaf>, RepositoryError> {
+        let mut by_path: BTreeMap<String, FileLeaf> = BTreeMap::new();
+        for leaf in leaves {
+            match by_path.get(leaf.path()) {
+                Some(known) if *known != leaf => {
+                    return Err(LoggingError::OtherContent { path: leaf.path().to_owned() }.into());
+                }
+                _ => drop(by_path.insert(leaf.path().to_owned(), leaf)),
+            }
+        }
+        let leaves: Vec<_> = by_path.into_values().collect();
+        let (mut new, standing) = (Vec::new(), self.standing(book, &leaves).await?);
+        for (leaf, standing) in leaves.into_iter().zip(standing) {
+            if standing? == Standing::New {
+                new.push(leaf);
+            }
+        }
+        Ok(new)
+    }
+
+    /// Writes the proofs of all files among the leaves of a checkpoint's tree, from number `from` on. Those that are there
+    /// stay; with a policy, those alone that satisfy it.
+    pub(in crate::repository) async fn prove_files(
+        &self,
+        checkpoint: &SignedCheckpoint,
+        from: u64,
+        renew: Option<&Policy>,
+    ) -> Result<(), RepositoryError> {
+        let mut prover = self.log.reader().prover(checkpoint);
+        let mut next = from;
+        while next < checkpoint.claimed().size() {
+            let (files, after) = self.files_from(checkpoint.claimed(), next).await?;
+            let indices: Vec<u64> = files.iter().map(|(index, _)| *index).collect();
+            let proofs = prover.prove(&indices).await?;
+            let leaves = files.into_iter().map(|(_, leaf)| leaf).zip(proofs).collect();
+            self.put_proofs(leaves, renew).await?;
+            if after == next {
+                return Err(RepositoryError::Missing(format!("leaf {next} of the log")));
+            }
+            next = after;
+        }
+        Ok(())
+    }
+
+    /// The next files in the log, and the number of the leaf after them.
+    async fn files_from(
+        &self,
+        tree: &Checkpoint,
+        from: u64,
+    ) -> Result<(Vec<(u64, FileLeaf)>, u64), RepositoryError> {
+        let (mut files, mut after) = (Vec::new(), from);
+        let mut visit = |index, leaf| {
+            if files.len() >= TOGETHER {
+                // The rest is read in the next round.
+                return Err(LogError::Visitor(String::new()));
+            }
+            after = index + 1;
+            if let Leaf::File(leaf) = leaf {
+                files.push((index, leaf));
+            }
+            Ok(())
+        };
+        match self.log.reader().leaves(tree, from, &mut visit).await {
+            Err(LogError::Visitor(_)) | Ok(()) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok((files, after))
+    }
+
+    async fn put_proofs(
+        &self,
+        proofs: Vec<(FileLeaf, ProofFile)>,
+        renew: Option<&Policy>,
+    ) -> Result<(), RepositoryError> {
+        let mut files = Vec::with_capacity(proofs.len());
+        for (leaf, proof) in &proofs {
+            files.push((layout::file_proof(leaf.path())?, proof.to_string()));
+        }
+        let objects: Vec<_> =
+            files.iter().map(|(at, text)| (at.clone(), Content::Bytes(text.as_bytes()))).collect();
+        let outcomes = self.store.create_all(&objects).await;
+        for (((leaf, _), (at, text)), outcome) in proofs.iter().zip(&files).zip(outcomes) {
+            match outcome {
+                Ok(()) => {}
+                Err(StoreError::Exists { .. }) => {
+                    if let Some(policy) = renew {
+                        self.renew(policy, leaf, at, text.as_bytes()).await?;
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces a proof that clients would refuse.
+    async fn renew(
+        &self,
+        policy: &Policy,
+        leaf: &FileLeaf,
+        at: &StorePath,
+        text: &[u8],
+    ) -> Result<(), RepositoryError> {
+        let present = self.store.get(at, u64::MAX).await?;
+        let good = |bytes: &[u8]| {
+            let proof = ProofFile::parse(bytes);
+            let entry = Leaf::File(leaf.clone()).to_string();
+            proof.is_ok_and(|proof| proof.verify(entry.as_bytes(), policy).is_ok())
+        };
+        if !present.as_ref().is_some_and(|present| good(&present.bytes)) {
+            self.store.swap(at, text, present.as_ref().map(|present| &present.tag)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Repository {
+    /// Puts bytes in place of what lies there.
+    pub(super) async fn put_instead(&self, at: &StorePath, bytes: &[u8]) -> Result<(), RepositoryError> {
+        let tag = self.store.get(at, max_proof()).await?.map(|object| object.tag);
+        Ok(self.store.swap(at, bytes, tag.as_ref()).await.map(drop)?)
+    }
+}
+
+/// Whether a proof is one that the log has this file.
+fn proves(book: &Book, bytes: &[u8], leaf: &FileLeaf) -> bool {
+    let entry = Leaf::File(leaf.clone()).to_string();
+    ProofFile::parse(bytes).is_ok_and(|proof| proof.verify(entry.as_bytes(), &book.own).is_ok())
+}
+
+fn max_proof() -> u64 {
+    u64::try_from(MAX_PROOF_LEN).unwrap_or(u64::MAX)
+}
