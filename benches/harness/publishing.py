@@ -16,7 +16,7 @@ from typing import Iterator
 
 from harness.measure import Failed, Process, median
 from harness.report import say, seconds
-from harness.scene import ONLINE, Scene, wheel
+from harness.scene import ONLINE, Scene, key, wheel
 
 FRESH = 9
 SEQUENTIAL = 200
@@ -28,6 +28,7 @@ PROCESSES = 4
 LEAST_RATE = 500
 PROJECTS = 4_000
 PREPARED = 60_000
+LOGGED_BINS = 256
 
 
 def w2(scene: Scene) -> None:
@@ -50,6 +51,28 @@ def w2(scene: Scene) -> None:
     section.at_most("CPU of a fresh process", fresh.cpu, 0.015, seconds)
     section.fraction("CPU of python-tuf's fresh process", fresh.cpu, theirs.cpu, 25)
     section.at_most("CPU in a running process", kept, 0.004, seconds)
+
+
+def w2l(scene: Scene) -> None:
+    """The same with a transparency log and without: two new repositories, their files and wheels alike."""
+    section = scene.report.section("W2l", "publish with a transparency log")
+    rows, walls = [], {}
+    for name in ("without", "with"):
+        repo = scene.scratch / f"log-{name}"
+        scene.init(repo, LOGGED_BINS)
+        if name == "with":
+            keys = ["--key", key("log"), "--key", key("targets-1")]
+            scene.run("log", "init", "--repo", repo, *keys, "--origin", "bench.example/log")
+        cpu, walls[name] = sequential(scene, repo)
+        rows.append([f"{name} a log", seconds(cpu), seconds(walls[name])])
+    section.table(["each publication in a running process", "CPU", "wall"], rows)
+    section.figures["wall"] = walls
+    section.at_most("wall with a log, in times without", walls["with"] / walls["without"], 1.3, times)
+
+
+def times(number: float) -> str:
+    """A ratio."""
+    return f"{number:.2f} ×"
 
 
 def sequential(scene: Scene, repo: Path) -> tuple[float, float]:
