@@ -17,7 +17,7 @@
 //! | [`store`] | where files lie; one conditional write | `crypto` |
 //! | [`log`] | the transparency log in a store | `crypto store tlog` |
 //! | [`keys`] | signing keys by URI | `crypto tuf` |
-//! | [`client`] | drives `tuf` over a server and a folder | `coding crypto store tuf` |
+//! | [`client`] | drives `tuf` over a server and a folder | `coding crypto store tlog tuf` |
 //! | [`repository`] | plan → sign → commit | `coding crypto keys log python store tlog tuf` |
 //! | [`crawl`] | another index, read into a list or followed | `client python` |
 //! | [`journal`] | what `serve` writes down, and how it goes again | `crypto python` |
@@ -37,7 +37,7 @@
 //! [`store::Store`] → `timestamp.json` swapped: committed.
 //!
 //! Installing: [`client::Client::refresh`] → phases of [`tuf::trusted`] → [`client::Session::find`] walks
-//! [`tuf::lookup`] → [`client::Session::download`] → [`client::VerifiedFile`].
+//! [`tuf::lookup`] → [`client::Session::download`], with the proof that it was logged → [`client::VerifiedFile`].
 //!
 //! # Who trusts whom
 //!

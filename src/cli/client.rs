@@ -16,7 +16,7 @@ use super::output::{BAD, FAINT, GOOD, STRONG, styled, until};
 use super::trust::QuorumArg;
 pub(super) use super::trust::{Trust, TrustArg};
 use super::verify_env::EnvironmentArg;
-use crate::client::{Agreed, ClientError, Sitting, VerifiedFile, Vote};
+use crate::client::{Agreed, ClientError, Inclusion, Proven, Session, Sitting, VerifiedFile, Vote};
 use crate::python::{DistributionFilename, ProjectName, ProjectPage, files_of, universal};
 use crate::repository::{Link, Progress};
 use crate::tuf::lookup::Found;
@@ -61,6 +61,8 @@ struct Downloaded {
     fetched: bool,
     /// The repositories that sign it.
     agreed: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<Logged>,
 }
 
 impl Download {
@@ -79,6 +81,7 @@ impl Download {
         let files = sitting.download_all(&wanted, self.jobs, &told).await?;
         let downloaded: Vec<_> =
             wanted.iter().zip(&files).map(|((agreed, _), file)| downloaded(agreed, file)).collect();
+        warn_unwitnessed(&sitting, context);
         context.out.result(&downloaded, || {
             for file in &downloaded {
                 let how = if file.fetched { "verified" } else { "verified (was there already)" };
@@ -96,6 +99,7 @@ fn downloaded(agreed: &Agreed<'_>, file: &VerifiedFile) -> Downloaded {
         sha256: file.target().hashes.sha256.map(hex::encode),
         fetched: file.fetched(),
         agreed: agreed.votes.iter().map(|vote| vote.repository.to_owned()).collect(),
+        log: file.inclusion().map(Logged::from),
     }
 }
 
@@ -204,18 +208,27 @@ struct Verdict {
     /// Whether anything is known about it; a file that could not be judged is neither good nor bad.
     judged: bool,
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<Logged>,
 }
 
 impl Verdict {
-    fn new(file: PathBuf, target: &TargetPath, error: Option<&ClientError>) -> Self {
-        let judged = error.is_none_or(|error| JUDGEMENTS.contains(&client_code(error)));
-        let reason = error.map(ToString::to_string);
-        Self { file, target: target.to_string(), ok: error.is_none(), judged, reason }
+    fn new(file: PathBuf, target: &TargetPath, outcome: &Result<VerifiedFile, ClientError>) -> Self {
+        let error = outcome.as_ref().err();
+        let about_it = |error: &ClientError| {
+            JUDGEMENTS.contains(&client_code(error)) || matches!(error, ClientError::Log(_))
+        };
+        let (judged, reason) = (error.is_none_or(about_it), error.map(ToString::to_string));
+        let log = outcome.as_ref().ok().and_then(VerifiedFile::inclusion).map(Logged::from);
+        Self { file, target: target.to_string(), ok: error.is_none(), judged, reason, log }
     }
 
     fn line(&self) -> String {
         let file = self.file.display();
         match &self.reason {
+            None if self.log.is_some() => {
+                format!("{} {file} is what was signed and logged", styled(GOOD, "ok"))
+            }
             None => format!("{} {file} is what was signed", styled(GOOD, "ok")),
             Some(reason) if !self.judged => format!("{} {file}: {reason}", styled(STRONG, "unknown")),
             Some(reason) => format!("{} {file}: {reason}", styled(BAD, "BAD")),
@@ -251,15 +264,19 @@ impl Verify {
                 Err(error) => wanted.push((file, target, Some(error))),
             }
         }
-        let mut verified = sitting.verify_all(&found).into_iter();
+        let mut verified = sitting.verify_all(&found).await.into_iter();
         let (mut verdicts, mut code) = (Vec::new(), 0);
         for (file, target, not_found) in wanted {
-            let error = not_found.or_else(|| verified.next().and_then(Result::err));
-            if let (Some(error), 0) = (&error, code) {
+            let outcome = match not_found {
+                Some(error) => Err(error),
+                None => verified.next().context("a file without a verdict")?,
+            };
+            if let (Err(error), 0) = (&outcome, code) {
                 code = client_code(error);
             }
-            verdicts.push(Verdict::new(file, &target, error.as_ref()));
+            verdicts.push(Verdict::new(file, &target, &outcome));
         }
+        warn_unwitnessed(&sitting, context);
         context.out.result(&verdicts, || {
             for verdict in &verdicts {
                 context.out.line(verdict.line());
@@ -344,6 +361,60 @@ pub(super) struct Explained {
     #[serde(skip_serializing_if = "Option::is_none")]
     hashes_from: Option<String>,
     roles: Vec<Link>,
+    /// Where it is in the transparency log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<Logged>,
+    /// What is said where it is in none.
+    #[serde(skip)]
+    unlogged: &'static str,
+}
+
+/// A place in a transparency log.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Logged {
+    origin: String,
+    /// Number of the leaf, from 0.
+    leaf: u64,
+    /// Leaves of the tree that the proof is for.
+    size: u64,
+    /// Those who cosigned that tree.
+    witnesses: Vec<String>,
+    /// Whether a quorum of witnesses was asked for; if not, the log alone says so.
+    witnessed: bool,
+}
+
+impl From<&Inclusion> for Logged {
+    fn from(inclusion: &Inclusion) -> Self {
+        let Inclusion { origin, index, size, witnesses, unwitnessed } = inclusion.clone();
+        Self { origin, leaf: index, size, witnesses, witnessed: !unwitnessed }
+    }
+}
+
+impl Logged {
+    fn line(&self) -> String {
+        let by = if self.witnessed {
+            format!("witnessed by {}", self.witnesses.join(", "))
+        } else {
+            format!("{}: nobody else vouches for the log", styled(BAD, UNWITNESSED))
+        };
+        format!("logged as leaf {} of {} in {}, {by}", self.leaf, self.size, self.origin)
+    }
+}
+
+/// What a policy says that asks for no witnesses.
+const UNWITNESSED: &str = "quorum none";
+
+/// Says of each log that no witness vouches for it.
+pub(super) fn warn_unwitnessed(sitting: &Sitting<'_>, context: &Context) {
+    for (repository, log) in sitting.logs() {
+        if log.unwitnessed {
+            context.out.note(format_args!(
+                "{}: the log of {repository}, {}, has no witnesses; that it shows everybody the same is its word alone",
+                styled(STRONG, UNWITNESSED),
+                log.origin
+            ));
+        }
+    }
 }
 
 /// The same for one of many files: roles by name, each of them told of once.
@@ -361,6 +432,9 @@ pub(super) struct Brief {
     version: u64,
     /// From root to that one; delegated roles as `DELEGATOR/ROLE`.
     roles: Vec<String>,
+    /// Where it is in the transparency log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<Logged>,
 }
 
 impl Explained {
@@ -375,8 +449,8 @@ impl Explained {
         let (role, version) = last.unwrap_or_default();
         let (target, length, sha256, sha512) = (self.target, self.length, self.sha256, self.sha512);
         let roles = links.iter().map(|(name, _)| name.clone()).collect();
-        let brief =
-            Brief { target, length, sha256, sha512, hashes_from: self.hashes_from, role, version, roles };
+        let (hashes_from, log) = (self.hashes_from, self.log);
+        let brief = Brief { target, length, sha256, sha512, hashes_from, role, version, roles, log };
         (brief, links)
     }
 }
@@ -391,12 +465,13 @@ impl Explain {
         let sitting = self.trust.sit(&quorum, context).await?;
         let agreed = sitting.find(&target).await?;
         if name.is_some() {
-            sitting.verify(&agreed, file)?;
+            let local = [(agreed.clone(), file.to_owned())];
+            sitting.verify_all(&local).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         }
         let mut all = Vec::new();
-        for vote in &agreed.votes {
+        for (vote, proven) in agreed.votes.iter().zip(sitting.prove(&agreed).await?) {
             let session = sitting.session(vote.repository).await?;
-            all.push((vote.repository, session.with_trusted(|trusted| explained(trusted, &vote.found))?));
+            all.push((vote.repository, explained(session, &proven)?));
         }
         if let [(_, only)] = all.as_slice() {
             return context.out.result(only, || lines(context, drawn(only, context)));
@@ -427,7 +502,28 @@ fn hashes_from(target: &TargetFile) -> Option<String> {
     (!from.contains(char::is_control)).then(|| from.to_owned())
 }
 
-pub(super) fn explained(trusted: &Trusted, found: &Found) -> anyhow::Result<Explained> {
+/// Why a target is trusted.
+pub(super) fn explained(session: &Session, target: &Proven) -> anyhow::Result<Explained> {
+    let unlogged = match session.log() {
+        None => "in no transparency log that was asked for",
+        Some(_) => "not logged itself, as pages and attestations are not; the snapshot that signs it is",
+    };
+    let log = target.inclusion().map(Logged::from);
+    let (found, roles) = (target.found(), session.with_trusted(|trusted| links(trusted, target.found()))?);
+    Ok(Explained {
+        target: found.path.to_string(),
+        length: found.target.length,
+        sha256: found.target.hashes.sha256.map(hex::encode),
+        sha512: found.target.hashes.sha512.as_ref().map(|digest| hex::encode(digest.as_slice())),
+        hashes_from: hashes_from(&found.target),
+        roles,
+        log,
+        unlogged,
+    })
+}
+
+/// The roles from root to the one that lists a target.
+fn links(trusted: &Trusted, found: &Found) -> anyhow::Result<Vec<Link>> {
     let root = trusted.root();
     let mut roles = vec![
         link(root, &root.authority(TopLevel::Root)),
@@ -442,14 +538,7 @@ pub(super) fn explained(trusted: &Trusted, found: &Found) -> anyhow::Result<Expl
             roles.push(link(delegated, &authority.context("a delegation without its delegator")?));
         }
     }
-    Ok(Explained {
-        target: found.path.to_string(),
-        length: found.target.length,
-        sha256: found.target.hashes.sha256.map(hex::encode),
-        sha512: found.target.hashes.sha512.as_ref().map(|digest| hex::encode(digest.as_slice())),
-        hashes_from: hashes_from(&found.target),
-        roles,
-    })
+    Ok(roles)
 }
 
 fn link<T: Role>(metadata: &Verified<T>, authority: &Authority<'_>) -> Link {
@@ -485,5 +574,7 @@ fn drawn(explained: &Explained, context: &Context) -> Vec<String> {
     let indent = "   ".repeat(depth);
     lines.push(format!("{indent}└─ {} bytes with {}", explained.length, hash.unwrap_or_default()));
     lines.extend(explained.hashes_from.as_ref().map(|from| format!("{indent}   hash as told by {from}")));
+    let log = explained.log.as_ref().map_or_else(|| styled(FAINT, explained.unlogged), Logged::line);
+    lines.push(format!("{indent}   {log}"));
     lines
 }

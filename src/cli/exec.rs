@@ -1,6 +1,6 @@
 //! `exec`: a command whose tools get verified files from trusted indexes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -128,6 +128,9 @@ struct Report {
     files: Vec<FileReport>,
     /// Files beyond those listed.
     files_left_out: u64,
+    /// Transparency logs that no witness vouches for, by index.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    quorum_none: BTreeMap<String, String>,
     refused: Vec<RefusedReport>,
     unverified: Vec<RefusedReport>,
 }
@@ -211,13 +214,19 @@ impl Exec {
         for served in served {
             let index = forward.indexes().iter().find(|index| index.name() == served.index);
             let index = index.context("an index that is not there")?;
-            let why = index.with_trusted(|trusted| explained(trusted, &served.found)).await;
-            let why = why.context("a session that is not there")??;
+            let session = index.session().await.context("a session that is not there")?;
+            let why = explained(&session, &session.prove(&served.found).await?)?;
             files.push(FileReport { index: served.index, fetched: served.fetched, why });
         }
         let list = |refused: Vec<Refused>| refused.iter().map(RefusedReport::from).collect();
         let (refused, unverified) = (list(journal.refused().0), list(journal.passed().0));
-        let report = Report { files, files_left_out, refused, unverified };
+        let mut quorum_none = BTreeMap::new();
+        for index in forward.indexes() {
+            let log = index.session().await.and_then(|session| session.log());
+            let log = log.filter(|log| log.unwitnessed);
+            quorum_none.extend(log.map(|log| (index.name().to_owned(), log.origin)));
+        }
+        let report = Report { files, files_left_out, quorum_none, refused, unverified };
         let mut text = serde_json::to_string_pretty(&report)?;
         text.push('\n');
         std::fs::write(file, text).with_context(|| file.display().to_string())

@@ -44,7 +44,7 @@ pub(super) const TABLE: [(u8, &str); 12] = [
         "the server or the way to it does not work, is too slow or sends too much, or a file that should be there is not",
     ),
     (BUSY, "another process was faster or holds a lock: try again"),
-    (POLICY, "a limit or policy forbids it"),
+    (POLICY, "a limit or policy forbids it, or the transparency log does not show what it should"),
     (NOT_STARTED, "the command of `exec` could not be started; otherwise `exec` ends as its command does"),
     (NO_COMMAND, "there is no such command"),
 ];
@@ -197,6 +197,7 @@ fn client_hint(error: &ClientError) -> Option<String> {
         ClientError::File(
             FileError::WrongHash { .. } | FileError::WrongLength { .. } | FileError::Changed { .. },
         ) => "this is not the file that was signed; do not install it, and tell the admin",
+        ClientError::Log(error) => error.hint(),
         ClientError::NoAgreement { .. } => {
             "do not install it; one of these repositories lags behind or lies: ask their admins"
         }
@@ -270,6 +271,7 @@ pub(super) fn client(error: &ClientError) -> u8 {
         ClientError::Cache(_) | ClientError::File(FileError::Io { .. }) => OTHER,
         ClientError::File(FileError::TooLarge { .. })
         | ClientError::NoAgreement { .. }
+        | ClientError::Log(_)
         | ClientError::NotMapped { .. } => POLICY,
         ClientError::File(_) | ClientError::NotSigned { .. } => INTEGRITY,
     }
@@ -302,6 +304,7 @@ fn store(error: &TrustStoreError) -> u8 {
         TrustStoreError::BadName { .. } | TrustStoreError::Unknown { .. } | TrustStoreError::Taken { .. } => {
             USAGE
         }
+        TrustStoreError::BadPolicy(_) => USAGE,
         TrustStoreError::BadRoot(error) => verify(error),
         _ => OTHER,
     }

@@ -10,17 +10,19 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 
 use super::Context;
-use super::client::{PAGES_AT_ONCE, project_page};
+use super::client::{PAGES_AT_ONCE, project_page, warn_unwitnessed};
 use super::exit::{self, SomeFailed, Usage};
 use super::files::{read_file, write_file};
 use super::output::{BAD, FAINT, GOOD, STRONG, styled};
 use super::trust::QuorumArg;
-use crate::client::Sitting;
+use crate::client::{ClientError, Proven, Sitting};
 use crate::python::lock::{
-    Change, Difference, Format, Judged, Lock, Locked, MAX_LOCK, Origin, Verdict, differences, judge, watch,
+    Change, Difference, Format, Judged, Lock, Locked, MAX_LOCK, Origin, Verdict, differences, judge,
+    signed_entries, watch,
 };
-use crate::python::{ProjectName, ProjectPage};
+use crate::python::{PageFile, ProjectName, ProjectPage};
 use crate::repository::Progress;
+use crate::tuf::path::TargetPath;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LockCommand {
@@ -73,6 +75,8 @@ struct Read {
     lock: Lock,
     /// Of each project from an index: its signed page, if it has one.
     pages: BTreeMap<ProjectName, Option<ProjectPage>>,
+    /// Why a signed file is not logged as it should be, by what is said of it.
+    unlogged: BTreeMap<String, String>,
 }
 
 /// What became of one lock file.
@@ -102,7 +106,30 @@ impl Read {
             pages.insert(project, page);
             bar.at("asking for projects", u64::try_from(pages.len()).unwrap_or(u64::MAX), total);
         }
-        Ok(Self { lock, pages })
+        let mut read = Self { lock, pages, unlogged: BTreeMap::new() };
+        if !sitting.logs().is_empty() {
+            read.unlogged = read.unlogged(sitting).await?;
+        }
+        Ok(read)
+    }
+
+    /// Asks for the proof of each signed file of the lock.
+    async fn unlogged(&self, sitting: &Sitting<'_>) -> anyhow::Result<BTreeMap<String, String>> {
+        let from_index = self.lock.packages.iter().filter(|package| package.origin == Origin::Index);
+        let files =
+            from_index.filter_map(|package| self.page(package).map(|page| signed_entries(package, page)));
+        let files: Vec<_> = files.flatten().map(|(name, file)| (name, file.clone())).collect();
+        let ask = async |(name, file): (String, PageFile)| (name, logged(&file, sitting).await);
+        let mut asked = pin!(stream::iter(files).map(ask).buffer_unordered(PAGES_AT_ONCE));
+        let mut unlogged = BTreeMap::new();
+        while let Some((name, outcome)) = asked.next().await {
+            match outcome {
+                Ok(()) => {}
+                Err(ClientError::Log(error)) => drop(unlogged.insert(name, error.to_string())),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(unlogged)
     }
 
     fn page(&self, package: &Locked) -> Option<&ProjectPage> {
@@ -110,8 +137,27 @@ impl Read {
     }
 
     fn judged(&self) -> Vec<Judged> {
-        self.lock.packages.iter().flat_map(|package| judge(package, self.page(package))).collect()
+        let judged = self.lock.packages.iter().flat_map(|package| judge(package, self.page(package)));
+        judged
+            .map(|mut judged| {
+                if let (Verdict::Signed, Some(reason)) = (&judged.verdict, self.unlogged.get(&judged.file)) {
+                    judged.verdict = Verdict::Unlogged { reason: reason.clone() };
+                }
+                judged
+            })
+            .collect()
     }
+}
+
+/// That the file that a page lists was logged, by every repository that agrees on it.
+async fn logged(file: &PageFile, sitting: &Sitting<'_>) -> Result<(), ClientError> {
+    let unsigned = || ClientError::NotSigned { path: file.filename.to_string() };
+    let path = TargetPath::new(format!("{}/{}", file.filename.project(), file.filename));
+    let agreed = sitting.find(&path.map_err(|_| unsigned())?).await?;
+    let proven = sitting.prove(&agreed).await?;
+    let same =
+        |one: &Proven| one.target.hashes.sha256.map(hex::encode).as_deref() == Some(file.sha256.as_str());
+    if proven.iter().all(same) { Ok(()) } else { Err(unsigned()) }
 }
 
 /// Each hash of these lock files against what is signed.
@@ -134,6 +180,7 @@ pub(super) async fn verify(
             except: except.clone(),
         });
     }
+    warn_unwitnessed(&sitting, context);
     context.out.result(&all, || all.iter().for_each(|checked| checked.show(context)))?;
     require(all.iter().flat_map(Checked::bad))
 }

@@ -20,12 +20,11 @@ use super::lock::read as read_lock;
 use super::output::{BAD, FAINT, GOOD, styled};
 use super::trust::one_name;
 use crate::client::trust::TrustStore;
-use crate::client::{Session, Timing};
+use crate::client::{Proven, Session, Timing};
 use crate::python::lock::{MAX_LOCK, wishes};
 use crate::python::{Dependency, Machine, Platform};
 use crate::repository::{Link, Progress as Bar};
 use crate::sync::{Filter, Folder, Job, Kinds, Progress, Refused, State, Summary, Told, Wanted, Wish};
-use crate::tuf::lookup::Found;
 use crate::tuf::trusted::Limits;
 
 /// Bytes of roles that are held at once: what one lookup needs is far below.
@@ -350,8 +349,8 @@ impl Record {
         Ok(Self { file, first: true, roles: BTreeMap::new() })
     }
 
-    fn add(&mut self, shared: &Session, found: &Found) -> anyhow::Result<()> {
-        let (brief, roles) = shared.with_trusted(|trusted| explained(trusted, found))?.in_brief();
+    fn add(&mut self, shared: &Session, found: &Proven) -> anyhow::Result<()> {
+        let (brief, roles) = explained(shared, found)?.in_brief();
         self.roles.extend(roles);
         let comma = if std::mem::take(&mut self.first) { "" } else { "," };
         Ok(write!(self.file, "{comma}\n{}", serde_json::to_string(&brief)?)?)

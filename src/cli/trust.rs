@@ -7,14 +7,19 @@ use clap::{Args, Subcommand};
 
 use super::Context;
 use super::exit::Usage;
+use super::files::read_file;
 use super::output::{GOOD, STRONG, styled};
 use crate::client::trust::{Location, TrustStore};
 use crate::client::{Client, ClientError, MetadataDir, Quorum, Session, Sitting, Timing};
 use crate::crypto::sha256;
+use crate::tlog::policy::{Policy, Witnessing};
 use crate::tuf::map::MapFile;
 use crate::tuf::metadata::{Root, TopLevel};
 use crate::tuf::signed::Verified;
 use crate::tuf::trusted::Limits;
+
+/// Bytes of a policy for a log, at most.
+const MAX_POLICY: u64 = 64 * 1_024;
 
 /// Which trusted repository a command asks.
 #[derive(Debug, Clone, Args)]
@@ -121,6 +126,9 @@ pub(crate) enum Trust {
         /// Where its files are, if not in URL/targets/
         #[arg(long, value_name = "URL")]
         targets_url: Option<String>,
+        /// A policy for its transparency log (c2sp.org/tlog-policy), which must hold beside the repository's own
+        #[arg(long, value_name = "FILE")]
+        log_policy: Option<PathBuf>,
     },
     /// List them
     List,
@@ -144,7 +152,7 @@ impl Trust {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
         let store = TrustStore::of_user()?;
         match self {
-            Self::Add { name, url, index, root, metadata_url, targets_url } => {
+            Self::Add { name, url, index, root, metadata_url, targets_url, log_policy } => {
                 let bytes = std::fs::read(&root).with_context(|| root.display().to_string())?;
                 let mut location = located(url.as_deref(), index.as_deref())?;
                 location.metadata =
@@ -152,23 +160,11 @@ impl Trust {
                 location.targets = targets_url.map(|url| full(&url)).transpose()?.unwrap_or(location.targets);
                 let nowhere = MetadataDir::new(PathBuf::new());
                 location.client(nowhere, Timing::default(), Limits::default()).map_err(ClientError::from)?;
+                location.log_policy = log_policy.map(|file| policy(&file)).transpose()?;
                 let root = store.add(&name, &location, &bytes)?;
                 added(context, &name, &location, &root)
             }
-            Self::List => {
-                let names = store.names()?;
-                let locations = names.into_iter().map(|name| Ok((store.location(&name)?, name)));
-                let locations = locations.collect::<anyhow::Result<Vec<_>>>()?;
-                let value: serde_json::Map<_, _> = locations
-                    .iter()
-                    .map(|(location, name)| (name.clone(), location.place().into()))
-                    .collect();
-                context.out.result(&value, || {
-                    let rows: Vec<_> =
-                        locations.iter().map(|(l, name)| vec![name.clone(), l.place()]).collect();
-                    context.out.table(&rows);
-                })
-            }
+            Self::List => list(&store, context),
             Self::Map { file: Some(file), .. } => {
                 let bytes = read(&file)?;
                 let map = store.set_map(&bytes)?;
@@ -195,16 +191,58 @@ impl Trust {
     }
 }
 
+/// The trusts, where they are, and what was pinned for their logs.
+fn list(store: &TrustStore, context: &Context) -> anyhow::Result<()> {
+    let (mut value, mut rows) = (serde_json::Map::new(), Vec::new());
+    for name in store.names()? {
+        let location = store.location(&name)?;
+        let (place, pinned) = (location.place(), pinned(&location)?);
+        rows.push([vec![name.clone(), place.clone()], pinned.clone().into_iter().collect()].concat());
+        value.insert(
+            name,
+            pinned.map_or_else(
+                || place.clone().into(),
+                |pinned| serde_json::json!({ "url": place, "log_policy": pinned }),
+            ),
+        );
+    }
+    context.out.result(&value, || context.out.table(&rows))
+}
+
+/// What was pinned for the log of a repository, in one line.
+fn pinned(location: &Location) -> anyhow::Result<Option<String>> {
+    let Some(policy) = location.log_policy()? else { return Ok(None) };
+    let logs: Vec<_> = policy.logs().iter().map(|log| log.key().name().to_string()).collect();
+    let witnesses = match (policy.witnessing(), policy.witnesses().len()) {
+        (Witnessing::NotAsked, _) => "quorum none: no witness is asked for".to_owned(),
+        (Witnessing::Quorum, 1) => "its witness must have cosigned".to_owned(),
+        (Witnessing::Quorum, all) => format!("a quorum of {all} witnesses must have cosigned"),
+    };
+    Ok(Some(format!("log {}, {witnesses}", logs.join(" or "))))
+}
+
+/// The text of a policy, which reads.
+fn policy(file: &Path) -> anyhow::Result<String> {
+    let usage = |reason: String| Usage(format!("{}: {reason}", file.display()));
+    let bytes = read_file(file, MAX_POLICY)?;
+    Policy::parse(&bytes).map_err(|error| usage(error.to_string()))?;
+    Ok(String::from_utf8(bytes).map_err(|_| usage("it is not UTF-8".to_owned()))?)
+}
+
 /// Says what is trusted now, so that it can be compared with what the admin says.
 fn added(context: &Context, name: &str, location: &Location, root: &Verified<Root>) -> anyhow::Result<()> {
+    let policy = pinned(location)?;
     let authority = root.authority(TopLevel::Root);
     let keys: Vec<String> = authority.keys().map(|(id, _)| id.to_string()).collect();
     let (version, threshold) = (root.common.version, authority.threshold());
     let hash = hex::encode(sha256(root.bytes()));
-    let value = serde_json::json!({
+    let mut value = serde_json::json!({
         "name": name, "url": location.place(), "root_version": version, "root_sha256": hash,
         "threshold": threshold, "keys": keys,
     });
+    if let (Some(policy), Some(fields)) = (&policy, value.as_object_mut()) {
+        fields.insert("log_policy".to_owned(), policy.as_str().into());
+    }
     context.out.result(&value, || {
         context
             .out
@@ -214,6 +252,9 @@ fn added(context: &Context, name: &str, location: &Location, root: &Verified<Roo
             .line(format_args!("{threshold} of these keys decide about it; compare them with its admin:"));
         for key in &keys {
             context.out.line(format_args!("  {key}"));
+        }
+        if let Some(policy) = &policy {
+            context.out.line(format_args!("everything must be logged: {policy}"));
         }
     })
 }

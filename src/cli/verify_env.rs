@@ -249,8 +249,8 @@ async fn open(
     let unnamed = || ClientError::NotSigned { path: file.to_string() };
     let path = TargetPath::new(format!("{}/{file}", file.project())).map_err(|_| unnamed())?;
     let agreed = sitting.find(&path).await?;
-    let found = agreed.votes.first().map(|vote| vote.found.clone()).ok_or_else(unnamed)?;
-    let name = found.target.hashes.name().ok_or_else(unnamed)?;
+    let proven = sitting.prove(&agreed).await?.into_iter().next().ok_or_else(unnamed)?;
+    let name = proven.target.hashes.name().ok_or_else(unnamed)?;
     let folder = cache.join("files");
     let place = folder.join(&name);
     let io = |what, error: &std::io::Error| {
@@ -263,7 +263,7 @@ async fn open(
     let wanted: [(Agreed<'_>, PathBuf); 1] = [(agreed, place.clone())];
     sitting.download_all(&wanted, JOBS, &|_, _| {}).await?;
     let open = File::open(&place).map_err(|error| io("opening", &error))?;
-    Session::check(&found, open)
+    Session::check(&proven, open)
 }
 
 /// What comes of a distribution, and the files that are accounted for by a comparison.

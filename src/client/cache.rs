@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 
+use super::log::LogDir;
+
 /// How long to wait for another process that updates the same folder.
 const LOCK_PATIENCE: Duration = Duration::from_mins(2);
 /// How often to try.
@@ -17,6 +19,8 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 const MAX_FILE: u64 = 64 * 1024 * 1024;
 /// How long a download may lie in the spool; none takes a day.
 const SPOOL_LIFE: Duration = Duration::from_hours(24);
+/// What is kept of the transparency log; roles are files here, and end in `.json`.
+const LOG: &str = "log";
 /// Where downloads lie until they are checked.
 const SPOOL: &str = ".spool";
 
@@ -199,6 +203,11 @@ impl MetadataDir {
         let spool = self.dir.join(SPOOL);
         make(&spool)?;
         Ok(spool)
+    }
+
+    /// What is kept of the repository's log.
+    pub(super) fn log(&self) -> LogDir {
+        LogDir::new(self.dir.join(LOG))
     }
 
     /// Removes what killed processes left in the spool a day ago or earlier.

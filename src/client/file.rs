@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 use thiserror::Error;
 
 pub use self::arriving::{Arrival, Arriving};
+use super::log::{Inclusion, Proven};
 use super::source::Sink;
 use crate::crypto::{Digests, Hasher};
 use crate::tuf::lookup::Found;
@@ -107,6 +108,7 @@ pub struct VerifiedFile {
     path: PathBuf,
     target: TargetFile,
     fetched: bool,
+    inclusion: Option<Inclusion>,
 }
 
 impl VerifiedFile {
@@ -123,6 +125,11 @@ impl VerifiedFile {
     /// Whether it was fetched now, or was there already.
     pub fn fetched(&self) -> bool {
         self.fetched
+    }
+
+    /// Where it is in the log; none, where no policy asks for a log.
+    pub fn inclusion(&self) -> Option<&Inclusion> {
+        self.inclusion.as_ref()
     }
 }
 
@@ -178,8 +185,8 @@ pub(super) fn location(found: &Found, consistent: bool) -> Result<String, FileEr
 }
 
 /// The file at `to`, if it is the target already. Its times stay as they are.
-pub(super) fn already(found: &Found, to: &Path) -> Result<Option<VerifiedFile>, FileError> {
-    match verify(found, to) {
+pub(super) fn already(target: &Proven, to: &Path) -> Result<Option<VerifiedFile>, FileError> {
+    match verify(target, to) {
         Ok(file) => Ok(Some(file)),
         Err(FileError::Io { .. } | FileError::WrongLength { .. } | FileError::WrongHash { .. }) => Ok(None),
         Err(other) => Err(other),
@@ -187,15 +194,15 @@ pub(super) fn already(found: &Found, to: &Path) -> Result<Option<VerifiedFile>, 
 }
 
 /// Checks local files, on every core. The results are in the order of the files.
-pub(super) fn verify_all(files: &[(Found, PathBuf)]) -> Vec<Result<VerifiedFile, FileError>> {
+pub(super) fn verify_all(files: &[(Proven, PathBuf)]) -> Vec<Result<VerifiedFile, FileError>> {
     let mut order: Vec<_> = files.iter().enumerate().collect();
     // The largest first, so that no core is left with one of them when the others are done.
-    order.sort_by_key(|(_, (found, _))| Reverse(found.target.length));
+    order.sort_by_key(|(_, (target, _))| Reverse(target.target.length));
     let (order, next) = (order.as_slice(), &AtomicUsize::new(0));
     let work = move || {
         let (mut buffer, mut mine) = (vec![0; CHUNK], Vec::new());
-        while let Some((at, (found, path))) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            mine.push((*at, verify_with(&mut buffer, found, path)));
+        while let Some((at, (target, path))) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            mine.push((*at, verify_with(&mut buffer, target, path)));
         }
         mine
     };
@@ -211,11 +218,11 @@ pub(super) fn verify_all(files: &[(Found, PathBuf)]) -> Vec<Result<VerifiedFile,
 }
 
 /// Checks a local file.
-pub(super) fn verify(found: &Found, path: &Path) -> Result<VerifiedFile, FileError> {
-    verify_with(&mut vec![0; CHUNK], found, path)
+pub(super) fn verify(target: &Proven, path: &Path) -> Result<VerifiedFile, FileError> {
+    verify_with(&mut vec![0; CHUNK], target, path)
 }
 
-fn verify_with(buffer: &mut [u8], found: &Found, path: &Path) -> Result<VerifiedFile, FileError> {
+fn verify_with(buffer: &mut [u8], found: &Proven, path: &Path) -> Result<VerifiedFile, FileError> {
     // Looked at before it is opened: opening a pipe would wait for a writer.
     let about = std::fs::metadata(path).map_err(|error| FileError::io("looking at", path, &error))?;
     if !about.is_file() {
@@ -226,11 +233,12 @@ fn verify_with(buffer: &mut [u8], found: &Found, path: &Path) -> Result<Verified
     right_length(found, about.len())?;
     let digests = digests(buffer, found, &mut file);
     right_hashes(found, &digests.map_err(|error| FileError::io("reading", path, &error))?)?;
-    Ok(VerifiedFile { path: path.to_owned(), target: found.target.clone(), fetched: false })
+    let (target, inclusion) = (found.target.clone(), found.inclusion().cloned());
+    Ok(VerifiedFile { path: path.to_owned(), target, fetched: false, inclusion })
 }
 
 /// Checks an open file, from its first byte to its last.
-pub(super) fn check_open(found: &Found, mut file: File) -> Result<OpenFile, FileError> {
+pub(super) fn check_open(found: &Proven, mut file: File) -> Result<OpenFile, FileError> {
     let failed = |error: std::io::Error| FileError::io("reading", Path::new(found.path.as_str()), &error);
     right_length(found, file.metadata().map_err(failed)?.len())?;
     file.rewind().map_err(failed)?;
@@ -258,7 +266,7 @@ pub(super) fn within(found: &Found, max: u64) -> Result<(), FileError> {
 }
 
 /// Checks bytes in memory.
-pub(super) fn check(found: &Found, bytes: Vec<u8>) -> Result<VerifiedBytes, FileError> {
+pub(super) fn check(found: &Proven, bytes: Vec<u8>) -> Result<VerifiedBytes, FileError> {
     right_length(found, u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
     let path = found.path.to_string();
     found.target.hashes.check_bytes(&bytes).map_err(|mismatch| FileError::WrongHash { path, mismatch })?;
@@ -310,19 +318,25 @@ impl<'a> Spool<'a> {
     }
 
     /// Checks what came and moves it to `to`, replacing what is there. The open file is the one that was written.
-    pub(super) fn finish(self, to: &Path, flush: Flush) -> Result<(VerifiedFile, OpenFile), FileError> {
-        right_length(self.found, self.length)?;
-        right_hashes(self.found, &self.hasher.finish())?;
+    pub(super) fn finish(
+        self,
+        proven: &Proven,
+        to: &Path,
+        flush: Flush,
+    ) -> Result<(VerifiedFile, OpenFile), FileError> {
+        right_length(proven, self.length)?;
+        right_hashes(proven, &self.hasher.finish())?;
         let failed = |error| FileError::io("writing", to, &error);
-        let target = self.found.target.clone();
+        let target = proven.target.clone();
         let open = match place(self.file, to, flush).map_err(failed)? {
             Placed::Moved(mut file) => {
                 file.rewind().map_err(failed)?;
                 OpenFile { file, target: target.clone() }
             }
-            Placed::Copied(file) => check_open(self.found, file)?,
+            Placed::Copied(file) => check_open(proven, file)?,
         };
-        Ok((VerifiedFile { path: to.to_owned(), target, fetched: true }, open))
+        let inclusion = proven.inclusion().cloned();
+        Ok((VerifiedFile { path: to.to_owned(), target, fetched: true, inclusion }, open))
     }
 }
 

@@ -18,6 +18,7 @@
 mod cache;
 mod file;
 mod http;
+mod log;
 mod parallel;
 mod quorum;
 mod session;
@@ -38,6 +39,8 @@ pub use file::{Arrival, Arriving, FileError, OpenFile, VerifiedBytes, VerifiedFi
 pub use http::{
     Answer, Credentials, Hook, Http, HttpSource, Posted, Reach, SendError, Timing, Upload, Uploader,
 };
+use log::Standing;
+pub use log::{Contradiction, Growth, Inclusion, LogError, LogTrust, Logging, Proven, Whose};
 pub use parallel::Wanted;
 pub use quorum::{Agreed, Quorum, Sitting, Vote};
 pub use session::Session;
@@ -68,6 +71,9 @@ pub enum ClientError {
     /// A target file is not what was signed, or cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The transparency log, or a proof from it, is refused.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// A metadata file that must be there is not.
     #[error("the repository has no {path}, which its own metadata names")]
     Absent {
@@ -105,6 +111,7 @@ pub struct Client {
     targets: Arc<dyn Source>,
     cache: MetadataDir,
     limits: Limits,
+    log: LogTrust,
 }
 
 impl Client {
@@ -115,7 +122,14 @@ impl Client {
         cache: MetadataDir,
         limits: Limits,
     ) -> Self {
-        Self { metadata: metadata.into(), targets: targets.into(), cache, limits }
+        let log = LogTrust::default();
+        Self { metadata: metadata.into(), targets: targets.into(), cache, limits, log }
+    }
+
+    /// The same, with what its user knows of the repository's log.
+    #[must_use]
+    pub fn with_log(self, log: LogTrust) -> Self {
+        Self { log, ..self }
     }
 
     /// The same repository, asked with these credentials, and with no others.
@@ -123,18 +137,20 @@ impl Client {
     pub fn showing(&self, credentials: &Credentials) -> Self {
         let showing = |source: &Arc<dyn Source>| source.showing(credentials).unwrap_or(Arc::clone(source));
         let (metadata, targets) = (showing(&self.metadata), showing(&self.targets));
-        Self { metadata, targets, cache: self.cache.clone(), limits: self.limits }
+        let log = LogTrust { tiles: self.log.tiles.as_ref().map(showing), ..self.log.clone() };
+        Self { metadata, targets, cache: self.cache.clone(), limits: self.limits, log }
     }
 
-    /// Updates the top-level metadata (specification 5.1 to 5.6). One process at a time per folder: others wait.
+    /// Updates the top-level metadata (specification 5.1 to 5.6), and checks that it was logged. One process at a time per folder: others wait.
     pub async fn refresh(&self, now: DateTime<Utc>) -> Result<Session, ClientError> {
         let _lock = self.cache.lock().await?;
         let timestamp = self.update_root(now).await?;
         let snapshot = self.update_timestamp(timestamp).await?;
         let targets = self.update_snapshot(snapshot).await?;
         let trusted = self.update_targets(targets).await?;
+        let standing = self.standing(&trusted, false).await?;
         self.cache.sweep_spool(now.into());
-        Ok(Session::new(self.clone(), trusted, false))
+        Ok(Session::new(self.clone(), trusted, standing, false))
     }
 
     /// The same from local files alone, which must be in date. The session fetches nothing, target files included.
@@ -148,7 +164,8 @@ impl Client {
         let Local::Current(trusted) = offer_targets(targets, self.cache.read("targets")?.as_ref()) else {
             return Err(TrustError::NoLocal { role: "targets".to_owned() }.into());
         };
-        Ok(Session::new(self.clone(), trusted, true))
+        let standing = self.standing(&trusted, true).await?;
+        Ok(Session::new(self.clone(), trusted, standing, true))
     }
 
     async fn update_root(&self, now: DateTime<Utc>) -> Result<AwaitTimestamp, ClientError> {
@@ -248,14 +265,14 @@ impl Client {
     async fn download(
         &self,
         found: &Found,
-        consistent: bool,
+        terms: &Terms,
         to: &Path,
         flush: Flush,
         count: &AtomicU64,
     ) -> Result<(VerifiedFile, OpenFile), ClientError> {
         let mut spool = file::Spool::new(found, &self.cache.spool()?, count)?;
-        self.fetch_target(found, consistent, &mut spool).await?;
-        Ok(spool.finish(to, flush)?)
+        let proven = self.fetch_proven(found, terms, &mut spool).await?;
+        Ok(spool.finish(&proven, to, flush)?)
     }
 
     async fn gives(&self, found: &Found, consistent: bool) -> Result<Given, ClientError> {
@@ -266,12 +283,24 @@ impl Client {
         }
     }
 
-    async fn read(&self, found: &Found, consistent: bool) -> Result<VerifiedBytes, ClientError> {
+    async fn read(&self, found: &Found, terms: &Terms) -> Result<VerifiedBytes, ClientError> {
         // What a server sends is not believed to be as long as signed before it came.
         let length = usize::try_from(found.target.length).unwrap_or(usize::MAX);
         let mut bytes = Vec::with_capacity(length.min(AT_ONCE));
-        self.fetch_target(found, consistent, &mut bytes).await?;
-        Ok(file::check(found, bytes)?)
+        let proven = self.fetch_proven(found, terms, &mut bytes).await?;
+        Ok(file::check(&proven, bytes)?)
+    }
+
+    /// Fetches all of a target to `sink`, and what proves that it was logged. Of the bytes nothing is checked.
+    async fn fetch_proven(
+        &self,
+        found: &Found,
+        terms: &Terms,
+        sink: &mut dyn Sink,
+    ) -> Result<Proven, ClientError> {
+        let fetch = self.fetch_target(found, terms.consistent, sink);
+        let ((), proven) = tokio::try_join!(fetch, self.prove(found, terms))?;
+        Ok(proven)
     }
 
     /// Fetches all of a target to `sink`. Nothing of it is checked.
@@ -287,6 +316,17 @@ impl Client {
             Fetched::Whole => Ok(()),
         }
     }
+}
+
+/// What holds for every target of a session.
+#[derive(Debug, Clone)]
+struct Terms {
+    /// Files are named by their hashes.
+    consistent: bool,
+    /// Nothing is fetched.
+    offline: bool,
+    /// The log, if a policy asks for one.
+    standing: Option<Arc<Standing>>,
 }
 
 /// A role that is not on this machine, or not the current one.

@@ -13,16 +13,20 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, stream};
 use tokio::sync::OnceCell;
 
-use super::{Client, ClientError, FetchError, FileError, Session, VerifiedFile, Wanted};
+use super::{Client, ClientError, FetchError, FileError, Logging, Proven, Session, VerifiedFile, Wanted};
 use crate::tuf::lookup::Found;
 use crate::tuf::map::{MapFile, Mapping, agreed};
 use crate::tuf::metadata::TargetFile;
 use crate::tuf::path::TargetPath;
+
+/// Proofs that are fetched at once.
+const PROOFS_AT_ONCE: usize = 8;
 
 /// Repositories, and the map that says which of them must agree on what.
 #[derive(Debug)]
@@ -192,6 +196,12 @@ impl<'a> Sitting<'a> {
         Err(failed)
     }
 
+    /// The logs that the repositories asked so far are in, by repository.
+    pub fn logs(&self) -> Vec<(&'a str, Logging)> {
+        let begun = self.sessions.iter().filter_map(|(name, session)| Some((*name, session.get()?)));
+        begun.filter_map(|(name, session)| Some((name, session.as_ref().ok()?.log()?))).collect()
+    }
+
     /// Downloads all, each from the first of its repositories that has it. `progress` is told of the bytes of those
     /// that come from one repository.
     pub async fn download_all(
@@ -234,38 +244,51 @@ impl<'a> Sitting<'a> {
         for (file, (agreed, to)) in files.into_iter().zip(wanted) {
             let absent =
                 || FileError::Absent { path: agreed.path.to_string(), location: to.display().to_string() };
-            complete.push(of_all(agreed, file.ok_or_else(absent)?)?);
+            let file = file.ok_or_else(absent)?;
+            complete.push(of_all(&self.prove(agreed).await?, file)?);
         }
         Ok(complete)
     }
 
-    /// Checks a local file against what every agreeing repository signs.
-    pub fn verify(&self, agreed: &Agreed<'a>, file: &Path) -> Result<VerifiedFile, ClientError> {
-        let mut verified = None;
+    /// Checks that a target was logged by every agreeing repository that logs; one answer for each vote, in their order.
+    pub async fn prove(&self, agreed: &Agreed<'a>) -> Result<Vec<Proven>, ClientError> {
+        let mut all = Vec::new();
         for vote in &agreed.votes {
-            verified = Some(super::file::verify(&vote.found, file)?);
+            all.push(self.session(vote.repository).await?.prove(&vote.found).await?);
         }
-        verified.ok_or_else(|| ClientError::NotSigned { path: agreed.path.to_string() })
+        if all.is_empty() {
+            return Err(ClientError::NotSigned { path: agreed.path.to_string() });
+        }
+        Ok(all)
     }
 
-    /// Checks local files on every core; what was found of each, in their order.
-    pub fn verify_all(&self, files: &[(Agreed<'a>, PathBuf)]) -> Vec<Result<VerifiedFile, ClientError>> {
-        let each = files.iter().map(|(agreed, file)| (agreed.votes.first(), file));
-        let first: Vec<_> =
-            each.filter_map(|(vote, file)| Some((vote?.found.clone(), file.clone()))).collect();
-        let verified = super::file::verify_all(&first).into_iter();
-        let all = verified.zip(files).map(|(verified, (agreed, _))| of_all(agreed, verified?));
-        all.collect()
+    /// Checks local files against what every agreeing repository signs, on every core; what was found of each, in their order.
+    pub async fn verify_all(
+        &self,
+        files: &[(Agreed<'a>, PathBuf)],
+    ) -> Vec<Result<VerifiedFile, ClientError>> {
+        let proofs = stream::iter(files).map(|(agreed, _)| self.prove(agreed)).buffered(PROOFS_AT_ONCE);
+        let proofs: Vec<_> = proofs.collect().await;
+        let judged = proofs
+            .iter()
+            .zip(files)
+            .filter_map(|(proofs, (_, file))| Some((proofs.as_ref().ok()?.first()?.clone(), file.clone())));
+        let judged: Vec<_> = judged.collect();
+        let mut verified = super::file::verify_all(&judged).into_iter();
+        let mut all = Vec::new();
+        for proofs in proofs {
+            let verify = |proofs: Vec<Proven>| verified.next().map(|file| of_all(&proofs, file?));
+            all.extend(proofs.map(verify).transpose().map(Result::flatten));
+        }
+        all
     }
 }
 
 /// The file, if those who agree beside the first say nothing else of it.
-fn of_all(agreed: &Agreed<'_>, file: VerifiedFile) -> Result<VerifiedFile, ClientError> {
-    for vote in &agreed.votes {
-        if vote.found.target.hashes != file.target().hashes
-            || vote.found.target.length != file.target().length
-        {
-            super::file::verify(&vote.found, file.path())?;
+fn of_all(proofs: &[Proven], file: VerifiedFile) -> Result<VerifiedFile, ClientError> {
+    for proven in proofs {
+        if proven.target.hashes != file.target().hashes || proven.target.length != file.target().length {
+            super::file::verify(proven, file.path())?;
         }
     }
     Ok(file)

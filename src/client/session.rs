@@ -11,7 +11,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::file::{self, Arrival, Arriving, Flush, OpenFile};
-use super::{Client, ClientError, Credentials, Given, Needed, VerifiedBytes, VerifiedFile};
+use super::log::Standing;
+use super::{
+    Client, ClientError, Credentials, Given, Logging, Needed, Proven, Terms, VerifiedBytes, VerifiedFile,
+};
 use crate::tuf::lookup::{Edge, Found, Search, Step};
 use crate::tuf::metadata::Targets;
 use crate::tuf::path::{RoleName, TargetPath};
@@ -19,7 +22,8 @@ use crate::tuf::signed::Verified;
 use crate::tuf::trusted::{TrustError, Trusted};
 
 /// A client whose top-level metadata was up to date when the session began. See the module.
-#[derive(Debug)]
+/// Clones are the same session.
+#[derive(Debug, Clone)]
 pub struct Session {
     client: Client,
     common: Arc<Common>,
@@ -31,8 +35,7 @@ pub struct Session {
 #[derive(Debug)]
 struct Common {
     trusted: Mutex<Trusted>,
-    /// Nothing is fetched.
-    offline: bool,
+    terms: Terms,
     /// One for each delegator and role that was ever asked for; a snapshot lists all there can be.
     turns: Mutex<BTreeMap<Pair, Arc<Turn>>>,
     /// Bytes of delegated roles that were accepted since all were forgotten.
@@ -57,9 +60,21 @@ struct Loading {
 }
 
 impl Session {
-    pub(super) fn new(client: Client, trusted: Trusted, offline: bool) -> Self {
+    pub(super) fn new(client: Client, trusted: Trusted, standing: Option<Standing>, offline: bool) -> Self {
+        let consistent = trusted.root().consistent_snapshot;
+        let terms = Terms { consistent, offline, standing: standing.map(Arc::new) };
         let (trusted, turns, held) = (Mutex::new(trusted), Mutex::default(), AtomicUsize::new(0));
-        Self { client, common: Arc::new(Common { trusted, offline, turns, held }), max_held: usize::MAX }
+        Self { client, common: Arc::new(Common { trusted, terms, turns, held }), max_held: usize::MAX }
+    }
+
+    /// The log that the snapshot is in; none, if no policy asks for one.
+    pub fn log(&self) -> Option<Logging> {
+        self.common.terms.standing.as_ref().map(|standing| standing.logging())
+    }
+
+    /// Checks that a target was logged, if it is to be: fetches the proof, unless it is kept on this machine.
+    pub async fn prove(&self, found: &Found) -> Result<Proven, ClientError> {
+        self.client.prove(found, &self.common.terms).await
     }
 
     /// The same session for somebody: what has to be fetched for them is asked for with these credentials, and with no
@@ -129,7 +144,7 @@ impl Session {
     pub async fn read_whole(&self, found: &Found, max_len: u64) -> Result<VerifiedBytes, ClientError> {
         file::within(found, max_len)?;
         self.online()?;
-        self.client.read(found, self.consistent()).await
+        self.client.read(found, &self.common.terms).await
     }
 
     /// Fetches a target to `to`, unless the file there already is that target. The file appears whole and checked, or whatever
@@ -145,46 +160,54 @@ impl Session {
         to: &Path,
         count: &AtomicU64,
     ) -> Result<VerifiedFile, ClientError> {
-        if let Some(file) = file::already(found, to)? {
+        if let Some(file) = self.at(found, to).await? {
             count.fetch_add(found.target.length, Ordering::Relaxed);
             return Ok(file);
         }
         self.online()?;
-        Ok(self.client.download(found, self.consistent(), to, Flush::Disk, count).await?.0)
+        Ok(self.client.download(found, &self.common.terms, to, Flush::Disk, count).await?.0)
+    }
+
+    /// The file, if it is there already. Where there is none, nothing is asked.
+    async fn at(&self, found: &Found, path: &Path) -> Result<Option<VerifiedFile>, ClientError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(file::already(&self.prove(found).await?, path)?)
     }
 
     /// Whether the server gives a target to who asks so, for little more than a question.
     pub async fn gives(&self, found: &Found) -> Result<Given, ClientError> {
         self.online()?;
-        self.client.gives(found, self.consistent()).await
+        self.client.gives(found, self.common.terms.consistent).await
     }
 
     /// Fetches a target to `to`, which appears whole and checked, and is open. If the machine stops, it may be torn afterwards:
     /// for a cache whose files are checked when they are used.
     pub async fn fill(&self, found: &Found, to: &Path) -> Result<OpenFile, ClientError> {
         self.online()?;
-        Ok(self.client.download(found, self.consistent(), to, Flush::Never, &AtomicU64::new(0)).await?.1)
+        Ok(self.client.download(found, &self.common.terms, to, Flush::Never, &AtomicU64::new(0)).await?.1)
     }
 
     /// Begins to fetch a large target, which can be read while it comes. Nothing is asked before the second of the two is run.
-    pub fn arrive(&self, found: &Found) -> Result<(Arriving, Arrival), ClientError> {
+    pub fn arrive(&self, target: &Proven) -> Result<(Arriving, Arrival), ClientError> {
         self.online()?;
-        Arrival::begin(&self.client, found, self.consistent())
+        Arrival::begin(&self.client, target, self.common.terms.consistent)
     }
 
     /// Checks a local file against what was signed. Blocks.
-    pub fn verify(found: &Found, file: &Path) -> Result<VerifiedFile, ClientError> {
-        Ok(file::verify(found, file)?)
+    pub fn verify(target: &Proven, file: &Path) -> Result<VerifiedFile, ClientError> {
+        Ok(file::verify(target, file)?)
     }
 
     /// Checks local files on every core; what it found of each, in their order. Blocks.
-    pub fn verify_all(files: &[(Found, PathBuf)]) -> Vec<Result<VerifiedFile, ClientError>> {
+    pub fn verify_all(files: &[(Proven, PathBuf)]) -> Vec<Result<VerifiedFile, ClientError>> {
         file::verify_all(files).into_iter().map(|file| Ok(file?)).collect()
     }
 
     /// Is the file there, and what was signed? Blocks.
-    pub fn already(found: &Found, path: &Path) -> Result<Option<VerifiedFile>, ClientError> {
-        Ok(file::already(found, path)?)
+    pub fn already(target: &Proven, path: &Path) -> Result<Option<VerifiedFile>, ClientError> {
+        Ok(file::already(target, path)?)
     }
 
     /// A role as its delegator has it; none, if the snapshot does not list it.
@@ -201,17 +224,17 @@ impl Session {
     }
 
     /// Reads an open file to its end: is it what was signed? Blocks.
-    pub fn check(found: &Found, file: File) -> Result<OpenFile, ClientError> {
-        Ok(file::check_open(found, file)?)
+    pub fn check(target: &Proven, file: File) -> Result<OpenFile, ClientError> {
+        Ok(file::check_open(target, file)?)
     }
 
     /// An offline session has no target files but those that are in place.
     fn online(&self) -> Result<(), TrustError> {
-        if self.common.offline { Err(TrustError::NoLocal { role: "target file".to_owned() }) } else { Ok(()) }
-    }
-
-    fn consistent(&self) -> bool {
-        self.trusted().root().consistent_snapshot
+        if self.common.terms.offline {
+            Err(TrustError::NoLocal { role: "target file".to_owned() })
+        } else {
+            Ok(())
+        }
     }
 
     async fn load(&self, edge: &Edge) -> Result<(), ClientError> {
@@ -228,7 +251,7 @@ impl Session {
             );
             return Ok(());
         };
-        if self.common.offline {
+        if self.common.terms.offline {
             return Err(TrustError::NoLocal { role: edge.role().to_string() }.into());
         }
         let bytes: Arc<[u8]> = self.client.must_fetch(&request, held.as_deref()).await?.into();

@@ -12,8 +12,9 @@ use thiserror::Error;
 use super::cache::{CacheError, MetadataDir};
 use super::http::{Credentials, Http, Timing};
 use super::source::{DirSource, FetchError, Source};
-use super::{Client, ClientError};
+use super::{Client, ClientError, LogTrust};
 use crate::crypto::sha256;
+use crate::tlog::policy::{Policy, PolicyError};
 use crate::tuf::map::{MAX_MAP, MapFile};
 use crate::tuf::metadata::Root;
 use crate::tuf::signed::{Signed, Verified, VerifyError};
@@ -53,6 +54,9 @@ pub enum TrustStoreError {
     /// The file given as root is none.
     #[error("the root file is not usable: {0}")]
     BadRoot(VerifyError),
+    /// The file given as policy of the log is none.
+    #[error("the policy of the log is not usable: {0}")]
+    BadPolicy(PolicyError),
     /// The settings of a trust do not read.
     #[error("{path} does not read: {reason}")]
     BadSettings {
@@ -107,6 +111,9 @@ pub struct Location {
     /// Where tools find the pages, if not in `simple/` below `url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<String>,
+    /// A policy (c2sp.org/tlog-policy) by which everything must have been logged, whatever the repository's own says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_policy: Option<String>,
 }
 
 /// The folder of pages in a repository as wheelseal lays it out.
@@ -121,6 +128,7 @@ impl Location {
             metadata: format!("{base}/metadata/"),
             targets: format!("{base}/targets/"),
             index: None,
+            log_policy: None,
         }
     }
 
@@ -157,12 +165,36 @@ impl Location {
             Some(folder) => Box::new(DirSource::new(folder)),
             None => Box::new(http.metadata(&self.metadata)?),
         };
-        let targets: Box<dyn Source> = match folder(&self.targets) {
-            Some(folder) => Box::new(DirSource::new(folder)),
-            None => Box::new(http.targets(&self.targets)?),
+        let targets = files(&http, &self.targets)?;
+        let bad = |error: PolicyError| FetchError::Local {
+            what: "reading the policy of the log of",
+            path: self.place(),
+            reason: error.to_string(),
         };
-        Ok(Client::new(metadata, targets, cache, limits))
+        let policy = self.log_policy().map_err(bad)?;
+        let log = LogTrust { policy, tiles: Some(files(&http, &self.log())?.into()) };
+        Ok(Client::new(metadata, targets, cache, limits).with_log(log))
     }
+
+    /// What the user pinned for its log.
+    pub fn log_policy(&self) -> Result<Option<Policy>, PolicyError> {
+        self.log_policy.as_ref().map(|text| Policy::parse(text.as_bytes())).transpose()
+    }
+
+    /// Base of the transparency log's tiles: beside the metadata.
+    fn log(&self) -> String {
+        let base = self.metadata.trim_end_matches('/');
+        let base = base.strip_suffix("/metadata").unwrap_or(self.url.trim_end_matches('/'));
+        format!("{base}/log/")
+    }
+}
+
+/// Files below a URL or in a folder.
+fn files(http: &Http, base: &str) -> Result<Box<dyn Source>, FetchError> {
+    Ok(match folder(base) {
+        Some(folder) => Box::new(DirSource::new(folder)),
+        None => Box::new(http.targets(base)?),
+    })
 }
 
 /// `file://` URLs and plain paths; `None` for anything with another scheme.
@@ -204,6 +236,7 @@ impl TrustStore {
         root: &[u8],
     ) -> Result<Verified<Root>, TrustStoreError> {
         check_name(name)?;
+        location.log_policy().map_err(TrustStoreError::BadPolicy)?;
         let verified = Signed::<Root>::new(root).verify_initial().map_err(TrustStoreError::BadRoot)?;
         let dir = self.dir(name);
         if dir.exists() {
@@ -308,8 +341,11 @@ impl TrustStore {
         }
         let own = self.location(name)?;
         let at = |place: &String| {
-            let location =
-                if *place == own.url || *place == own.place() { own.clone() } else { Location::below(place) };
+            let location = if *place == own.url || *place == own.place() {
+                own.clone()
+            } else {
+                Location { log_policy: own.log_policy.clone(), ..Location::below(place) }
+            };
             let cache = MetadataDir::new(self.state.join(name).join("metadata"));
             Ok(location.client(cache, timing, limits)?)
         };

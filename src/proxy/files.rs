@@ -26,7 +26,7 @@ use super::large::{Large, Parts};
 use super::memory::{Held, Memory};
 use super::refusal::Fault;
 use super::{Settings, Tell, Told};
-use crate::client::{Arriving, ClientError, FileError, OpenFile, Session};
+use crate::client::{Arriving, ClientError, FileError, OpenFile, Proven, Session};
 use crate::tuf::lookup::Found;
 
 /// MiB of files that are fetched at once, at most; a larger file is refused. The largest wheels have some 3,000.
@@ -121,7 +121,7 @@ impl Files {
         let path = self.folder.join(&name);
         let parts = self.large.allowed(&name, now)?;
         let place = Place { found: found.clone(), name, path, take, now };
-        if let Some(opened) = self.at_hand(&place, parts).await? {
+        if let Some(opened) = self.at_hand(shared, &place, parts).await? {
             return Ok(opened);
         }
         // What one login is sent instead of a file says nothing to others, and nothing of it is given out.
@@ -149,21 +149,21 @@ impl Files {
     }
 
     /// What need not be fetched.
-    async fn at_hand(&self, place: &Place, parts: Parts) -> Result<Option<Opened>, Fault> {
+    async fn at_hand(&self, shared: &Session, place: &Place, parts: Parts) -> Result<Option<Opened>, Fault> {
         if place.take == Take::Fetched {
             return Ok(None);
         }
         if let Some(held) = self.memory.unwritten(&place.name, &place.found) {
             return Ok(Some(Opened::Held(held)));
         }
-        let kept = place.kept().await?;
+        let kept = place.kept(shared).await?;
         Ok(kept.map(|file| Opened::Whole { file, fetched: false, parts }))
     }
 
     async fn fetch(self: &Arc<Self>, shared: &Session, place: Place, parts: Parts) -> Result<Opened, Fault> {
         let turn = self.turn(&place.name);
         let _turn = turn.lock().await;
-        if let Some(opened) = self.at_hand(&place, parts).await? {
+        if let Some(opened) = self.at_hand(shared, &place, parts).await? {
             return Ok(opened);
         }
         let length = place.found.target.length;
@@ -201,11 +201,13 @@ impl Files {
         let turn = turn.lock().await;
         let mut file = if let Some(file) = self.large.join(&place.name, &place.found) {
             file
-        } else if let Some(opened) = self.at_hand(&place, parts).await? {
+        } else if let Some(opened) = self.at_hand(shared, &place, parts).await? {
             // It came meanwhile.
             return Ok(opened);
         } else {
-            self.begin(shared, place).await?
+            // A tool is refused before it gets anything of it.
+            let proven = shared.prove(&place.found).await?;
+            self.begin(shared, place, &proven).await?
         };
         drop(turn);
         file.more().await?;
@@ -213,9 +215,14 @@ impl Files {
     }
 
     /// Fetches a large file in a task of its own, as above.
-    async fn begin(self: &Arc<Self>, shared: &Session, place: Place) -> Result<Arriving, Fault> {
+    async fn begin(
+        self: &Arc<Self>,
+        shared: &Session,
+        place: Place,
+        proven: &Proven,
+    ) -> Result<Arriving, Fault> {
         let room = self.room(&place.found).await?;
-        let (file, arrival) = shared.arrive(&place.found)?;
+        let (file, arrival) = shared.arrive(proven)?;
         self.large.comes(&place.name, &file);
         let own = Arc::clone(self);
         tokio::spawn(async move {
@@ -293,18 +300,18 @@ impl Files {
 
 impl Place {
     /// The file that is there, if it is what was signed. One that is not is removed.
-    async fn kept(&self) -> Result<Option<OpenFile>, Fault> {
+    async fn kept(&self, shared: &Session) -> Result<Option<OpenFile>, Fault> {
         // Mostly there is none, which is sooner known than another thread is asked.
         if self.path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return Ok(None);
         }
-        let (found, path, now) = (self.found.clone(), self.path.clone(), self.now);
+        let (found, path, now) = (shared.prove(&self.found).await?, self.path.clone(), self.now);
         let looked = spawn_blocking(move || checked(&found, &path, now));
         looked.await.map_err(|error| local("reading the cache", &error))?
     }
 }
 
-fn checked(found: &Found, path: &Path, now: SystemTime) -> Result<Option<OpenFile>, Fault> {
+fn checked(found: &Proven, path: &Path, now: SystemTime) -> Result<Option<OpenFile>, Fault> {
     // Looked at before it is opened: opening a pipe would wait for a writer.
     if std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
         return Err(local("reading the cache", &format_args!("{} is no regular file", path.display())));

@@ -134,9 +134,9 @@ impl Index {
         self.areas.iter().map(|area| &area.origin)
     }
 
-    /// All that is trusted at this moment, if a session has begun.
-    pub async fn with_trusted<T>(&self, work: impl FnOnce(&crate::tuf::trusted::Trusted) -> T) -> Option<T> {
-        self.visits.with_trusted(work).await
+    /// The common session, if it has begun.
+    pub async fn session(&self) -> Option<Session> {
+        self.visits.session().await
     }
 
     /// Waits until the files that were fetched are kept for the next time.

@@ -104,14 +104,11 @@ impl Visits {
         visit
     }
 
-    /// All that is trusted at this moment, if the common session has begun.
-    pub(super) async fn with_trusted<T>(
-        &self,
-        work: impl FnOnce(&crate::tuf::trusted::Trusted) -> T,
-    ) -> Option<T> {
+    /// The common session, if it has begun.
+    pub(super) async fn session(&self) -> Option<Session> {
         let began = self.common.began.lock().await;
         let sitting = began.as_ref()?.outcome.as_ref().ok()?;
-        Some(sitting.shared.with_trusted(work))
+        Some(sitting.shared.clone())
     }
 
     /// The session of a visit: the one there is, unless it is to be renewed. It is begun with what the request showed.

@@ -13,7 +13,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use super::choose::Wish;
 use super::folder::{Folder, plain};
 use super::{Reason, Refused, SyncError};
-use crate::client::{ClientError, FetchError, FileError, Session};
+use crate::client::{ClientError, FetchError, FileError, Proven, Session};
 use crate::python::{DistributionFilename, Kind, Machine, PageFile, ProjectName, ProjectPage};
 use crate::tuf::lookup::Found;
 use crate::tuf::path::TargetPath;
@@ -64,7 +64,7 @@ impl Filter {
 #[derive(Debug)]
 pub struct Placed<'a> {
     /// What was signed.
-    pub found: &'a Found,
+    pub found: &'a Proven,
     /// Whether it had to be fetched.
     pub fetched: bool,
 }
@@ -170,7 +170,7 @@ struct FileDone {
 /// A file that is in its place.
 pub(super) struct Fetched {
     pub(super) place: PathBuf,
-    found: Found,
+    found: Proven,
     /// It was not there.
     new: bool,
 }
@@ -386,6 +386,8 @@ impl Job {
         agree(&found, sha256)?;
         let turn = self.progress.turns.acquire().await;
         let _turn = turn.map_err(|error| local("waiting", &error))?;
+        // Also what lies there already: it may have been put there before there was a log.
+        let found = self.shared.prove(&found).await?;
         let place = self.folder.place(file, ending);
         let there = self.already(&found, &place).await?;
         if !there && !self.dry {
@@ -394,7 +396,7 @@ impl Job {
         Ok(Fetched { place, found, new: !there })
     }
 
-    async fn already(&self, found: &Found, place: &Path) -> Result<bool, ClientError> {
+    async fn already(&self, found: &Proven, place: &Path) -> Result<bool, ClientError> {
         let (found, path, dry) = (found.clone(), place.to_owned(), self.dry);
         let looked = spawn_blocking(move || {
             if dry && path.symlink_metadata().is_ok_and(|about| !about.is_file()) {
@@ -408,7 +410,7 @@ impl Job {
         looked.await.map_err(|error| local("checking", &error))?
     }
 
-    fn count(&self, found: &Found, fetched: bool) {
+    fn count(&self, found: &Proven, fetched: bool) {
         let length = found.target.length;
         self.progress.files.fetch_add(1, Ordering::Relaxed);
         self.progress.bytes.fetch_add(length, Ordering::Relaxed);

@@ -113,9 +113,14 @@ impl ProofFile {
     /// That `entry` is a leaf of a log of the policy, under a checkpoint that satisfies it.
     pub fn verify(&self, entry: &[u8], policy: &Policy) -> Result<Accepted, ProofFileError> {
         let accepted = policy.check(&self.checkpoint)?;
-        let (size, root) = (accepted.checkpoint().size(), accepted.checkpoint().root());
-        check_inclusion(&Hash::leaf(entry), self.index, size, &self.hashes, root)?;
+        self.verify_in(entry, &accepted)?;
         Ok(accepted)
+    }
+
+    /// That `entry` is a leaf of the tree of a checkpoint that a policy accepted: of this file's one, which many files share.
+    pub fn verify_in(&self, entry: &[u8], accepted: &Accepted) -> Result<(), ProofFileError> {
+        let (size, root) = (accepted.checkpoint().size(), accepted.checkpoint().root());
+        Ok(check_inclusion(&Hash::leaf(entry), self.index, size, &self.hashes, root)?)
     }
 }
 

@@ -22,7 +22,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use chrono::{DateTime, Days, Utc};
 use tempfile::TempDir;
-use wheelseal::client::{Client, ClientError, FetchError, Fetched, MetadataDir, Session, Sink, Source};
+use wheelseal::client::{
+    Client, ClientError, FetchError, Fetched, LogTrust, MetadataDir, Session, Sink, Source,
+};
 use wheelseal::crypto::{Scheme, SigningKey, sha256};
 use wheelseal::tuf::json::{Json, parse, parse_time};
 use wheelseal::tuf::key::{Key, KeyId, RoleKeys};
@@ -446,6 +448,7 @@ pub(crate) struct User {
     server: Server,
     pub(crate) now: DateTime<Utc>,
     pub(crate) limits: Limits,
+    pub(crate) log: LogTrust,
 }
 
 impl User {
@@ -460,6 +463,7 @@ impl User {
             server: repo.server.clone(),
             now: now(),
             limits: Limits::default(),
+            log: LogTrust::default(),
         };
         MetadataDir::init(user.metadata_dir(), root).unwrap();
         user
@@ -475,7 +479,9 @@ impl User {
 
     pub(crate) fn client(&self) -> Client {
         let cache = MetadataDir::new(self.metadata_dir());
-        Client::new(self.server.source(METADATA), self.server.source(TARGETS), cache, self.limits)
+        let client =
+            Client::new(self.server.source(METADATA), self.server.source(TARGETS), cache, self.limits);
+        client.with_log(self.log.clone())
     }
 
     pub(crate) fn refresh(&self) -> Result<(), ClientError> {

@@ -22,8 +22,7 @@ use tokio::task::spawn_blocking;
 
 use super::{FileError, Flush, Spool, place, right_hashes, right_length};
 use crate::client::source::Sink;
-use crate::client::{Client, ClientError};
-use crate::tuf::lookup::Found;
+use crate::client::{Client, ClientError, Proven};
 use crate::tuf::metadata::TargetFile;
 
 /// Bytes at the end of a file that nobody reads before all of it is checked. Any number keeps it from being complete; this
@@ -120,7 +119,7 @@ impl Arriving {
 #[derive(Debug)]
 pub struct Arrival {
     client: Client,
-    found: Found,
+    found: Proven,
     consistent: bool,
     file: NamedTempFile,
     state: watch::Sender<State>,
@@ -129,7 +128,7 @@ pub struct Arrival {
 impl Arrival {
     pub(in crate::client) fn begin(
         client: &Client,
-        found: &Found,
+        found: &Proven,
         consistent: bool,
     ) -> Result<(Arriving, Self), ClientError> {
         let dir = client.cache.spool()?;

@@ -59,6 +59,11 @@ pub enum Verdict {
         /// Where it comes from.
         place: String,
     },
+    /// Signed, but a transparency log that is asked for does not show it.
+    Unlogged {
+        /// Why.
+        reason: String,
+    },
     /// It is the project itself, or a folder beside it.
     Local,
     /// Signed, and yanked (PEP 592).
@@ -102,6 +107,7 @@ impl std::fmt::Display for Verdict {
             Self::Unknown => f.write_str("the repository has no such project"),
             Self::Quarantined => f.write_str("the index has it in quarantine"),
             Self::Elsewhere { place } => write!(f, "comes from {place}: no index answers for it"),
+            Self::Unlogged { reason } => f.write_str(reason),
             Self::Local => f.write_str("is local"),
             Self::Yanked => f.write_str("was yanked"),
             Self::New => f.write_str("is signed, and not in the lock"),
@@ -129,6 +135,11 @@ pub fn judge(package: &Locked, page: Option<&ProjectPage>) -> Vec<Judged> {
 
 /// The files of a locked package that a signed page lists as the lock has them.
 pub fn signed_files<'a>(package: &Locked, page: &'a ProjectPage) -> Vec<&'a PageFile> {
+    signed_entries(package, page).into_iter().map(|(_, file)| file).collect()
+}
+
+/// The same, each with what [`Judged::file`] calls it.
+pub fn signed_entries<'a>(package: &Locked, page: &'a ProjectPage) -> Vec<(String, &'a PageFile)> {
     if package.version.is_none() || quarantined(page) {
         return Vec::new();
     }
@@ -138,7 +149,7 @@ pub fn signed_files<'a>(package: &Locked, page: &'a ProjectPage) -> Vec<&'a Page
         Some(name) => page.file(name.as_str()),
         None => artifact.sha256().and_then(|sha256| package.with_hash(sha256, page)),
     };
-    signed.filter_map(file).collect()
+    signed.filter_map(|artifact| Some((artifact.name(), file(artifact)?))).collect()
 }
 
 /// What else a signed page says of a locked version: files yanked, files that the lock does not have.

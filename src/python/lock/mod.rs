@@ -26,7 +26,9 @@ use std::str::FromStr;
 
 use pep440_rs::Version;
 
-pub use self::judge::{Change, Difference, Judged, Verdict, differences, judge, signed_files, watch};
+pub use self::judge::{
+    Change, Difference, Judged, Verdict, differences, judge, signed_entries, signed_files, watch,
+};
 pub use self::requirements::wishes;
 use super::{DistributionFilename, ProjectName};
 

@@ -217,7 +217,7 @@ fn a_local_file_is_verified_against_what_was_signed() {
     let path = TargetPath::new("file").unwrap();
     let verify = || {
         user.session(async |session| {
-            let found = session.find(&path).await?;
+            let found = session.prove(&session.find(&path).await?).await?;
             Session::verify(&found, &local).map(|file| file.fetched())
         })
     };
@@ -249,7 +249,7 @@ fn many_local_files_are_verified_each_with_its_own_result_in_their_order() {
         let mut files = Vec::new();
         for name in &names {
             let found = session.find(&TargetPath::new(name.as_str()).unwrap()).await?;
-            files.push((found, folder.path().join(name)));
+            files.push((session.prove(&found).await?, folder.path().join(name)));
         }
         Ok(Session::verify_all(&files))
     });

@@ -12,6 +12,7 @@ mod files;
 mod flips;
 mod http;
 mod key_types;
+pub(crate) mod log;
 mod names;
 mod parallel;
 mod requests;

@@ -13,7 +13,7 @@ use super::{Gate, HOST, Part, Running, Setup, Stage};
 use crate::scene::files_below;
 
 pub(super) const BIG: &str = "big-1.0-py3-none-any.whl";
-const BIG_PATH: &str = "/root/targets/big/big-1.0-py3-none-any.whl";
+pub(super) const BIG_PATH: &str = "/root/targets/big/big-1.0-py3-none-any.whl";
 /// Bytes at the end that are held back.
 const HELD_BACK: usize = 64 * 1_024;
 /// Bytes of data in the wheel: with them it is large.

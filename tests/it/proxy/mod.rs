@@ -8,6 +8,7 @@ mod command;
 mod guarded;
 mod hostile;
 mod large;
+mod logged;
 mod login;
 mod others;
 mod reverse;
@@ -84,6 +85,8 @@ struct Setup {
     index: String,
     /// User and password in the address of the trust.
     login: &'static str,
+    /// What the user pinned for the log.
+    log_policy: Option<String>,
 }
 
 impl Default for Setup {
@@ -96,6 +99,7 @@ impl Default for Setup {
             renew: None,
             index: INDEX.to_owned(),
             login: "",
+            log_policy: None,
         }
     }
 }
@@ -191,7 +195,8 @@ impl Stage {
 
     fn index(&self, setup: &Setup, journal: &Arc<Journal>) -> Index {
         let server = self.wire.url("/").replace("://", &format!("://{}", setup.login));
-        let location = Location { index: Some(setup.index.clone()), ..Location::below(&server) };
+        let log_policy = setup.log_policy.clone();
+        let location = Location { index: Some(setup.index.clone()), log_policy, ..Location::below(&server) };
         let cache = MetadataDir::new(self.home.path().join("state"));
         cache.start(&std::fs::read(self.scene.root().join("metadata/1.root.json")).unwrap()).unwrap();
         let short = Duration::from_millis(1);

@@ -1,0 +1,135 @@
+//! Targets whose proofs hold: what verified files are made of.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::rules::Rules;
+use super::standing::Standing;
+use super::{LogError, small};
+use crate::client::{Client, ClientError, Terms};
+use crate::tlog::leaf::{FileLeaf, Leaf};
+use crate::tlog::policy::Accepted;
+use crate::tlog::proof_file::{MAX_PROOF_LEN, ProofFile};
+use crate::tuf::lookup::Found;
+
+/// What stands behind the path of a target in the name of its proof.
+const ENDING: &str = ".tlog-proof";
+
+/// A target that was signed and, if that is asked for, logged. There is no other way to make one than to check it.
+#[derive(Debug, Clone)]
+pub struct Proven {
+    found: Found,
+    inclusion: Option<Inclusion>,
+}
+
+impl Proven {
+    /// Where it is in the log; none for what is not logged, or where no policy asks for a log.
+    pub fn inclusion(&self) -> Option<&Inclusion> {
+        self.inclusion.as_ref()
+    }
+
+    /// What was signed.
+    pub fn found(&self) -> &Found {
+        &self.found
+    }
+}
+
+impl Deref for Proven {
+    type Target = Found;
+
+    fn deref(&self) -> &Found {
+        &self.found
+    }
+}
+
+/// A place in a log, and who saw the tree it is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inclusion {
+    /// The log.
+    pub origin: String,
+    /// Number of the leaf, from 0.
+    pub index: u64,
+    /// Leaves of the tree it is proven for.
+    pub size: u64,
+    /// The witnesses that cosigned that tree, by the names of the policy.
+    pub witnesses: Vec<String>,
+    /// Whether no policy asks for witnesses: then the log alone says so.
+    pub unwitnessed: bool,
+}
+
+impl Inclusion {
+    fn new(index: u64, accepted: &Accepted, unwitnessed: bool) -> Self {
+        let checkpoint = accepted.checkpoint();
+        Self {
+            origin: checkpoint.origin().to_owned(),
+            index,
+            size: checkpoint.size(),
+            witnesses: accepted.cosigned().iter().map(|(name, _)| name.clone()).collect(),
+            unwitnessed,
+        }
+    }
+}
+
+impl Client {
+    /// Checks that a target was logged, if it is to be. A proof that is kept on this machine is used if it still holds.
+    pub(in crate::client) async fn prove(&self, found: &Found, terms: &Terms) -> Result<Proven, ClientError> {
+        let unlogged = || Proven { found: found.clone(), inclusion: None };
+        let Some(standing) = &terms.standing else { return Ok(unlogged()) };
+        let Some(leaf) = leaf(found)? else { return Ok(unlogged()) };
+        let (path, folder) = (found.path.as_str(), self.cache.log());
+        let proven = |inclusion| Proven { found: found.clone(), inclusion: Some(inclusion) };
+        if let Some(kept) = folder.proof(path)? {
+            match standing.holds(path, &leaf, &kept) {
+                Ok(inclusion) => return Ok(proven(inclusion)),
+                Err(fork @ ClientError::Log(LogError::Fork { .. })) => return Err(fork),
+                Err(_) => {}
+            }
+        }
+        let none = || LogError::NoProof { what: path.to_owned() };
+        if terms.offline {
+            return Err(none().into());
+        }
+        let place = format!("{}{ENDING}", found.path.location(None));
+        let bytes = small(self.targets.as_ref(), &place, MAX_PROOF_LEN).await?.ok_or_else(none)?;
+        let inclusion = standing.holds(path, &leaf, &bytes)?;
+        folder.keep_proof(path, &bytes)?;
+        Ok(proven(inclusion))
+    }
+}
+
+impl Standing {
+    /// That a proof shows a leaf to be in the log, as it is now or was before.
+    fn holds(&self, path: &str, leaf: &str, bytes: &[u8]) -> Result<Inclusion, ClientError> {
+        let (proof, accepted) = included(&self.rules, path, leaf, bytes)?;
+        self.fits(path, &accepted, &proof.checkpoint().to_string())?;
+        Ok(Inclusion::new(proof.index(), &accepted, self.rules.unwitnessed()))
+    }
+}
+
+/// That a proof file shows a leaf to be in a log of all policies.
+pub(super) fn included(
+    rules: &Rules,
+    what: &str,
+    leaf: &str,
+    bytes: &[u8],
+) -> Result<(ProofFile, Arc<Accepted>), LogError> {
+    let unreadable = |error| LogError::Unreadable { what: what.to_owned(), error };
+    let proof = ProofFile::parse(bytes).map_err(unreadable)?;
+    let accepted = rules.included(what, &proof, leaf.as_bytes())?;
+    Ok((proof, accepted))
+}
+
+/// The bytes of the leaf of a target that is to be logged.
+fn leaf(found: &Found) -> Result<Option<String>, LogError> {
+    let path = found.path.as_str();
+    let of_target = |sha256| {
+        let no_leaf = |error| LogError::NoLeaf { path: path.to_owned(), error };
+        FileLeaf::of_target(path, found.target.length, sha256).map_err(no_leaf)
+    };
+    match found.target.hashes.sha256 {
+        Some(sha256) => Ok(of_target(sha256)?.map(|leaf| Leaf::File(leaf).to_string())),
+        // Whether it is to be logged does not depend on the hash.
+        None if of_target([0; 32])?.is_some() => Err(LogError::NoSha256 { path: path.to_owned() }),
+        None => Ok(None),
+    }
+}

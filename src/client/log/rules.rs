@@ -1,0 +1,111 @@
+//! The policies that hold for one session. A checkpoint that all of them accepted is not looked at again: many files are proven
+//! under the same few.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::LogError;
+use crate::tlog::checkpoint::SignedCheckpoint;
+use crate::tlog::note::NoteError;
+use crate::tlog::policy::{Accepted, Policy, Refusal, Witnessing};
+use crate::tlog::proof_file::ProofFile;
+
+/// Checkpoints that are remembered as accepted, at most; then all are forgotten. Some 2 kB each.
+const MAX_ACCEPTED: usize = 1_024;
+
+/// Whose policy it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The repository's target, signed offline.
+    Repository,
+    /// The user's own.
+    User,
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Repository => "the repository's policy",
+            Self::User => "your policy",
+        })
+    }
+}
+
+/// Policies, all of which must hold. At least one.
+#[derive(Debug)]
+pub(super) struct Rules {
+    policies: Vec<(Whose, Policy)>,
+    accepted: Mutex<HashMap<String, Arc<Accepted>>>,
+}
+
+impl Rules {
+    /// None without a policy.
+    pub(super) fn new(policies: Vec<(Whose, Policy)>) -> Option<Self> {
+        (!policies.is_empty()).then(|| Self { policies, accepted: Mutex::default() })
+    }
+
+    /// Whose is the first.
+    pub(super) fn first(&self) -> Whose {
+        self.policies.first().map_or(Whose::Repository, |(whose, _)| *whose)
+    }
+
+    /// Whether no policy asks for witnesses.
+    pub(super) fn unwitnessed(&self) -> bool {
+        self.policies.iter().all(|(_, policy)| policy.witnessing() == Witnessing::NotAsked)
+    }
+
+    /// Which policies there are.
+    pub(super) fn whose(&self) -> Vec<Whose> {
+        self.policies.iter().map(|(whose, _)| *whose).collect()
+    }
+
+    /// That the leaf is in a log, under a checkpoint that all policies accept.
+    pub(super) fn included(
+        &self,
+        what: &str,
+        proof: &ProofFile,
+        leaf: &[u8],
+    ) -> Result<Arc<Accepted>, LogError> {
+        let accepted = self.accepts(what, proof.checkpoint())?;
+        let bad = |error| LogError::BadProof { what: what.to_owned(), whose: self.first(), error };
+        proof.verify_in(leaf, &accepted).map_err(bad)?;
+        Ok(accepted)
+    }
+
+    /// That all policies accept a checkpoint. The answer is that of the first, with the witnesses of all.
+    fn accepts(&self, what: &str, checkpoint: &SignedCheckpoint) -> Result<Arc<Accepted>, LogError> {
+        let text = checkpoint.to_string();
+        if let Some(known) = self.known().get(&text) {
+            return Ok(Arc::clone(known));
+        }
+        let mut strictest: Option<Accepted> = None;
+        for (whose, policy) in &self.policies {
+            let bad = |error| LogError::BadProof { what: what.to_owned(), whose: *whose, error };
+            let accepted = policy.check(checkpoint).map_err(|refusal| bad(refusal.into()))?;
+            if strictest.as_ref().is_none_or(|other| other.cosigned().len() < accepted.cosigned().len()) {
+                strictest = Some(accepted);
+            }
+        }
+        let none = || LogError::NoLog { whose: self.first() };
+        let accepted = Arc::new(strictest.ok_or_else(none)?);
+        let mut known = self.known();
+        if known.len() >= MAX_ACCEPTED {
+            known.clear();
+        }
+        known.insert(text, Arc::clone(&accepted));
+        Ok(accepted)
+    }
+
+    /// Whether a checkpoint that was accepted before has a bad signature of a key that is known now: it is not as it was.
+    pub(super) fn spoilt(&self, checkpoint: &SignedCheckpoint) -> Option<String> {
+        self.policies.iter().find_map(|(_, policy)| match policy.check(checkpoint) {
+            Err(Refusal::Note(error @ NoteError::BadSignature { .. })) => Some(error.to_string()),
+            _ => None,
+        })
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Arc<Accepted>>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
