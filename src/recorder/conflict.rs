@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::python::{DistributionFilename, Sha256Hex};
 use crate::store::{Content, Store, StoreError, StorePath};
+use crate::tlog::leaf::{ConflictLeaf, FileLeaf, Leaf, Source as LeafSource};
 
 /// Folder of all conflicts.
 const CONFLICTS: &str = "conflicts";
@@ -43,9 +44,6 @@ pub struct Conflict {
     pub project: String,
     /// What contradicts.
     pub source: Source,
-    /// The kind of record: `conflict/v1`.
-    #[serde(rename = "type")]
-    kind: &'static str,
 }
 
 /// What became of a conflict.
@@ -68,7 +66,7 @@ impl Conflict {
         found: Fingerprint,
     ) -> Self {
         let project = filename.project().to_string();
-        Self { expected, found, path: format!("{project}/{filename}"), project, source, kind: "conflict/v1" }
+        Self { expected, found, path: format!("{project}/{filename}"), project, source }
     }
 
     /// The same of its metadata file.
@@ -76,7 +74,15 @@ impl Conflict {
         Self { path: format!("{}.metadata", self.path), ..self }
     }
 
-    /// The bytes that are kept, and that a log takes as a leaf: canonical JSON, for nothing in it needs to be escaped.
+    /// What a log says of it: that the index had this other content. Nothing if its length is not known.
+    pub fn leaf(&self) -> Option<Leaf> {
+        let mut sha256 = [0; 32];
+        hex::decode_to_slice(self.found.sha256.as_str(), &mut sha256).ok()?;
+        let file = FileLeaf::of_target(&self.path, self.found.length?, sha256).ok()??;
+        Some(Leaf::Conflict(ConflictLeaf { file, source: LeafSource::Index }))
+    }
+
+    /// The bytes that are kept: canonical JSON, for nothing in it needs to be escaped.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
@@ -128,7 +134,14 @@ mod tests {
         assert_eq!(
             conflict.to_json(),
             format!(
-                r#"{{"expected":{{"sha256":"{a}"}},"found":{{"length":7,"sha256":"{b}"}},"path":"foo-bar/Foo_Bar-1!1.0+x.tar.gz","project":"foo-bar","source":"bytes","type":"conflict/v1"}}"#
+                r#"{{"expected":{{"sha256":"{a}"}},"found":{{"length":7,"sha256":"{b}"}},"path":"foo-bar/Foo_Bar-1!1.0+x.tar.gz","project":"foo-bar","source":"bytes"}}"#
+            )
+        );
+        let leaf = conflict.leaf().unwrap().to_string();
+        assert_eq!(
+            leaf,
+            format!(
+                r#"{{"length":7,"path":"foo-bar/Foo_Bar-1!1.0+x.tar.gz","project":"foo-bar","sha256":"{b}","source":"index","type":"conflict/v1","version":"1!1.0+x"}}"#
             )
         );
         let at = conflict.clone().of_metadata().at().unwrap();

@@ -1,6 +1,6 @@
 //! `/metrics` of a recorder: what it saw, as Prometheus reads it.
 
-use std::fmt::Write;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,21 +8,20 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use chrono::{DateTime, Utc};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
 
 use super::Round;
+use crate::web::{Bounds, Families, Traffic, serve};
 
-/// Connections at once; more wait.
-const CONNECTIONS: usize = 16;
-/// Time for one connection, with all its requests.
-const MAX_TIME: Duration = Duration::from_secs(30);
-/// Pause after a connection could not be accepted: there may be no file descriptor left until another one ends.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What the server of metrics bears: a few who watch, and no one who is slow.
+const BOUNDS: Bounds = Bounds {
+    connections: 16,
+    head_bytes: 16 * 1_024,
+    head_fields: 64,
+    head: Duration::from_secs(10),
+    stall: Duration::from_secs(10),
+    farewell: Duration::from_secs(1),
+};
 
 /// Counts since the recorder began, and how things stand.
 #[derive(Debug, Default)]
@@ -66,7 +65,7 @@ impl Metrics {
 
     /// The text format of Prometheus, version 0.0.4.
     pub fn text(&self) -> String {
-        let mut text = String::new();
+        let mut families = Families::default();
         for (name, kind, help, count) in [
             ("rounds_total", "counter", "Looks at the index that ended well.", &self.rounds),
             ("failed_rounds_total", "counter", "Looks at the index that did not.", &self.failed_rounds),
@@ -78,33 +77,14 @@ impl Metrics {
             ("unsent_conflicts", "gauge", "Those that the webhook has not taken.", &self.unsent),
         ] {
             let value = count.load(Ordering::Relaxed);
-            // Writing to a string does not fail.
-            let _ = writeln!(
-                text,
-                "# HELP wheelseal_record_{name} {help}\n# TYPE wheelseal_record_{name} {kind}\nwheelseal_record_{name} {value}"
-            );
+            families.family(&format!("record_{name}"), kind, help, &[("", value)]);
         }
-        text
+        families.into_text()
     }
 
     /// Answers at `/metrics` until it is dropped.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
         let router = Router::new().route("/metrics", get(move || std::future::ready(self.text())));
-        let mut protocol = http1::Builder::new();
-        protocol.timer(TokioTimer::new()).header_read_timeout(MAX_TIME);
-        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-            let Ok((stream, _)) = listener.accept().await else {
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            let service = TowerToHyperService::new(router.clone());
-            let connection = protocol.serve_connection(TokioIo::new(stream), service);
-            tokio::spawn(async move {
-                // Errors are those of the other side: nobody is left to be told.
-                drop(timeout(MAX_TIME, connection).await);
-                drop(slot);
-            });
-        }
+        serve(listener, router, BOUNDS, Arc::new(Traffic::default()), None, pending()).await;
     }
 }

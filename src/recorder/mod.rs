@@ -362,7 +362,7 @@ impl Work<'_> {
     async fn keep(&mut self, conflicts: Vec<Conflict>) -> Result<(), RecordError> {
         for conflict in conflicts {
             self.round.conflicts = self.round.conflicts.saturating_add(1);
-            // The seam for the log: a new conflict's JSON is its leaf.
+            // The seam for the log: `leaf` of what is new.
             match conflict.keep(self.recorder.repository.store()).await? {
                 Kept::New => self.round.new_conflicts.push(conflict),
                 Kept::Known => {}

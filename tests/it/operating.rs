@@ -63,6 +63,29 @@ fn somebody_runs_a_witness_by_copy_and_paste() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_party_follows_the_section_on_recording_by_copy_and_paste() {
+    let index = crate::serve::scene().await;
+    let served = crate::serve::Served::new(index.store().await);
+    let url = format!("http://127.0.0.1:{}/simple/ --allow-private", served.port);
+    let blocks = fenced(OPERATING, "<!-- recording -->", "<!-- /recording -->");
+    let seen = tokio::task::spawn_blocking(move || {
+        let place = tempfile::tempdir().unwrap();
+        let mut seen = String::new();
+        for (line, fence, text) in blocks {
+            let machine = fence.strip_prefix("sh ").unwrap_or_else(|| panic!("line {line}: whose machine?"));
+            fs::create_dir_all(place.path().join(machine)).unwrap();
+            let script = text.replace("https://packages.example/simple/", &url);
+            seen.push_str(&run(&place.path().join(machine), &script, line));
+        }
+        seen
+    });
+    let seen = seen.await.unwrap();
+    for text in ["recorded 1 file; 1 pages of 1 projects were read", "ok ", "alpha-1.0-py3-none-any.whl"] {
+        assert!(seen.contains(text), "no {text:?} in {seen}");
+    }
+}
+
 /// Runs blocks in order; what they printed.
 fn run_all(place: &Path, blocks: &[(usize, String, String)]) -> String {
     let mut seen = String::new();

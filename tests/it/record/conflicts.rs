@@ -34,7 +34,7 @@ async fn a_changed_file_is_a_conflict_that_is_kept_once_and_the_first_one_stays(
     let expected = json!({
         "expected": {"length": first.len(), "sha256": hash(&first)},
         "found": {"length": second.len(), "sha256": hash(&second)},
-        "path": format!("six/{NAME}"), "project": "six", "source": "index", "type": "conflict/v1",
+        "path": format!("six/{NAME}"), "project": "six", "source": "index",
     });
     assert_eq!(kept(&desk, NAME, &second), expected);
     assert_eq!(desk.targets().await[&format!("six/{NAME}")], hash(&first));
@@ -76,7 +76,7 @@ async fn bytes_that_are_not_what_the_page_lists_are_a_conflict_and_recorded_when
     let expected = json!({
         "expected": {"length": right.len(), "sha256": hash(&right)},
         "found": {"length": wrong.len(), "sha256": hash(&wrong)},
-        "path": format!("six/{NAME}"), "project": "six", "source": "bytes", "type": "conflict/v1",
+        "path": format!("six/{NAME}"), "project": "six", "source": "bytes",
     });
     assert_eq!(kept(&desk, NAME, &wrong), expected);
     assert!(!desk.targets().await.contains_key(&format!("six/{NAME}")));
