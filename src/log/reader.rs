@@ -57,7 +57,7 @@ impl Reader {
         let mut seen = self.tree(tree.size(), from).await?;
         let width = u64::from(FULL_WIDTH);
         let bundles = (from / width..).map_while(|index| TileId::new(0, index, tree.size()));
-        let bundles: &mut dyn Iterator<Item = TileId> = &mut bundles.fuse();
+        let bundles: &mut (dyn Iterator<Item = TileId> + Send) = &mut bundles.fuse();
         loop {
             let ids: Vec<TileId> = bundles.take(BUNDLES_AT_ONCE).collect();
             if ids.is_empty() {
