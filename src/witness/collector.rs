@@ -67,6 +67,8 @@ struct Memory {
     sizes: HashMap<String, u64>,
     /// Who failed the last time.
     failed: HashSet<String>,
+    /// What those who are asked again said last.
+    said: HashMap<String, Said>,
 }
 
 /// What came of asking one witness.
@@ -102,6 +104,7 @@ impl Collector {
         };
         let name = witness.key().to_string();
         let mut pause = self.patience.pause;
+        self.memory(|memory| memory.said.remove(&name));
         loop {
             let thought = self.memory(|memory| memory.sizes.get(&name).copied()).unwrap_or_default();
             let done = ask.cosignature(thought).await;
@@ -123,7 +126,12 @@ impl Collector {
                 memory.sizes.insert(name.to_owned(), size);
                 memory.failed.remove(name);
             }
-            Err(_) => drop(memory.failed.insert(name.to_owned())),
+            Err(failed) => {
+                memory.failed.insert(name.to_owned());
+                if let Failed::Said(said) = failed {
+                    memory.said.insert(name.to_owned(), said.clone());
+                }
+            }
         });
     }
 
@@ -144,7 +152,11 @@ impl Collector {
     }
 
     fn no_quorum(&self, round: &Round<'_>) -> CosignError {
-        let pending = round.pending.iter().map(|witness| problem(witness, &Said::Pending));
+        let said = |witness: &Witness| {
+            let last = self.memory(|memory| memory.said.get(&witness.key().to_string()).cloned());
+            problem(witness, &last.unwrap_or(Said::Pending))
+        };
+        let pending = round.pending.iter().map(|witness| said(witness));
         let cosigned = round.cosigned.len();
         let of = self.policy.witnesses().len();
         let first = format!("{cosigned} of {of} witnesses cosigned");

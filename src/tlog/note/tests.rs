@@ -155,6 +155,24 @@ fn merging_a_bad_signature_of_a_known_key_changes_nothing() {
     assert_eq!(note, before);
 }
 
+#[test]
+fn keeping_the_signatures_of_known_keys_drops_all_others_and_all_but_the_first_of_each() {
+    let (one, two, unknown) = (Pair::log("one"), Pair::log("two"), Pair::log("unknown"));
+    let mut note = signed("text\n", &one);
+    // The name of one and the id of two are nobody's.
+    let mut mixed = signed("text\n", &two).signatures[0].clone();
+    mixed.name = one.key.name().clone();
+    for line in [&mixed, &signed("text\n", &unknown).signatures[0], &signed("text\n", &one).signatures[0]] {
+        note.signatures.push(line.clone());
+    }
+    note.signatures.extend(signed("text\n", &two).signatures);
+    note.keep(&known(&[&one, &two]));
+    let expected = [signed("text\n", &one), signed("text\n", &two)].map(|note| note.signatures[0].clone());
+    assert_eq!(note.signatures(), expected);
+    note.keep(&known(&[]));
+    assert_eq!(note.signatures(), []);
+}
+
 proptest! {
     #[test]
     fn a_note_reads_as_it_was_written(text in "([a-zé— ]{0,5}\n){1,5}", count in 1_usize..4) {
