@@ -396,7 +396,7 @@ async fn a_release_that_is_sent_again_while_a_gc_removes_is_kept() {
         let keys = keyring(&ONLINE).await;
         other.apply(&keys, &file, &files, LookAlike::Refused, now()).await.unwrap();
     };
-    let repository = Shared::open(&scene, Moment::Delete, send).await;
+    let repository = Box::pin(Shared::open(&scene, Moment::Delete, send)).await;
     let retention = Retention { snapshots: 1, grace: Duration::ZERO };
     let collected = repository.gc(retention, false, now(), &Unwatched).await.unwrap();
     assert!(!collected.removed.iter().any(|path| path.contains("2.project-six")), "{collected:?}");

@@ -1,7 +1,5 @@
 //! Backups of a repository with a log: all of it comes back, or nothing does.
 
-#![expect(clippy::unwrap_used, reason = "a backup that cannot be taken is a test that failed")]
-
 use std::fs;
 
 use wheelseal::repository::{LoggingError, Repository, RepositoryError, Source, Unwatched};

@@ -1,7 +1,5 @@
 //! `log init` as people type it.
 
-#![expect(clippy::unwrap_used, reason = "a text that is not as expected is a failed test")]
-
 use std::fs;
 
 use crate::scene::{example, files_below};

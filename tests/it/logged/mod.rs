@@ -1,6 +1,10 @@
 //! Repositories with a transparency log: nothing is published that is not logged first.
 
-#![expect(clippy::unwrap_used, reason = "a log that cannot be read is a test that failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a log that cannot be read is a test that failed"
+)]
 
 mod backup;
 mod cli;

@@ -1,7 +1,5 @@
 //! Publishing with a log: everything has its proof before anybody is told of it.
 
-#![expect(clippy::unwrap_used, reason = "a repository that cannot be read is a test that failed")]
-
 use std::collections::BTreeSet;
 
 use wheelseal::repository::{LoggingError, Predecessor, RepositoryError};

@@ -241,7 +241,8 @@ async fn one_that_only_says_it_knows_more_stops_nobody() {
     let said = problems(collect(&collector(&log, &witnesses, 2, LONG), &log, 9).await);
     let expected =
         "w2: it says that it knows 1000 entries, and the log has 9; it shows no checkpoint of them";
-    assert_eq!(said, ["1 of 2 witnesses cosigned", expected]);
+    // It may end before the other one has answered, as no quorum can come any more.
+    assert!(said.contains(&expected.to_owned()), "{said:?}");
 }
 
 #[tokio::test]
