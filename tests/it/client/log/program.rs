@@ -83,6 +83,16 @@ fn an_unlogged_file_is_refused_by_each_command_with_code_9() {
 }
 
 #[test]
+fn of_many_files_each_has_its_own_verdict_in_their_order() {
+    let home = home(&[&format!("alpha/{ALPHA}")], 1);
+    let (alpha, beta) = (home.wheel("alpha", "1.0"), home.wheel("beta", "1.0"));
+    let ran = home.run(&["verify", &beta, &alpha, &beta]);
+    let good = format!("ok {beta} is what was signed and logged\n");
+    let bad = format!("BAD {alpha}: there is no proof that alpha/{ALPHA} was logged\n");
+    assert_eq!((ran.code, ran.stdout), (9, format!("{good}{bad}{good}")));
+}
+
+#[test]
 fn a_repository_without_a_log_is_as_ever_and_explain_says_so() {
     let home = Home::with_repository();
     home.run(&["trust", "add", "mine", "repo", "--root", "repo/metadata/1.root.json"]).fine();
