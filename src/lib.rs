@@ -24,7 +24,7 @@
 //! | [`server`] | the repository over HTTP | `coding crypto journal python repository store web` |
 //! | [`proxy`] | verification between a tool and its index | `client crypto python tuf web` |
 //! | [`environment`] | what is installed, held against wheels | `crypto python` |
-//! | [`recorder`] | another index, recorded by its bytes | `client crawl crypto python repository store tuf` |
+//! | [`recorder`] | another index, recorded by its bytes | `client crawl crypto python repository store tlog tuf web` |
 //! | [`sync`] | a verified index in a folder | `client python tuf` |
 //! | [`witness`] | cosigns what logs sign, and collects cosignatures | `client crypto log store tlog web` |
 //! | `web` | what everything that answers HTTP needs | `coding` |

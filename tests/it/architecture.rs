@@ -26,7 +26,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("server", &["coding", "crypto", "journal", "python", "repository", "store", "web"]),
     ("proxy", &["client", "coding", "crypto", "python", "tuf", "web"]),
     ("environment", &["crypto", "python"]),
-    ("recorder", &["client", "crawl", "crypto", "python", "repository", "store", "tuf"]),
+    ("recorder", &["client", "crawl", "crypto", "python", "repository", "store", "tlog", "tuf", "web"]),
     ("sync", &["client", "python", "tuf"]),
     ("witness", &["client", "crypto", "log", "store", "tlog", "web"]),
     ("web", &["coding"]),
