@@ -172,8 +172,8 @@ mod tests {
             ("quorum one\n", "one"),
             ("group any 1 one two\nquorum any\n", "1 of one, two"),
             (
-                "group both 2 one two\ngroup all 2 both two\nquorum all\n",
-                "2 of both, two, where both is 2 of one, two",
+                "group first 1 one\ngroup all 2 first two\nquorum all\n",
+                "2 of first, two, where first is 1 of one",
             ),
         ] {
             let policy = LogPolicy::parse(text(quorum).as_bytes()).unwrap();
