@@ -54,7 +54,7 @@ pub(super) enum Said {
     #[error("there is no proof for it: {0}")]
     NoProof(String),
     /// It was still being asked when time was up.
-    #[error("it had not answered when time was up")]
+    #[error("it had not answered yet")]
     Pending,
 }
 

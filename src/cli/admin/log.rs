@@ -71,11 +71,9 @@ impl LogInit {
         let state = repository.state().await?;
         let mut keyring = self.keys.open_online(&repository, &context.out).await?;
         let (uri, signer) = self.log_key(&state, &mut keyring).await?;
-        let origin = match self.origin.clone() {
-            Some(origin) => origin,
-            None => default_origin(&repository).await?,
-        };
-        let policy = policy(&verifier_key(signer.key(), &origin)?, &self.witness, self.quorum.as_deref())?;
+        let policy = self.policy(&repository, signer.key()).await?;
+        // Witnesses cosign for logs that they know: whoever begins one reads here what to tell them.
+        context.out.note(format_args!("the log's key: {}", policy.log()));
         keyring.set_log(signer, witnesses(&policy)?);
         let after = if self.successor { Predecessor::Log } else { Predecessor::Nothing };
         let new = NewLog { policy: policy.clone(), key: absolute(&uri)?, after };
@@ -90,6 +88,23 @@ impl LogInit {
         let progress = context.out.progress();
         let changed = repository.change(&name, &edits, &keyring, Some(&gate), context.now, &progress).await?;
         report(&changed, &repository, context)
+    }
+
+    /// What was typed, or, if nothing was, what an earlier run that was cut short had begun with.
+    async fn policy(&self, repository: &Repository, key: &Key) -> anyhow::Result<LogPolicy> {
+        let typed = self.origin.is_some() || !self.witness.is_empty() || self.quorum.is_some();
+        if let Some(begun) = repository.settings().log.as_ref().filter(|_| !typed && !self.successor) {
+            let policy = LogPolicy::parse(begun.policy.as_bytes()).map_err(RepositoryError::from)?;
+            if verifier_key(key, &begun.origin)? != *policy.log() {
+                return Err(Usage(format!("{} was begun with another key", begun.origin)).into());
+            }
+            return Ok(policy);
+        }
+        let origin = match self.origin.clone() {
+            Some(origin) => origin,
+            None => default_origin(repository).await?,
+        };
+        policy(&verifier_key(key, &origin)?, &self.witness, self.quorum.as_deref())
     }
 
     /// The log's key among those given: the one that no role has. The others join the keyring.

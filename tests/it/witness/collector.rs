@@ -179,7 +179,7 @@ async fn three_witness_processes_are_enough_while_one_is_down_one_lies_and_one_i
         let expected = format!("{name}: fetching {url}/add-checkpoint: ");
         assert!(found.starts_with(&expected) && found.contains(refused), "{found}");
     }
-    assert_eq!(said[4], "w6: it had not answered when time was up");
+    assert_eq!(said[4], "w6: it had not answered yet");
 }
 
 #[tokio::test]
@@ -255,7 +255,7 @@ async fn it_ends_at_once_when_the_quorum_cannot_hold_any_more() {
     let expected = [
         "0 of 2 witnesses cosigned",
         "w1: it answered 404: I do not know\\u{1b}[31m it",
-        "w2: it had not answered when time was up",
+        "w2: it had not answered yet",
     ];
     assert_eq!(said, expected);
 }
