@@ -25,7 +25,7 @@ use crate::tuf::trusted;
 /// Bytes of a MiB.
 const MIB: u64 = 1_024 * 1_024;
 /// Codes that say that something does not verify: they come before others.
-const JUDGEMENTS: [u8; 4] = [3, 4, 5, 6];
+const JUDGEMENTS: [u8; 5] = [3, 4, 5, 6, 9];
 
 /// Which indexes are verified, and where verified files are kept.
 #[derive(Debug, Args)]
@@ -189,10 +189,12 @@ impl Exec {
         for index in forward.indexes() {
             index.settle().await;
         }
-        if let Some(file) = &self.report {
-            self.write_report(file, &forward, &journal).await?;
-        }
-        ended(context, &journal, code)
+        let reported = match &self.report {
+            Some(file) => self.write_report(file, &forward, &journal).await,
+            None => Ok(()),
+        };
+        // What was refused is told, whatever became of the report.
+        ended(context, &journal, code).and(reported)
     }
 
     fn settings(&self, context: &Context) -> anyhow::Result<Settings> {

@@ -107,9 +107,7 @@ impl Read {
             bar.at("asking for projects", u64::try_from(pages.len()).unwrap_or(u64::MAX), total);
         }
         let mut read = Self { lock, pages, unlogged: BTreeMap::new() };
-        if !sitting.logs().is_empty() {
-            read.unlogged = read.unlogged(sitting).await?;
-        }
+        read.unlogged = read.unlogged(sitting).await?;
         Ok(read)
     }
 

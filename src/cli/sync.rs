@@ -34,7 +34,7 @@ const MAX_NAMED: usize = 1_000;
 /// Said of a file that is empty, or was cut off: by it, everything would go.
 const NAMES_NOTHING: &str = "names no project";
 /// Codes that say that something does not verify: they come before others.
-const JUDGEMENTS: [u8; 4] = [exit::INTEGRITY, exit::EXPIRED, exit::ROLLBACK, exit::THRESHOLD];
+const JUDGEMENTS: [u8; 5] = [exit::INTEGRITY, exit::EXPIRED, exit::ROLLBACK, exit::THRESHOLD, exit::POLICY];
 
 /// A verified index in a folder, for machines without a network: `pip install --index-url file:///DIR/simple/`.
 ///

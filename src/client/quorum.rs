@@ -16,7 +16,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::OnceCell;
 
 use super::{Client, ClientError, FetchError, FileError, Logging, Proven, Session, VerifiedFile, Wanted};
@@ -210,6 +210,9 @@ impl<'a> Sitting<'a> {
         jobs: NonZeroUsize,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Vec<VerifiedFile>, ClientError> {
+        // What one of them did not log is not put in place.
+        let proofs = stream::iter(wanted).map(|(agreed, _)| self.prove(agreed)).buffered(PROOFS_AT_ONCE);
+        let proofs: Vec<_> = proofs.try_collect().await?;
         let mut files: Vec<Option<VerifiedFile>> = vec![None; wanted.len()];
         let most = wanted.iter().map(|(agreed, _)| agreed.votes.len()).max().unwrap_or(0);
         for turn in 0..most {
@@ -241,11 +244,11 @@ impl<'a> Sitting<'a> {
             }
         }
         let mut complete = Vec::new();
-        for (file, (agreed, to)) in files.into_iter().zip(wanted) {
+        for ((file, proven), (agreed, to)) in files.into_iter().zip(proofs).zip(wanted) {
             let absent =
                 || FileError::Absent { path: agreed.path.to_string(), location: to.display().to_string() };
             let file = file.ok_or_else(absent)?;
-            complete.push(of_all(&self.prove(agreed).await?, file)?);
+            complete.push(of_all(&proven, file)?);
         }
         Ok(complete)
     }

@@ -142,7 +142,8 @@ impl Log {
         for ((path, bytes), outcome) in files.iter().zip(outcomes) {
             match outcome {
                 Err(StoreError::Exists { .. }) => {
-                    let found = self.store().get(path, u64::MAX).await?;
+                    let max = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                    let found = self.store().get(path, max).await?;
                     if found.is_none_or(|found| found.bytes != **bytes) {
                         let problem = "it is there already, with other bytes than the log's head leads to";
                         let problem = problem.to_owned();
@@ -237,7 +238,7 @@ impl Log {
     }
 
     /// A checkpoint larger than the head: either somebody appended and signed since the head was read, or the head is old.
-    async fn behind(&self, head: &Head, known: u64) -> Result<LogError, LogError> {
+    pub(super) async fn behind(&self, head: &Head, known: u64) -> Result<LogError, LogError> {
         let now = self.head().await?;
         if now.as_ref().map(|now| &now.tag) != Some(&head.tag) {
             return Ok(LogError::Overtaken);

@@ -121,7 +121,10 @@ impl Log {
             signer.sign(message.as_bytes()).await.map_err(|message| LogError::Signer { message })?;
         let checkpoint = SignedCheckpoint::sign(head.tree.clone(), key, &signature)?;
         let proofs = UpTo { reader: self.reader(), size: head.size() };
-        let cosigned = witnesses.cosign(checkpoint, &proofs).await?;
+        let cosigned = match witnesses.cosign(checkpoint, &proofs).await {
+            Ok(cosigned) => cosigned,
+            Err(error) => return Err(self.not_cosigned(&head, error).await?),
+        };
         let keys = KnownKeys::new(vec![key.clone()])
             .map_err(|error| LogError::Signer { message: error.to_string() })?;
         let (tree, _) = cosigned.verify(&keys).map_err(crate::tlog::checkpoint::CheckpointError::from)?;
@@ -130,6 +133,13 @@ impl Log {
             return Err(LogError::Signer { message });
         }
         Ok((head, cosigned))
+    }
+
+    /// A witness may know more because another publisher was faster: then there is another head by now.
+    async fn not_cosigned(&self, head: &Head, error: CosignError) -> Result<LogError, LogError> {
+        let now = self.head().await?;
+        let same = now.is_some_and(|now| now.tag == head.tag);
+        Ok(if same { error.into() } else { LogError::Overtaken })
     }
 
     /// The head continues what was published, so that the key never signs two histories.
@@ -143,8 +153,7 @@ impl Log {
             });
         }
         if old.size() > head.size() {
-            let knows = "its key".to_owned();
-            return Err(LogError::Behind { size: head.size(), known: old.size(), knows });
+            return Err(self.behind(head, old.size()).await?);
         }
         let hashes = self.reader().consistency(old.size(), head.size()).await?;
         check_consistency(old.size(), head.size(), &hashes, old.root(), head.root())

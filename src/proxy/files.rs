@@ -154,6 +154,8 @@ impl Files {
             return Ok(None);
         }
         if let Some(held) = self.memory.unwritten(&place.name, &place.found) {
+            // It has these bytes, under whatever path.
+            shared.prove(&place.found).await?;
             return Ok(Some(Opened::Held(held)));
         }
         let kept = place.kept(shared).await?;
@@ -200,6 +202,7 @@ impl Files {
         let turn = self.turn(&place.name);
         let turn = turn.lock().await;
         let mut file = if let Some(file) = self.large.join(&place.name, &place.found) {
+            shared.prove(&place.found).await?;
             file
         } else if let Some(opened) = self.at_hand(shared, &place, parts).await? {
             // It came meanwhile.

@@ -467,6 +467,7 @@ fn is_of_a_project(error: &RepositoryError) -> bool {
             | RepositoryError::Claimed(_)
             | RepositoryError::Page { .. }
             | RepositoryError::Conflict { .. }
+            | RepositoryError::TooLarge { .. }
     )
 }
 

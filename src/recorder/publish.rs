@@ -35,7 +35,8 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn push(&mut self, taken: Taken) {
-        self.bytes = self.bytes.saturating_add(taken.size);
+        let held = taken.metadata.as_ref().map_or(0, |(_, bytes)| bytes.len());
+        self.bytes = self.bytes.saturating_add(taken.size).saturating_add(u64::try_from(held).unwrap_or(0));
         self.files.push(taken);
     }
 

@@ -43,6 +43,9 @@ struct SeenLog {
     size: u64,
     /// In hexadecimal digits.
     root: String,
+    /// Whether a timestamp named the log. Before, a log that was begun may come to nothing.
+    #[serde(default)]
+    committed: bool,
 }
 
 impl Seen {
@@ -97,7 +100,8 @@ impl Anchor {
             let (found, seen, file) = (timestamp, old.timestamp, self.file.display().to_string());
             return Err(RepositoryError::WentBack { found, seen, file });
         }
-        if state.timestamp.log.is_none() && self.seen_log()?.is_some() {
+        let begun = self.seen()?.and_then(|seen| seen.log);
+        if state.timestamp.log.is_none() && begun.is_some_and(|log| log.committed) {
             return Err(LoggingError::Unnamed { known: "this machine remembers one" }.into());
         }
         if self.frozen {
@@ -108,6 +112,8 @@ impl Anchor {
         let known = other.as_ref().filter(|other| !forgotten(other)).map_or(0, |other| other.timestamp);
         // A timestamp that only the root before vouches for says nothing of those to come: it may be a thief's.
         let log = other.as_ref().and_then(|other| other.log.clone());
+        let named = state.timestamp.log.is_some();
+        let log = log.map(|log| SeenLog { committed: log.committed || named, ..log });
         let new = Seen { root, timestamp: if state.forgotten() { known } else { timestamp }, log };
         match other {
             // Another command was faster, and has seen something newer.
@@ -118,7 +124,7 @@ impl Anchor {
 
     /// The newest head of the log that was seen.
     pub(super) fn seen_log(&self) -> Result<Option<LogHead>, RepositoryError> {
-        let Some(SeenLog { origin, size, root }) = self.seen()?.and_then(|seen| seen.log) else {
+        let Some(SeenLog { origin, size, root, .. }) = self.seen()?.and_then(|seen| seen.log) else {
             return Ok(None);
         };
         let mut root_hash = [0; 32];
@@ -131,7 +137,8 @@ impl Anchor {
     pub(super) fn saw_log(&self, head: &Head) -> Result<(), RepositoryError> {
         let Some(mut seen) = self.seen()? else { return Ok(()) };
         let root = hex::encode(head.root().as_bytes());
-        let new = SeenLog { origin: head.origin().to_owned(), size: head.size(), root };
+        let committed = seen.log.as_ref().is_some_and(|old| old.committed);
+        let new = SeenLog { origin: head.origin().to_owned(), size: head.size(), root, committed };
         if seen.log.as_ref().is_some_and(|old| old.origin == new.origin && old.size >= new.size) {
             return Ok(());
         }

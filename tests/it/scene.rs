@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{Cursor, Write};
+use std::io::{Cursor, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -275,12 +275,18 @@ pub(crate) async fn pages(repository: &Repository, state: &State) -> Vec<Project
 
 /// Every file below a folder with its bytes, by relative path.
 pub(crate) fn files_below(root: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = walkdir::WalkDir::new(root).into_iter().map(Result::unwrap);
-    let files = entries.filter(|entry| entry.file_type().is_file());
+    // A write that nobody waits for any more may still go on, and take its temporary file away under this walk.
+    let gone =
+        |error: &walkdir::Error| error.io_error().is_some_and(|error| error.kind() == ErrorKind::NotFound);
+    let entries = walkdir::WalkDir::new(root).into_iter().filter(|entry| !entry.as_ref().is_err_and(gone));
+    let files = entries.map(Result::unwrap).filter(|entry| entry.file_type().is_file());
     files
-        .map(|entry| {
+        .filter_map(|entry| {
             let name = entry.path().strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            (name, fs::read(entry.path()).unwrap())
+            match fs::read(entry.path()) {
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                bytes => Some((name, bytes.unwrap())),
+            }
         })
         .collect()
 }

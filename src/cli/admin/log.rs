@@ -77,11 +77,16 @@ impl LogInit {
         keyring.set_log(signer, witnesses(&policy)?);
         let after = if self.successor { Predecessor::Log } else { Predecessor::Nothing };
         let new = NewLog { policy: policy.clone(), key: absolute(&uri)?, after };
-        let begun = repository.begin_log(&keyring, &new, context.now).await?;
-        context.out.note(format_args!(
-            "{} leaves are logged in {}, the last of them snapshot {}",
-            begun.size, begun.origin, begun.snapshot
-        ));
+        let named = state.timestamp.log.as_ref().map(|log| log.origin.as_str());
+        // Cut short after the commit, what is left is the policy.
+        let begun = named == Some(policy.log().name().as_str()) && state.log_policy()?.is_none();
+        if !begun {
+            let begun = repository.begin_log(&keyring, &new, context.now).await?;
+            context.out.note(format_args!(
+                "{} leaves are logged in {}, the last of them snapshot {}",
+                begun.size, begun.origin, begun.snapshot
+            ));
+        }
         let edits = Edits { log_policy: Some(policy), ..Edits::default() };
         let name = EventName::new(self.name.as_str()).map_err(RepositoryError::from)?;
         let gate = self.gate.clients(&repository, context);

@@ -5,7 +5,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::{Growth, LogError, small};
 use crate::client::ClientError;
 use crate::client::source::Source;
-use crate::tlog::merkle::Hash;
+use crate::tlog::merkle::{Hash, Tree};
 use crate::tlog::proof::{ProofError, check_consistency};
 use crate::tlog::recipe::Recipe;
 use crate::tlog::tile::{TileError, TileId, Tiles};
@@ -23,7 +23,10 @@ pub(super) async fn grew(
     let source = tiles.ok_or_else(|| refused(Growth::Nowhere))?;
     let impossible = |error| refused(Growth::Proof(ProofError::Impossible(error)));
     let recipe = Recipe::consistency(old, new).map_err(impossible)?;
-    let fetched = stream::iter(recipe.tiles()).map(|id| fetch(source, id)).buffer_unordered(AT_ONCE);
+    let before = Recipe::subtrees(old).map_err(impossible)?;
+    let mut wanted = recipe.tiles();
+    wanted.extend(before.tiles().into_iter().filter_map(|id| TileId::new(id.level(), id.index(), new)));
+    let fetched = stream::iter(wanted).map(|id| fetch(source, id)).buffer_unordered(AT_ONCE);
     let fetched: Vec<_> = fetched.try_collect().await?;
     let mut tiles = Tiles::default();
     for (id, bytes) in fetched {
@@ -32,11 +35,14 @@ pub(super) async fn grew(
         tiles.insert(id, &bytes).map_err(|error| refused(error.into()))?;
     }
     let hashes = recipe.hashes(&tiles).map_err(|error| refused(error.into()))?;
-    match check_consistency(old, new, &hashes, old_root, new_root) {
-        Ok(()) => Ok(true),
-        Err(ProofError::OldRoot { .. } | ProofError::Root { .. }) => Ok(false),
-        Err(error) => Err(refused(error.into()).into()),
-    }
+    let Err(error) = check_consistency(old, new, &hashes, old_root, new_root) else { return Ok(true) };
+    // Only tiles that lead to the new root, and come from another old one, show something: others are damaged.
+    let first = before.hashes(&tiles).map_err(|error| refused(error.into()))?;
+    let other = Tree::resume(old, first).map(|tree| tree.root());
+    let shown = other.is_ok_and(|other| {
+        other != *old_root && check_consistency(old, new, &hashes, &other, new_root).is_ok()
+    });
+    if shown { Ok(false) } else { Err(refused(error.into()).into()) }
 }
 
 /// A tile, or the full one in the place of a partial one that has gone.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::rules::Rules;
 use super::standing::Standing;
 use super::{LogError, small};
+use crate::client::source::Source;
 use crate::client::{Client, ClientError, Terms};
 use crate::tlog::leaf::{FileLeaf, Leaf};
 use crate::tlog::policy::Accepted;
@@ -77,9 +78,10 @@ impl Client {
         let Some(standing) = &terms.standing else { return Ok(unlogged()) };
         let Some(leaf) = leaf(found)? else { return Ok(unlogged()) };
         let (path, folder) = (found.path.as_str(), self.cache.log());
+        let tiles = self.log.tiles.as_deref().filter(|_| !terms.offline);
         let proven = |inclusion| Proven { found: found.clone(), inclusion: Some(inclusion) };
         if let Some(kept) = folder.proof(path)? {
-            match standing.holds(path, &leaf, &kept) {
+            match standing.holds(path, &leaf, &kept, tiles).await {
                 Ok(inclusion) => return Ok(proven(inclusion)),
                 Err(fork @ ClientError::Log(LogError::Fork { .. })) => return Err(fork),
                 Err(_) => {}
@@ -91,7 +93,7 @@ impl Client {
         }
         let place = format!("{}{ENDING}", found.path.location(None));
         let bytes = small(self.targets.as_ref(), &place, MAX_PROOF_LEN).await?.ok_or_else(none)?;
-        let inclusion = standing.holds(path, &leaf, &bytes)?;
+        let inclusion = standing.holds(path, &leaf, &bytes, tiles).await?;
         folder.keep_proof(path, &bytes)?;
         Ok(proven(inclusion))
     }
@@ -99,9 +101,17 @@ impl Client {
 
 impl Standing {
     /// That a proof shows a leaf to be in the log, as it is now or was before.
-    fn holds(&self, path: &str, leaf: &str, bytes: &[u8]) -> Result<Inclusion, ClientError> {
+    async fn holds(
+        &self,
+        path: &str,
+        leaf: &str,
+        bytes: &[u8],
+        tiles: Option<&dyn Source>,
+    ) -> Result<Inclusion, ClientError> {
         let (proof, accepted) = included(&self.rules, path, leaf, bytes)?;
-        self.fits(path, &accepted, &proof.checkpoint().to_string())?;
+        let signed = proof.checkpoint().to_string();
+        self.fits(path, &accepted, &signed)?;
+        self.continues(tiles, path, &accepted, &signed).await?;
         Ok(Inclusion::new(proof.index(), &accepted, self.rules.unwitnessed()))
     }
 }

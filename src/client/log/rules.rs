@@ -6,12 +6,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::LogError;
+use crate::crypto::sha256;
 use crate::tlog::checkpoint::SignedCheckpoint;
 use crate::tlog::note::NoteError;
 use crate::tlog::policy::{Accepted, Policy, Refusal, Witnessing};
 use crate::tlog::proof_file::ProofFile;
 
-/// Checkpoints that are remembered as accepted, at most; then all are forgotten. Some 2 kB each.
+/// Checkpoints that are remembered as accepted, at most; then all are forgotten. Some hundred bytes each.
 const MAX_ACCEPTED: usize = 1_024;
 
 /// Whose policy it is.
@@ -36,7 +37,8 @@ impl fmt::Display for Whose {
 #[derive(Debug)]
 pub(super) struct Rules {
     policies: Vec<(Whose, Policy)>,
-    accepted: Mutex<HashMap<String, Arc<Accepted>>>,
+    /// By SHA-256 of the signed checkpoint: who serves proofs can make it long.
+    accepted: Mutex<HashMap<[u8; 32], Arc<Accepted>>>,
 }
 
 impl Rules {
@@ -75,7 +77,7 @@ impl Rules {
 
     /// That all policies accept a checkpoint. The answer is that of the first, with the witnesses of all.
     fn accepts(&self, what: &str, checkpoint: &SignedCheckpoint) -> Result<Arc<Accepted>, LogError> {
-        let text = checkpoint.to_string();
+        let text = sha256(checkpoint.to_string().as_bytes());
         if let Some(known) = self.known().get(&text) {
             return Ok(Arc::clone(known));
         }
@@ -105,7 +107,7 @@ impl Rules {
         })
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Arc<Accepted>>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<[u8; 32], Arc<Accepted>>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

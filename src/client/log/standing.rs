@@ -5,6 +5,7 @@ use super::growth::grew;
 use super::proven::included;
 use super::rules::{Rules, Whose};
 use super::{LogDir, LogError, small};
+use crate::client::source::Source;
 use crate::client::{CacheError, Client, ClientError};
 use crate::crypto::sha256;
 use crate::tlog::checkpoint::{Checkpoint, SignedCheckpoint};
@@ -213,6 +214,29 @@ impl Standing {
         }
     }
 
+    /// Without witnesses: that a smaller tree, which a proof is for, is one that this session's continues.
+    pub(super) async fn continues(
+        &self,
+        tiles: Option<&dyn Source>,
+        path: &str,
+        accepted: &Accepted,
+        signed: &str,
+    ) -> Result<(), ClientError> {
+        let (other, head) = (accepted.checkpoint(), &self.head);
+        let smaller = other.origin() == head.origin && (1..head.size).contains(&other.size());
+        let line = format!("the log begins with {}", tree(other.origin(), other.size(), other.root()));
+        if !smaller || !self.rules.unwitnessed() || self.folder.proof(&line)?.is_some() {
+            return Ok(());
+        }
+        let root = Hash::from_bytes(head.root_hash);
+        if grew(tiles, (other.size(), other.root()), (head.size, &root)).await? {
+            // Later heads continue this one.
+            return Ok(self.folder.keep_proof(&line, path.as_bytes())?);
+        }
+        let what = Contradiction::NotGrown { before: other.size(), now: head.size };
+        Err(self.fork(what, signed, &self.checkpoint)?.into())
+    }
+
     /// Writes down that the log shows two histories.
     pub(super) fn fork(&self, what: Contradiction, before: &str, now: &str) -> Result<LogError, CacheError> {
         let (origin, timestamp) = (&self.head.origin, &String::from_utf8_lossy(self.timestamp.bytes()));
@@ -227,6 +251,10 @@ impl Standing {
             return Ok(());
         }
         if other.size() > head.size {
+            // Witnesses have seen that it continues this one.
+            if !self.rules.unwitnessed() {
+                return Ok(());
+            }
             let (size, head) = (other.size(), head.size);
             return Err(LogError::Ahead { path: path.to_owned(), size, head }.into());
         }

@@ -61,9 +61,12 @@ impl Book {
         Ok(())
     }
 
-    /// The policy that proofs which are there must satisfy to stay, if they must.
-    pub(super) fn renewed(&self) -> Option<&Policy> {
-        (self.present == Present::Renew).then_some(self.policy.policy())
+    /// The policy that proofs which are there must satisfy to stay: at least, they are this log's.
+    pub(super) fn staying(&self) -> &Policy {
+        match self.present {
+            Present::Keep => &self.own,
+            Present::Renew => self.policy.policy(),
+        }
     }
 
     /// Newest version of a role that is logged; 0 for none.
@@ -89,6 +92,17 @@ impl Repository {
         keys: &Keyring,
         state: &State,
     ) -> Result<Option<Book>, RepositoryError> {
+        self.book_under(keys, state, None).await
+    }
+
+    /// The same for a commit that brings another policy of the same log: from here on that one counts, as the witnesses of the
+    /// present one may be gone.
+    pub(super) async fn book_under(
+        &self,
+        keys: &Keyring,
+        state: &State,
+        proposed: Option<LogPolicy>,
+    ) -> Result<Option<Book>, RepositoryError> {
         let policy = state.log_policy()?;
         let Some(committed) = &state.timestamp.log else {
             if policy.is_some() {
@@ -102,6 +116,11 @@ impl Repository {
         self.follows(&head, committed, "the timestamp names").await?;
         self.follows_anchor(&head).await?;
         let mut book = Book::new(head, keys, policy)?;
+        let proposed = proposed.filter(|proposed| proposed.log().name() == book.policy.log().name());
+        let other = proposed.filter(|proposed| *proposed != book.policy);
+        if let Some(policy) = other {
+            book.under(policy)?;
+        }
         if book.head.size() > committed.size {
             self.prove_head(keys, &mut book, committed.size).await?;
         }
@@ -132,7 +151,7 @@ impl Repository {
         from: u64,
     ) -> Result<SignedCheckpoint, RepositoryError> {
         let checkpoint = self.sign_head(keys, book).await?;
-        self.prove_files(&checkpoint, from, book.renewed()).await?;
+        self.prove_files(&checkpoint, from, Some(book.staying())).await?;
         Ok(checkpoint)
     }
 
@@ -185,8 +204,8 @@ impl Repository {
         if found == size {
             return if *head.root() == root { Ok(()) } else { Err(forked()) };
         }
-        // The tiles of the last append are made when its leaves are read.
-        self.log.leaves(head, found, &mut |_, _| Ok(())).await?;
+        // The tiles of the last append are made when its leaves are read. What is no leaf is never signed for.
+        self.log.leaves(head, size, &mut |_, _| Ok(())).await?;
         let hashes = self.log.consistency(size, found).await?;
         check_consistency(size, found, &hashes, &root, head.root()).map_err(|_| forked())
     }

@@ -3,6 +3,7 @@
 
 use super::leaves::Leaves;
 use super::policy::LogPolicy;
+use super::proofs::Present;
 use crate::repository::commit::Staged;
 use crate::repository::keyring::Keyring;
 use crate::repository::state::State;
@@ -21,19 +22,17 @@ impl Repository {
         staged: &Staged,
     ) -> Result<Option<LogHead>, RepositoryError> {
         let Some((snapshot, _)) = &staged.snapshot else { return Ok(state.timestamp.log.clone()) };
-        let found = match &staged.leaves {
-            Leaves::New(book, _) | Leaves::All(book) => Some((**book).clone()),
-            Leaves::Compared | Leaves::Nothing => self.book(keys, state).await?,
+        let (found, policy_changes) = match &staged.leaves {
+            Leaves::New(book, _) | Leaves::All(book) => (Some((**book).clone()), false),
+            Leaves::Compared | Leaves::Nothing => {
+                let proposed = self.proposed_policy(state, &snapshot.content).await?;
+                let book = self.book_under(keys, state, proposed).await?;
+                let changes = book.as_ref().is_some_and(|book| book.present == Present::Renew);
+                (book, changes)
+            }
         };
         let Some(mut book) = found else { return Ok(None) };
-        let policy = self.proposed_policy(state, &snapshot.content).await?;
-        let mut unproven = book.head.size();
-        if let Some(policy) = policy.filter(|policy| policy.log().name() == book.policy.log().name())
-            && policy != book.policy
-        {
-            book.under(policy)?;
-            unproven = 0;
-        }
+        let unproven = if policy_changes { 0 } else { book.head.size() };
         let before = book.head.size();
         let entries = self.entries(&book, state, staged).await?;
         let last = before.saturating_add(entries.len()).saturating_sub(1);
@@ -41,7 +40,7 @@ impl Repository {
         let checkpoint = self.sign_head(keys, &mut book).await?;
         // All of it is durable before the timestamp names the tree.
         tokio::try_join!(
-            self.prove_files(&checkpoint, unproven, book.renewed()),
+            self.prove_files(&checkpoint, unproven, Some(book.staying())),
             self.prove_snapshot(&checkpoint, last, snapshot.content.common.version),
             async { Ok(self.log.publish(&checkpoint).await?) },
         )?;

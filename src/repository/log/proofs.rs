@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 
 use super::book::Book;
 use super::error::LoggingError;
-use crate::log::LogError;
 use crate::repository::{Repository, RepositoryError, layout};
 use crate::store::{Content, StoreError, StorePath};
-use crate::tlog::checkpoint::{Checkpoint, SignedCheckpoint};
+use crate::tlog::checkpoint::SignedCheckpoint;
 use crate::tlog::leaf::{FileLeaf, Leaf};
 use crate::tlog::policy::Policy;
 use crate::tlog::proof_file::{MAX_PROOF_LEN, ProofFile};
 
 /// Leaves whose proofs are made and written together: some 2 kB each.
-const TOGETHER: usize = 4_096;
+const TOGETHER: u64 = 4_096;
 
 /// How a file stands to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +45,8 @@ impl Repository {
         let judge = |(leaf, found): (&FileLeaf, Option<Vec<u8>>)| match found {
             None => Ok(Standing::New),
             Some(bytes) if proves(book, &bytes, leaf) => Ok(Standing::Logged),
-            // Of the log before this one: all that is in this one has its proof by now.
-            Some(_) if book.present == Present::Renew => Ok(Standing::New),
+            // Of a log before this one: all that is in this one has its proof by now.
+            Some(bytes) if is_of_another_log(book, &bytes) => Ok(Standing::New),
             Some(_) => Err(LoggingError::OtherContent { path: leaf.path().to_owned() }),
         };
         Ok(leaves.iter().zip(found).map(judge).collect())
@@ -88,43 +87,16 @@ impl Repository {
     ) -> Result<(), RepositoryError> {
         let mut prover = self.log.reader().prover(checkpoint);
         let mut next = from;
-        while next < checkpoint.claimed().size() {
-            let (files, after) = self.files_from(checkpoint.claimed(), next).await?;
-            let indices: Vec<u64> = files.iter().map(|(index, _)| *index).collect();
-            let proofs = prover.prove(&indices).await?;
-            let leaves = files.into_iter().map(|(_, leaf)| leaf).zip(proofs).collect();
-            self.put_proofs(leaves, renew).await?;
-            if after == next {
-                return Err(RepositoryError::Missing(format!("leaf {next} of the log")));
-            }
-            next = after;
+        loop {
+            let leaves = prover.leaves(next, TOGETHER).await?;
+            let Some((last, ..)) = leaves.last() else { return Ok(()) };
+            next = last.saturating_add(1);
+            let files = leaves.into_iter().filter_map(|(_, leaf, proof)| match leaf {
+                Leaf::File(leaf) => Some((leaf, proof)),
+                _ => None,
+            });
+            self.put_proofs(files.collect(), renew).await?;
         }
-        Ok(())
-    }
-
-    /// The next files in the log, and the number of the leaf after them.
-    async fn files_from(
-        &self,
-        tree: &Checkpoint,
-        from: u64,
-    ) -> Result<(Vec<(u64, FileLeaf)>, u64), RepositoryError> {
-        let (mut files, mut after) = (Vec::new(), from);
-        let mut visit = |index, leaf| {
-            if files.len() >= TOGETHER {
-                // The rest is read in the next round.
-                return Err(LogError::Visitor(String::new()));
-            }
-            after = index + 1;
-            if let Leaf::File(leaf) = leaf {
-                files.push((index, leaf));
-            }
-            Ok(())
-        };
-        match self.log.reader().leaves(tree, from, &mut visit).await {
-            Err(LogError::Visitor(_)) | Ok(()) => {}
-            Err(error) => return Err(error.into()),
-        }
-        Ok((files, after))
     }
 
     async fn put_proofs(
@@ -161,7 +133,7 @@ impl Repository {
         at: &StorePath,
         text: &[u8],
     ) -> Result<(), RepositoryError> {
-        let present = self.store.get(at, u64::MAX).await?;
+        let present = self.store.get(at, max_proof()).await?;
         let good = |bytes: &[u8]| {
             let proof = ProofFile::parse(bytes);
             let entry = Leaf::File(leaf.clone()).to_string();
@@ -186,6 +158,12 @@ impl Repository {
 fn proves(book: &Book, bytes: &[u8], leaf: &FileLeaf) -> bool {
     let entry = Leaf::File(leaf.clone()).to_string();
     ProofFile::parse(bytes).is_ok_and(|proof| proof.verify(entry.as_bytes(), &book.own).is_ok())
+}
+
+/// Whether a proof is signed by another log than this one, or by none. Who can write to the store can take a proof away anyway.
+fn is_of_another_log(book: &Book, bytes: &[u8]) -> bool {
+    let origin = book.head.origin();
+    ProofFile::parse(bytes).is_ok_and(|proof| proof.checkpoint().claimed_origin() != origin)
 }
 
 fn max_proof() -> u64 {

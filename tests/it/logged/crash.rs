@@ -40,7 +40,7 @@ impl Operation {
     }
 
     async fn run(self, scene: &Scene, store: Arc<dyn Store>) -> Result<(), RepositoryError> {
-        let mut repository = Repository::open(store).await?;
+        let mut repository = Repository::open(store).await?.anchored(memory(scene));
         let keys = log_keys().await;
         match self {
             Self::Begin => {
@@ -77,6 +77,11 @@ impl Operation {
     }
 }
 
+/// What the machine remembers, beside the repository.
+fn memory(scene: &Scene) -> Anchor {
+    Anchor::new(scene.spool().join("memory.json"))
+}
+
 async fn faulty(scene: &Scene, fault: Fault, at: usize) -> Arc<FaultStore<DirStore>> {
     Arc::new(FaultStore::new(DirStore::open(scene.root()).await.unwrap(), fault, at))
 }
@@ -96,7 +101,7 @@ async fn strike(operation: Operation) {
             let store = faulty(&copy, fault, at).await;
             let struck = operation.run(&copy, store).await;
             let context = format!("{operation:?} with {fault:?} at write {at} of {counted}: {struck:?}");
-            copy.open().await.state().await.unwrap();
+            copy.open().await.anchored(memory(&copy)).state().await.unwrap();
             match operation.run(&copy, copy.store().await).await {
                 Ok(()) => {}
                 Err(error) if operation.may_be_done(&error) => {}

@@ -131,6 +131,44 @@ fn without_witnesses_and_without_tiles_the_client_does_not_go_on() {
 }
 
 #[test]
+fn without_witnesses_a_file_proven_in_a_smaller_tree_of_another_history_is_evidence() {
+    let mut scene = Scene::new(0);
+    scene.add("six/six-2.0.tar.gz", b"two");
+    scene.release();
+    let user = scene.user();
+    user.refresh().unwrap();
+    let mut other = Book::new(ORIGIN, 100);
+    other.leaves = vec![file_leaf("six/six-9.9.tar.gz", b"hidden"), file_leaf(FILE, CONTENT)];
+    let honest = scene.book.proof(&file_leaf(FILE, CONTENT), 2, 0);
+    scene.serve_proof(FILE, other.proof(&file_leaf(FILE, CONTENT), 2, 0));
+    let (what, [before, now]) = evidence(&scene, refused(user.download(FILE)));
+    assert_eq!(what, Contradiction::NotGrown { before: 2, now: 4 });
+    assert_eq!((before.size(), now.size()), (2, 4));
+    scene.serve_proof(FILE, honest);
+    assert_eq!(user.download(FILE), Ok(true));
+}
+
+#[test]
+fn a_mirror_with_a_bad_tile_does_not_make_a_fork_of_it() {
+    let mut scene = Scene::new(0);
+    let user = scene.user();
+    user.refresh().unwrap();
+    scene.add("six/six-2.0.tar.gz", b"two");
+    scene.release();
+    let good = scene.book.edge(4).1["tile/0/000.p/4"].clone();
+    let serve = |bytes: Vec<u8>| scene.repo.server.set(&format!("{LOG}tile/0/000.p/4"), Answer::Bytes(bytes));
+    for at in [70, 100] {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        serve(bad);
+        let error = refused(user.refresh());
+        assert!(matches!(error, LogError::NoGrowth { old: 2, new: 4, .. }), "{error}");
+    }
+    serve(good);
+    assert_eq!(user.refresh(), Ok(()));
+}
+
+#[test]
 fn a_file_proven_in_another_tree_of_the_same_size_is_evidence() {
     let mut scene = Scene::new(2);
     let user = scene.user();
