@@ -38,7 +38,7 @@ pub use self::lines::Lines;
 use self::note::Note;
 pub use self::note::line;
 use crate::client::{Answer, FetchError, Http, Timing};
-use crate::python::{ForeignIndex, ForeignPage, Insertion, PageError, ProjectName, ProjectPage};
+use crate::python::{ForeignIndex, ForeignPage, Insertion, PageError, ProjectName, ProjectPage, has_ending};
 
 /// Bytes of the list of projects, at most: that of 650,000 projects with serials has 40 MB.
 const MAX_INDEX: u64 = 256 * 1024 * 1024;
@@ -236,7 +236,7 @@ fn address(text: &str) -> Result<Url, CrawlError> {
 fn judge(name: &ProjectName, page: &ForeignPage, tag: Option<String>) -> Note {
     let mut note = Note { serial: page.serial, tag, ..Note::default() };
     let mut listed = ProjectPage::new(name.clone(), 0);
-    for foreign in page.files.iter().filter(|file| is_distribution(file.filename())) {
+    for foreign in page.files.iter().filter(|file| has_ending(file.filename())) {
         let shown: String = foreign.filename().chars().take(note::SHOWN).collect();
         match foreign.judge(name) {
             Err(why) => note.unfit.push(format!("{name}: {shown:?}: {why}")),
@@ -248,11 +248,6 @@ fn judge(name: &ProjectName, page: &ForeignPage, tag: Option<String>) -> Note {
         }
     }
     note
-}
-
-/// Whether a file is of a kind that can be published. Pages list eggs, installers and signatures too.
-fn is_distribution(filename: &str) -> bool {
-    [".whl", ".tar.gz", ".zip"].iter().any(|ending| filename.ends_with(ending))
 }
 
 impl Crawled {

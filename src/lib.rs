@@ -15,10 +15,11 @@
 //! | [`coding`] | gzip, zstd, deltas (pure) | `crypto` |
 //! | [`python`] | names, archives, pages (pure) | nothing |
 //! | [`store`] | where files lie; one conditional write | `crypto` |
-//! | [`log`] | the transparency log in a store | `crypto store tlog` |
+//! | `spill` | sorting more records than fit in memory | nothing |
+//! | [`log`] | the transparency log in a store | `crypto spill store tlog` |
 //! | [`keys`] | signing keys by URI | `crypto tuf` |
 //! | [`client`] | drives `tuf` over a server and a folder | `coding crypto store tlog tuf` |
-//! | [`repository`] | plan → sign → commit | `coding crypto keys log python store tlog tuf` |
+//! | [`repository`] | plan → sign → commit | `coding crypto keys log python spill store tlog tuf` |
 //! | [`crawl`] | another index, read into a list or followed | `client python` |
 //! | [`journal`] | what `serve` writes down, and how it goes again | `crypto python` |
 //! | [`server`] | the repository over HTTP | `coding crypto journal python repository store web` |
@@ -60,6 +61,7 @@ pub mod recorder;
 pub mod release_claim;
 pub mod repository;
 pub mod server;
+mod spill;
 pub mod store;
 pub mod sync;
 pub mod tlog;

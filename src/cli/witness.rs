@@ -5,7 +5,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use async_trait::async_trait;
 use chrono::DateTime;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -17,10 +16,9 @@ use super::keys::absolute;
 use super::listen::{self, TlsArgs};
 use super::place::Place;
 use crate::crypto::PublicKey;
-use crate::keys::{self, Ask, KeyError, KeyUri, Signer};
-use crate::log::LogSigner;
-
-use crate::tlog::key::{KeyKind, KeyName, SIGNATURE_LEN, VerifierKey};
+use crate::keys::{self, Ask, KeyUri};
+use crate::repository::NamedKey;
+use crate::tlog::key::{KeyKind, KeyName, VerifierKey};
 use crate::tuf::key::Key;
 use crate::witness::{Folder, FolderError, KnownLog, Limits, Witness, WitnessServer};
 
@@ -198,7 +196,7 @@ impl Serve {
         Ok(())
     }
 
-    async fn signer(&self, folder: &Folder) -> anyhow::Result<NamedSigner> {
+    async fn signer(&self, folder: &Folder) -> anyhow::Result<NamedKey> {
         let uri = match &self.key {
             Some(uri) => KeyUri::from_str(uri)?,
             None => KeyUri::untrusted(folder.key_uri())?,
@@ -206,26 +204,7 @@ impl Serve {
         let signer = keys::open(&uri, &Ask).await?;
         let public = ed25519(&uri, signer.key())?;
         let key = VerifierKey::new(folder.key().name().clone(), KeyKind::Witness, public);
-        Ok(NamedSigner { key, signer })
-    }
-}
-
-/// A signing key with the name that a witness gives it.
-#[derive(Debug)]
-struct NamedSigner {
-    key: VerifierKey,
-    signer: Box<dyn Signer>,
-}
-
-#[async_trait]
-impl LogSigner for NamedSigner {
-    fn key(&self) -> &VerifierKey {
-        &self.key
-    }
-
-    async fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], String> {
-        let signature = self.signer.sign(message).await.map_err(|error: KeyError| error.to_string())?;
-        signature.try_into().map_err(|_| "the signature is none of Ed25519".to_owned())
+        Ok(NamedKey::new(key, signer.into()))
     }
 }
 

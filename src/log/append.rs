@@ -243,7 +243,7 @@ impl Log {
         if now.as_ref().map(|now| &now.tag) != Some(&head.tag) {
             return Ok(LogError::Overtaken);
         }
-        Ok(LogError::Behind { size: head.size(), known, knows: "its key".to_owned() })
+        Ok(LogError::Behind { size: head.size(), known })
     }
 
     /// The edge of the tree of this size, out of its tiles and its last bundle, which fit together.

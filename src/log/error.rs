@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::entries::EntriesError;
 use super::head::HeadError;
 use super::sign::CosignError;
+use crate::spill::SpillError;
 use crate::store::StoreError;
 use crate::tlog::bundle::BundleError;
 use crate::tlog::checkpoint::CheckpointError;
@@ -53,6 +54,9 @@ pub enum LogError {
         /// The newest in the log.
         newest: u64,
     },
+    /// Sorting paths on the local disk.
+    #[error(transparent)]
+    Spill(#[from] SpillError),
     /// Entries that could not be kept, or are none.
     #[error(transparent)]
     Entries(#[from] EntriesError),
@@ -84,7 +88,7 @@ pub enum LogError {
     },
     /// The log has signed more than its head knows: a backup was restored.
     #[error(
-        "the log has {size} entries, but {knows} signed for {known}: an old backup was restored, and to go on would be \
+        "the log has {size} entries, but its key signed for {known}: an old backup was restored, and to go on would be \
          to rewrite history"
     )]
     Behind {
@@ -92,8 +96,6 @@ pub enum LogError {
         size: u64,
         /// Entries that were signed for.
         known: u64,
-        /// Who signed.
-        knows: String,
     },
     /// Two trees of one log that contradict each other.
     #[error(
@@ -179,6 +181,7 @@ impl LogError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Store(error) => return error.hint(),
+            Self::Spill(error) => return error.hint(),
             Self::Behind { .. } => {
                 "restore a newer state of the store; if there is none, this log has ended: begin a successor with `log init`"
             }

@@ -220,6 +220,11 @@ fn check_alphabet(filename: &str) -> Result<(), FilenameError> {
     }
 }
 
+/// Whether a name ends as those of wheels and sdists do. Folders and pages have eggs, installers and signatures too.
+pub fn has_ending(name: &str) -> bool {
+    [".whl", ".tar.gz", ".zip"].iter().any(|ending| name.ends_with(ending))
+}
+
 fn parse_wheel(filename: &str, stem: &str) -> Result<(ProjectName, Version, Kind), FilenameError> {
     let parts: Vec<&str> = stem.split('-').collect();
     let (project, version, build, python, abi, platform) = match *parts.as_slice() {

@@ -38,7 +38,7 @@ mod values;
 pub use archive::{ArchiveError, ArchiveLimits, Inspected, Member, inspect, wheel_members};
 pub use attestation::{AttestationError, MAX_ATTESTATIONS, MAX_PROVENANCE, Predicate, Provenance};
 pub use dependency::{Dependency, DependencyError, Machine, Platform, Source};
-pub use filename::{DistributionFilename, FilenameError, Kind, SdistFormat};
+pub use filename::{DistributionFilename, FilenameError, Kind, SdistFormat, has_ending};
 pub use metadata::{CoreMetadata, MetadataError, MetadataVersion, RequiresPython};
 pub use name::{NameError, ProjectName};
 pub use select::{SelectError, files_of, universal};

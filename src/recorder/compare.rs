@@ -6,7 +6,7 @@ use reqwest::Url;
 
 use super::conflict::{Conflict, Fingerprint, Source};
 use crate::crawl::Change;
-use crate::python::{DistributionFilename, ForeignFile, Offer, PageFile, ProjectPage, Sha256Hex};
+use crate::python::{DistributionFilename, ForeignFile, Offer, PageFile, ProjectPage, Sha256Hex, has_ending};
 
 /// Bytes of a file name, at most: with a hash and two endings it is still a name in every store.
 const MAX_NAME: usize = 176;
@@ -36,7 +36,7 @@ pub(super) struct Compared {
 /// Holds a changed page against the recorder's own, if it has one. `pass_over`: whatever is new on it is not to be recorded.
 pub(super) fn compare(change: &Change, own: Option<&ProjectPage>, pass_over: bool) -> Compared {
     let mut desk = Desk::of(change, own, pass_over);
-    for file in change.files.iter().filter(|file| is_distribution(file.filename())) {
+    for file in change.files.iter().filter(|file| has_ending(file.filename())) {
         if let Err(why) = desk.file(file) {
             let shown: String = file.filename().chars().take(SHOWN).collect();
             desk.compared.left_out.push(format!("{}: {shown:?}: {why}", change.project));
@@ -130,10 +130,8 @@ fn contradictions(known: &PageFile, offer: &Offer) -> Vec<Conflict> {
     if let (Some(known_metadata), Some(sha256)) = (&known.core_metadata_sha256, &offer.metadata)
         && known_metadata != sha256
     {
-        let expected = Fingerprint { length: None, sha256: known_metadata.clone() };
         let found = Fingerprint { length: None, sha256: sha256.clone() };
-        let conflict = Conflict::of_file(&known.filename, Source::Index, expected, found);
-        conflicts.push(conflict.of_metadata());
+        conflicts.push(Conflict::of_metadata(&known.filename, Source::Index, known_metadata, found));
     }
     conflicts
 }
@@ -146,9 +144,4 @@ fn twice(offer: &Offer, first: Option<&Sha256Hex>) -> Option<Conflict> {
         let (expected, found) = (content(expected, None), content(found, offer.size));
         Conflict::of_file(&offer.filename, Source::Index, expected, found)
     })
-}
-
-/// Whether a file is of a kind that can be recorded. Pages list eggs, installers and signatures too.
-fn is_distribution(filename: &str) -> bool {
-    [".whl", ".tar.gz", ".zip"].iter().any(|ending| filename.ends_with(ending))
 }

@@ -69,9 +69,16 @@ impl Conflict {
         Self { expected, found, path: format!("{project}/{filename}"), project, source }
     }
 
-    /// The same of its metadata file.
-    pub(super) fn of_metadata(self) -> Self {
-        Self { path: format!("{}.metadata", self.path), ..self }
+    /// Two contents of its metadata file, of which pages say no length.
+    pub(super) fn of_metadata(
+        filename: &DistributionFilename,
+        source: Source,
+        expected: &Sha256Hex,
+        found: Fingerprint,
+    ) -> Self {
+        let expected = Fingerprint { length: None, sha256: expected.clone() };
+        let of_file = Self::of_file(filename, source, expected, found);
+        Self { path: format!("{}.metadata", of_file.path), ..of_file }
     }
 
     /// What a log says of it: that the index had this other content. Nothing if its length is not known.
@@ -144,7 +151,8 @@ mod tests {
                 r#"{{"length":7,"path":"foo-bar/Foo_Bar-1!1.0+x.tar.gz","project":"foo-bar","sha256":"{b}","source":"index","type":"conflict/v1","version":"1!1.0+x"}}"#
             )
         );
-        let at = conflict.clone().of_metadata().at().unwrap();
+        let (expected, found) = (content("a", None).sha256, content("b", Some(7)));
+        let at = Conflict::of_metadata(&filename, Source::Bytes, &expected, found).at().unwrap();
         assert_eq!(at.as_str(), format!("conflicts/foo-bar/Foo_Bar-1!1.0+x.tar.gz.metadata.{b}.json"));
     }
 }

@@ -16,7 +16,7 @@ use super::compare::Wanted;
 use super::conflict::{Conflict, Fingerprint, Source};
 use crate::client::{FetchError, Fetched, Sink};
 use crate::crawl::Reader;
-use crate::crypto::Hasher;
+use crate::crypto::{Hasher, sha256};
 use crate::python::{
     ArchiveLimits, DistributionFilename, FreeText, Inspected, Kind, Offer, Sha256Hex, inspect,
 };
@@ -162,9 +162,7 @@ impl Fetcher {
                 Ok(Some((came.content.sha256, bytes)))
             }
             Err(Missing::Wrong(found)) => {
-                let expected = Fingerprint { length: None, sha256: sha256.clone() };
-                let conflict = Conflict::of_file(&offer.filename, Source::Bytes, expected, found);
-                conflicts.push(conflict.of_metadata());
+                conflicts.push(Conflict::of_metadata(&offer.filename, Source::Bytes, sha256, found));
                 Ok(None)
             }
             // What is not there contradicts nothing, and what is too large is nobody's metadata.
@@ -221,15 +219,11 @@ impl Taken {
         if !matches!(self.offer.filename.kind(), Kind::Wheel { .. }) {
             return Ok(());
         }
-        let mut hasher = Hasher::new(false);
-        hasher.update(&metadata_bytes);
-        let own = digest(&hasher.finish().sha256).map_err(Fate::Waits)?;
+        let own = digest(&sha256(&metadata_bytes)).map_err(Fate::Waits)?;
         if let Some(listed) = self.offer.metadata.as_ref().filter(|listed| **listed != own) {
-            let expected = Fingerprint { length: None, sha256: listed.clone() };
             let length = u64::try_from(metadata_bytes.len()).ok();
             let found = Fingerprint { length, sha256: own.clone() };
-            let conflict = Conflict::of_file(&self.offer.filename, Source::Bytes, expected, found);
-            conflicts.push(conflict.of_metadata());
+            conflicts.push(Conflict::of_metadata(&self.offer.filename, Source::Bytes, listed, found));
         }
         self.metadata = Some((own, metadata_bytes));
         Ok(())

@@ -154,8 +154,8 @@ impl Repository {
             keys.require(newest)?;
         }
         let Transaction { roles, written, snapshot, pages, files, leaves, .. } = transaction;
-        let (snapshot_file, roles_written, found, notes) = Default::default();
-        let mut staged = Staged { leaves, snapshot: snapshot_file, roles: roles_written, found, notes };
+        let (found, notes) = (Vec::new(), Vec::new());
+        let mut staged = Staged { leaves, snapshot: None, roles: Vec::new(), found, notes };
         if !snapshot && roles.is_empty() && written.is_empty() {
             return Ok(staged);
         }

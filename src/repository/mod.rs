@@ -15,7 +15,6 @@
 //! | `init`, `bump`, `root` | the other changes |
 //! | `ceremony` | changes of roles that people sign, one after the other, wherever they are |
 //! | `bulk` | many bins at once: imports, all bins signed anew, another number of bins |
-//! | `spill` | sorting more records than fit in memory |
 //! | `siblings` | metadata stored compressed as well |
 //! | `pages`, `plain` | the unsigned copies that plain pip reads |
 //! | `claims` | projects that belong to their maintainers |
@@ -60,7 +59,6 @@ mod restore;
 mod root;
 mod settings;
 mod siblings;
-mod spill;
 mod state;
 mod status;
 #[cfg(feature = "tough-keys")]
@@ -98,7 +96,7 @@ pub use group::Publisher;
 pub use init::{BinStyle, Plan, RolePlan};
 pub use keyring::Keyring;
 pub use layout::{LOG, METADATA, PROOF, SIMPLE, TARGETS};
-pub use log::{Begun, LogPolicy, LoggingError, NewLog, Predecessor};
+pub use log::{Begun, LogPolicy, LoggingError, NamedKey, NewLog, Predecessor, verifier_key};
 pub use plain::Repair;
 pub use publish::Published;
 pub use recover::{
@@ -108,11 +106,12 @@ pub use recover::{
 pub use restore::{Missing, Restored, Source};
 pub use settings::{Expiry, LogSettings, Profile, Settings};
 pub use siblings::{Compressed, MetadataSettings};
-pub use spill::SpillError;
 pub use state::State;
 pub use status::{RoleStatus, Status};
 pub use trail::{Link, Portrait, Signer, Trail};
 pub use tree::{BucketName, BucketView, ClaimedProject, Node};
+
+pub use crate::spill::SpillError;
 
 use self::anchor::Seen;
 use crate::log::Log;

@@ -190,8 +190,8 @@ impl Repository {
         Ok(projects)
     }
 
-    /// Makes an unsigned file what it should be.
-    async fn put(&self, at: &StorePath, bytes: &[u8]) -> Result<(), RepositoryError> {
+    /// Makes a file that is not for good what it should be.
+    pub(super) async fn put(&self, at: &StorePath, bytes: &[u8]) -> Result<(), RepositoryError> {
         let found = self.store.get(at, MAX_METADATA).await?;
         if found.as_ref().is_some_and(|found| found.bytes == bytes) {
             return Ok(());

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Module, and the modules it may name. `cli` may name all.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("release_claim", &["crypto", "python", "tlog", "tuf"]),
     ("crypto", &[]),
     ("coding", &["crypto"]),
@@ -17,10 +17,11 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("tuf", &["crypto"]),
     ("tlog", &["crypto", "python"]),
     ("store", &["crypto"]),
-    ("log", &["crypto", "store", "tlog"]),
+    ("log", &["crypto", "spill", "store", "tlog"]),
     ("keys", &["crypto", "store", "tuf"]),
     ("client", &["coding", "crypto", "store", "tlog", "tuf"]),
-    ("repository", &["coding", "crypto", "keys", "log", "python", "store", "tlog", "tuf"]),
+    ("repository", &["coding", "crypto", "keys", "log", "python", "spill", "store", "tlog", "tuf"]),
+    ("spill", &[]),
     ("crawl", &["client", "python"]),
     ("journal", &["crypto", "python"]),
     ("server", &["coding", "crypto", "journal", "python", "repository", "store", "web"]),

@@ -10,12 +10,13 @@ use crate::cli::exit::Usage;
 use crate::cli::keys::{KeyArgs, absolute, open_repository, witnesses};
 use crate::cli::output::{GOOD, styled};
 use crate::cli::{Context, RepoArg};
-use crate::crypto::{PublicKey, sha256};
+use crate::crypto::sha256;
 use crate::keys::{self, Ask, KeyUri, Signer};
 use crate::repository::{
-    Edits, EventName, Keyring, LogPolicy, NewLog, Predecessor, Repository, RepositoryError, State,
+    Edits, EventName, Keyring, LogPolicy, LoggingError, NewLog, Predecessor, Repository, RepositoryError,
+    State, verifier_key,
 };
-use crate::tlog::key::{KeyKind, KeyName, VerifierKey};
+use crate::tlog::key::VerifierKey;
 use crate::tuf::key::Key;
 use crate::tuf::metadata::TopLevel;
 
@@ -100,7 +101,7 @@ impl LogInit {
         let typed = self.origin.is_some() || !self.witness.is_empty() || self.quorum.is_some();
         if let Some(begun) = repository.settings().log.as_ref().filter(|_| !typed && !self.successor) {
             let policy = LogPolicy::parse(begun.policy.as_bytes()).map_err(RepositoryError::from)?;
-            if verifier_key(key, &begun.origin)? != *policy.log() {
+            if log_key(key, &begun.origin)? != *policy.log() {
                 return Err(Usage(format!("{} was begun with another key", begun.origin)).into());
             }
             return Ok(policy);
@@ -109,7 +110,7 @@ impl LogInit {
             Some(origin) => origin,
             None => default_origin(repository).await?,
         };
-        policy(&verifier_key(key, &origin)?, &self.witness, self.quorum.as_deref())
+        policy(&log_key(key, &origin)?, &self.witness, self.quorum.as_deref())
     }
 
     /// The log's key among those given: the one that no role has. The others join the keyring.
@@ -164,12 +165,14 @@ async fn default_origin(repository: &Repository) -> anyhow::Result<String> {
     Ok(format!("wheelseal.invalid/{start}"))
 }
 
-fn verifier_key(key: &Key, origin: &str) -> anyhow::Result<VerifierKey> {
-    let name = KeyName::new(origin).map_err(|error| Usage(error.to_string()))?;
-    match key.public() {
-        Some(PublicKey::Ed25519(bytes)) => Ok(VerifierKey::new(name, KeyKind::Log, *bytes)),
-        _ => Err(Usage("the log's key must be Ed25519: wheelseal key gen log.pem".to_owned()).into()),
-    }
+/// The log's key, as it is typed: of another kind or with a bad name it is a mistake of whoever types.
+fn log_key(key: &Key, origin: &str) -> anyhow::Result<VerifierKey> {
+    verifier_key(key, origin).map_err(|error| match error {
+        LoggingError::KeyKind { .. } => {
+            Usage("the log's key must be Ed25519: wheelseal key gen log.pem".to_owned()).into()
+        }
+        error => Usage(error.to_string()).into(),
+    })
 }
 
 /// The policy with this log and these witnesses.
@@ -203,6 +206,7 @@ fn policy(log: &VerifierKey, witnesses: &[String], quorum: Option<&str>) -> anyh
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tlog::key::{KeyKind, KeyName};
 
     fn key(name: &str, kind: KeyKind, byte: u8) -> VerifierKey {
         VerifierKey::new(KeyName::new(name).unwrap(), kind, [byte; 32])

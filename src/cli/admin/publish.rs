@@ -11,7 +11,7 @@ use crate::cli::exit::Usage;
 use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::output::{GOOD, styled};
 use crate::cli::{Context, RepoArg};
-use crate::python::{DistributionFilename, FreeText};
+use crate::python::{DistributionFilename, FreeText, has_ending};
 use crate::repository::{Edit, Published, Publisher};
 
 /// Publish wheels and sdists: all of them, or none.
@@ -76,8 +76,7 @@ fn find_distributions(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             if entry.path_is_symlink() {
                 return Err(Usage(format!("{} is a symbolic link", entry.path().display())).into());
             }
-            let is_distribution = [".whl", ".tar.gz", ".zip"].iter().any(|ending| name.ends_with(ending));
-            if entry.file_type().is_file() && is_distribution {
+            if entry.file_type().is_file() && has_ending(&name) {
                 files.push(entry.into_path());
             }
         }

@@ -26,9 +26,9 @@ use super::reader::Reader;
 use super::record::Record;
 use crate::crypto::sha256;
 use crate::python::{Insertion, PageFile, ProjectName, ProjectPage};
-use crate::repository::spill::{Spill, SpillError, Writer};
 use crate::repository::state::State;
 use crate::repository::{MAX_METADATA, Progress, Repository, RepositoryError, layout};
+use crate::spill::{Spill, SpillError, Writer};
 use crate::store::{Content, StoreError, StorePath};
 use crate::tuf::metadata::Targets;
 

@@ -12,8 +12,8 @@ use super::line::{Line, LineFault};
 use super::listed::{Listed, write};
 use super::record::Record;
 use crate::crypto::sha256;
-use crate::repository::spill::{Spill, Writer};
 use crate::repository::{Progress, RepositoryError, layout};
+use crate::spill::{Spill, Writer};
 
 /// Reads lines into a spill: by the bins of their targets, or by the bins of their projects' pages.
 pub(super) struct Filler {

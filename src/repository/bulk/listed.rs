@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::line::{CoreMetadata, Line, LineFault, Yank};
 use crate::python::{DistributionFilename, FileUrl, FreeText, PageFile, Sha256Hex, UploadTime, Yanked};
 use crate::repository::layout;
-use crate::repository::spill::SpillError;
+use crate::spill::SpillError;
 use crate::tuf::path::percent_quote;
 
 /// Folder below which a mirror has its files, in any depth.

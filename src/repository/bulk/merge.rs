@@ -9,7 +9,7 @@ use super::import::ImportError;
 use super::reader::Reader;
 use super::record::Record;
 use crate::repository::RepositoryError;
-use crate::repository::spill::{Spill, SpillError};
+use crate::spill::{Spill, SpillError};
 use crate::tuf::json::Json;
 use crate::tuf::metadata::{Common, Extra, Hashes, TargetFile, Targets};
 use crate::tuf::render::{Line, RenderError, bin};

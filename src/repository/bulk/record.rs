@@ -5,7 +5,7 @@
 //! as their paths are; the numbers are 8 bytes each, most significant first; the length of the path 2.
 
 use super::line::Line;
-use crate::repository::spill::SpillError;
+use crate::spill::SpillError;
 use crate::tuf::json::{Json, parse};
 
 /// Set in the line number of a page, which stands in no line; below it the attempt that made the page.

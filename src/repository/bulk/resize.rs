@@ -23,9 +23,9 @@ use super::reader::Reader;
 use super::record::Record;
 use crate::crypto::sha256;
 use crate::repository::init::prefixed;
-use crate::repository::spill::{BUDGET, Spill};
 use crate::repository::state::{BINS, State};
 use crate::repository::{Keyring, Progress, Repository, RepositoryError, days_after};
+use crate::spill::{BUDGET, Spill};
 use crate::tuf::metadata::{
     DelegatedRoles, Delegations, Extra, MetaFile, SuccinctRoles, TargetFile, Targets, Version,
 };

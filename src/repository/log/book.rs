@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::error::LoggingError;
-use super::key::Named;
+use super::key::NamedKey;
 use super::policy::LogPolicy;
 use super::proofs::Present;
 use crate::log::{Head, LogSigner};
@@ -29,7 +29,7 @@ use crate::tuf::metadata::LogHead;
 #[derive(Debug, Clone)]
 pub(in crate::repository) struct Book {
     pub(super) head: Head,
-    pub(super) signer: Arc<Named>,
+    pub(super) signer: Arc<NamedKey>,
     /// What clients hold checkpoints against.
     pub(super) policy: LogPolicy,
     /// The log's signature alone, for proofs that were made under any policy.

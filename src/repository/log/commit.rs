@@ -58,7 +58,7 @@ impl Repository {
         for proof in self.log.reader().prover(checkpoint).prove(&[index]).await? {
             let text = proof.to_string();
             match self.store.create(&at, Content::Bytes(text.as_bytes())).await {
-                Err(StoreError::Exists { .. }) => self.put_instead(&at, text.as_bytes()).await?,
+                Err(StoreError::Exists { .. }) => self.put(&at, text.as_bytes()).await?,
                 done => done?,
             }
         }

@@ -31,14 +31,13 @@ impl LogKey {
     }
 
     /// As the key of the log of this name.
-    pub(in crate::repository) fn named(&self, origin: &str) -> Result<Named, LoggingError> {
-        let key = verifier_key(self.signer.key(), origin)?;
-        Ok(Named { key, signer: Arc::clone(&self.signer) })
+    pub(in crate::repository) fn named(&self, origin: &str) -> Result<NamedKey, LoggingError> {
+        Ok(NamedKey::new(verifier_key(self.signer.key(), origin)?, Arc::clone(&self.signer)))
     }
 }
 
 /// The key by which the signatures of a log of this name are verified.
-pub(in crate::repository) fn verifier_key(key: &Key, origin: &str) -> Result<VerifierKey, LoggingError> {
+pub fn verifier_key(key: &Key, origin: &str) -> Result<VerifierKey, LoggingError> {
     let name = KeyName::new(origin).map_err(|error| LoggingError::Policy { reason: error.to_string() })?;
     match key.public() {
         Some(PublicKey::Ed25519(bytes)) => Ok(VerifierKey::new(name, KeyKind::Log, *bytes)),
@@ -46,15 +45,22 @@ pub(in crate::repository) fn verifier_key(key: &Key, origin: &str) -> Result<Ver
     }
 }
 
-/// A key with the name of its log.
+/// A key with the name of its log, or of its witness.
 #[derive(Debug)]
-pub(in crate::repository) struct Named {
+pub struct NamedKey {
     key: VerifierKey,
     signer: Arc<dyn Signer>,
 }
 
+impl NamedKey {
+    /// A signer, and the key by which its signatures are verified there. Ed25519, as such keys are.
+    pub fn new(key: VerifierKey, signer: Arc<dyn Signer>) -> Self {
+        Self { key, signer }
+    }
+}
+
 #[async_trait]
-impl LogSigner for Named {
+impl LogSigner for NamedKey {
     fn key(&self) -> &VerifierKey {
         &self.key
     }

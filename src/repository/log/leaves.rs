@@ -45,12 +45,6 @@ impl Repository {
     ) -> Result<Entries, RepositoryError> {
         let mut entries = Entries::default();
         let Some((snapshot, bytes)) = &staged.snapshot else { return Ok(entries) };
-        let changes = |before: Option<&State>| -> Vec<Change> {
-            let said = |role: &str| before.and_then(|before| before.snapshot.role(role)).cloned();
-            let roles =
-                snapshot.content.roles().map(|(role, file)| (role.to_owned(), file.clone(), said(role)));
-            roles.filter(|(_, file, before)| Some(file) != before.as_ref()).collect()
-        };
         match &staged.leaves {
             Leaves::Nothing => {}
             Leaves::New(_, leaves) => {
@@ -58,19 +52,14 @@ impl Repository {
                     entries.push(&Leaf::File(leaf.clone()))?;
                 }
             }
-            Leaves::Compared => {
-                self.compare_roles(
-                    book,
-                    state,
-                    snapshot.content.common.version,
-                    changes(Some(state)),
-                    &mut entries,
-                )
-                .await?;
-            }
-            Leaves::All(_) => {
-                self.compare_roles(book, state, snapshot.content.common.version, changes(None), &mut entries)
-                    .await?;
+            Leaves::Compared | Leaves::All(_) => {
+                let before = matches!(staged.leaves, Leaves::Compared).then_some(&*state.snapshot);
+                let said = |role: &str| before.and_then(|before| before.role(role)).cloned();
+                let roles =
+                    snapshot.content.roles().map(|(role, file)| (role.to_owned(), file.clone(), said(role)));
+                let changes = roles.filter(|(_, file, before)| Some(file) != before.as_ref()).collect();
+                let version = snapshot.content.common.version;
+                self.compare_roles(book, state, version, changes, &mut entries).await?;
             }
         }
         self.push_roles(book, state, snapshot.content.role("targets"), &mut entries).await?;

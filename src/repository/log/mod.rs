@@ -23,6 +23,7 @@ mod start;
 pub(super) use book::Book;
 pub use error::LoggingError;
 pub(super) use key::LogKey;
+pub use key::{NamedKey, verifier_key};
 pub(super) use leaves::{Leaves, of_distribution};
 pub use policy::LogPolicy;
 pub(super) use policy::{POLICY, text_of};

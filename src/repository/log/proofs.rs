@@ -146,14 +146,6 @@ impl Repository {
     }
 }
 
-impl Repository {
-    /// Puts bytes in place of what lies there.
-    pub(super) async fn put_instead(&self, at: &StorePath, bytes: &[u8]) -> Result<(), RepositoryError> {
-        let tag = self.store.get(at, max_proof()).await?.map(|object| object.tag);
-        Ok(self.store.swap(at, bytes, tag.as_ref()).await.map(drop)?)
-    }
-}
-
 /// Whether a proof is one that the log has this file.
 fn proves(book: &Book, bytes: &[u8], leaf: &FileLeaf) -> bool {
     let entry = Leaf::File(leaf.clone()).to_string();

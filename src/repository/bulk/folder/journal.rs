@@ -18,7 +18,7 @@ use crate::crypto::sha256;
 use crate::python::{FreeText, Sha256Hex};
 use crate::repository::RepositoryError;
 use crate::repository::bulk::input::{Input, Piece};
-use crate::repository::spill::{Spill, SpillError};
+use crate::spill::{Spill, SpillError};
 
 /// Comes before what a folder has, in a record.
 pub(super) const FOUND: u8 = b'f';

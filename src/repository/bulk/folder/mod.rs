@@ -34,8 +34,8 @@ use serde::Serialize;
 use self::journal::Journal;
 use self::work::Shop;
 use super::import::{ImportError, Imported, Layout, List, Run};
-use crate::repository::spill::{BUDGET, PARTITIONS, Spill, SpillError};
 use crate::repository::{Keyring, Progress, Repository, RepositoryError};
+use crate::spill::{BUDGET, PARTITIONS, Spill, SpillError};
 
 /// Files left out that are named, at most; all are counted.
 pub const MAX_NAMED: usize = 1_000;

@@ -7,8 +7,8 @@ use walkdir::{DirEntry, WalkDir};
 use super::journal::{FOUND, Stamp, key, record};
 use super::{Hashed, MAX_NAMED, Unfit};
 use crate::repository::bulk::line::check_path;
-use crate::repository::spill::Spill;
 use crate::repository::{Progress, RepositoryError};
+use crate::spill::Spill;
 
 /// Comes before all paths in the list that a folder becomes.
 pub(super) const PACKAGES: &str = "packages/";

@@ -15,8 +15,8 @@ use super::{Files, Hashed, Unfit};
 use crate::python::DistributionFilename;
 use crate::repository::bulk::cores::{Meter, on_all_cores};
 use crate::repository::edit::metadata_of;
-use crate::repository::spill::{Records, Spill, SpillError};
 use crate::repository::{Progress, Repository, RepositoryError, layout};
+use crate::spill::{Records, Spill, SpillError};
 use crate::store::{Content, StoreError, StorePath};
 
 /// Files stored and made durable together.
