@@ -96,7 +96,7 @@ pub use group::Publisher;
 pub use init::{BinStyle, Plan, RolePlan};
 pub use keyring::Keyring;
 pub use layout::{LOG, METADATA, PROOF, SIMPLE, TARGETS};
-pub use log::{Begun, LogPolicy, LoggingError, NamedKey, NewLog, Predecessor, verifier_key};
+pub use log::{Begun, LogPolicy, LoggingError, NamedKey, NewLog, Predecessor, Remark, verifier_key};
 pub use plain::Repair;
 pub use publish::Published;
 pub use recover::{

@@ -8,6 +8,7 @@
 //! | `commit` | the step between staging and the commit point |
 //! | `key` | the log's own key |
 //! | `policy` | the target `tlog-policy`: which log, which witnesses |
+//! | `remark` | what is logged between commits: conflicts and commitments |
 //! | `start` | a log begins; proofs made anew |
 //! | `error` | why something is not logged |
 
@@ -18,6 +19,7 @@ mod key;
 mod leaves;
 mod policy;
 mod proofs;
+mod remark;
 mod start;
 
 pub(super) use book::Book;
@@ -27,4 +29,5 @@ pub use key::{NamedKey, verifier_key};
 pub(super) use leaves::{Leaves, of_distribution};
 pub use policy::LogPolicy;
 pub(super) use policy::{POLICY, text_of};
+pub use remark::Remark;
 pub use start::{Begun, NewLog, Predecessor};

@@ -12,6 +12,7 @@ mod crash;
 mod many;
 mod policy;
 mod publish;
+mod remarks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
