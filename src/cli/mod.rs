@@ -49,6 +49,7 @@ mod witness;
 use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
+use clap::builder::FalseyValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use output::{ColorChoice, Out};
@@ -66,7 +67,7 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "WHEELSEAL_COLOR")]
     color: ColorChoice,
     /// No progress bars
-    #[arg(long, global = true, env = "WHEELSEAL_NO_PROGRESS")]
+    #[arg(long, global = true, env = "WHEELSEAL_NO_PROGRESS", value_parser = FalseyValueParser::new())]
     no_progress: bool,
     #[command(subcommand)]
     command: Command,

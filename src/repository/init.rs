@@ -105,6 +105,8 @@ impl Repository {
         repository.write(&root, "root", &root_bytes).await?;
         repository.store.swap(&layout::newest_root()?, &root_bytes, None).await?;
         repository.settings.create(&*repository.store).await?;
+        // An index without projects is one too, for whoever follows it.
+        repository.list_projects(&[]).await?;
         repository.store.swap(&layout::timestamp()?, &bytes, None).await?;
         Ok(repository)
     }
