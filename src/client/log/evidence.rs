@@ -9,8 +9,7 @@ const MAX_FILES: usize = 256;
 
 /// Writes evidence down, and says where. The same contradiction has the same name.
 pub(super) fn keep(evidence: &Evidence, folder: &LogDir) -> Result<String, CacheError> {
-    let place = folder.path("evidence");
-    let count = std::fs::read_dir(&place).map_or(0, Iterator::count);
+    let count = std::fs::read_dir(folder.evidence()).map_or(0, Iterator::count);
     let name = if count < MAX_FILES { evidence.name() } else { "latest".to_owned() };
     let path = folder.write(&format!("evidence/{name}.txt"), evidence.to_string().as_bytes())?;
     Ok(path.display().to_string())
