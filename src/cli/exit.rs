@@ -304,7 +304,7 @@ fn store(error: &TrustStoreError) -> u8 {
         TrustStoreError::BadName { .. } | TrustStoreError::Unknown { .. } | TrustStoreError::Taken { .. } => {
             USAGE
         }
-        TrustStoreError::BadPolicy(_) => USAGE,
+        TrustStoreError::BadPolicy(_) | TrustStoreError::BadRecorders(_) => USAGE,
         TrustStoreError::BadRoot(error) => verify(error),
         _ => OTHER,
     }

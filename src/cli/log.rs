@@ -12,6 +12,7 @@ use super::Context;
 use super::admin::LogInit;
 use super::exit::{SomeFailed, Usage};
 use super::files::{read_file, write_file};
+use super::log_announce::Announce;
 use super::log_check::{Consistency, Verify};
 use super::log_evidence::EvidenceCheck;
 use super::output::{BAD, FAINT, GOOD, STRONG, styled};
@@ -44,6 +45,8 @@ pub(crate) enum LogCommand {
     Find(Find),
     /// Check evidence that a log was rewritten, or that logs contradict each other
     Evidence(EvidenceCheck),
+    /// What clients of a recorder are given
+    Announce(Announce),
 }
 
 impl LogCommand {
@@ -56,6 +59,7 @@ impl LogCommand {
             Self::Consistency(command) => command.run(context).await,
             Self::Find(command) => command.run(context).await,
             Self::Evidence(command) => command.run(context),
+            Self::Announce(command) => command.run(context).await,
         }
     }
 }
