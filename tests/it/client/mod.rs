@@ -15,6 +15,7 @@ mod key_types;
 pub(crate) mod log;
 mod names;
 mod parallel;
+mod recorders;
 mod requests;
 mod roots;
 mod signatures;

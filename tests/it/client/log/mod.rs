@@ -85,7 +85,7 @@ impl Book {
         }
     }
 
-    fn edge(&self, size: u64) -> (Edge, HashMap<String, Vec<u8>>) {
+    pub(super) fn edge(&self, size: u64) -> (Edge, HashMap<String, Vec<u8>>) {
         let (mut edge, mut tiles) = (Edge::default(), HashMap::new());
         for leaf in &self.leaves[..usize::try_from(size).unwrap()] {
             tiles.extend(
