@@ -239,21 +239,17 @@ impl Evidence {
             return Err(EvidenceError::TooLong { found: bytes.len() });
         }
         let mut parts = Parts::read(bytes)?;
-        let evidence = match parts.next_title() {
-            Some("FIRST LEAF") => {
-                let first = exhibit(&mut parts, "FIRST")?;
-                Self::two_contents(first, exhibit(&mut parts, "SECOND")?)?
-            }
-            _ => {
-                let before =
-                    SignedCheckpoint::parse(parts.take("FIRST CHECKPOINT", MAX_NOTE_LEN)?.as_bytes())?;
-                let now = SignedCheckpoint::parse(parts.take("SECOND CHECKPOINT", MAX_NOTE_LEN)?.as_bytes())?;
-                let timestamp = match parts.next_title() {
-                    None => None,
-                    Some(_) => Some(parts.take("TIMESTAMP", MAX_TIMESTAMP_LEN)?),
-                };
-                Self::two_trees(before, now, timestamp.as_deref())?
-            }
+        let evidence = if parts.next_title() == Some("FIRST LEAF") {
+            let first = exhibit(&mut parts, "FIRST")?;
+            Self::two_contents(first, exhibit(&mut parts, "SECOND")?)?
+        } else {
+            let before = SignedCheckpoint::parse(parts.take("FIRST CHECKPOINT", MAX_NOTE_LEN)?.as_bytes())?;
+            let now = SignedCheckpoint::parse(parts.take("SECOND CHECKPOINT", MAX_NOTE_LEN)?.as_bytes())?;
+            let timestamp = match parts.next_title() {
+                None => None,
+                Some(_) => Some(parts.take("TIMESTAMP", MAX_TIMESTAMP_LEN)?),
+            };
+            Self::two_trees(before, now, timestamp.as_deref())?
         };
         parts.end()?;
         Ok(evidence)

@@ -157,6 +157,13 @@ impl Member {
         Err(Answer::Silent(why))
     }
 
+    /// It was not waited for any longer, because enough others had answered.
+    pub(super) fn is_late(&self) -> Answer {
+        let why = "it was slower than those who were enough".to_owned();
+        *self.resting() = Some((Instant::now() + REST, why.clone()));
+        Answer::Silent(why)
+    }
+
     fn rests(&self) -> Option<String> {
         let mut resting = self.resting();
         if resting.as_ref().is_some_and(|(until, _)| *until <= Instant::now()) {
@@ -205,7 +212,7 @@ impl Member {
             return Ok(refused);
         }
         match Leaf::parse(&entry) {
-            Ok(Leaf::File(file)) if file.path() == path => self.contradicts(question, file, proof),
+            Ok(Leaf::File(file)) if file.path() == path => contradicts(question, file, proof),
             _ => Ok(refused),
         }
     }
@@ -223,31 +230,6 @@ impl Member {
             return Ok(entries.get(at).map(|entry| entry.to_vec()));
         }
         Ok(None)
-    }
-
-    /// It recorded something else, and proves it. The evidence has what the index proves, if it does.
-    fn contradicts(
-        &self,
-        question: &Question<'_>,
-        file: FileLeaf,
-        proof: ProofFile,
-    ) -> Result<Answer, CacheError> {
-        let what = format!(
-            "recorded other content, {} bytes with SHA-256 {}",
-            file.length(),
-            hex::encode(file.sha256())
-        );
-        let Some((_, own)) = question.logged else {
-            return Ok(Answer::Other(format!("{what} (no evidence: the index logs nothing)")));
-        };
-        let first = Exhibit { leaf: question.leaf.clone(), proof: own.clone() };
-        match Evidence::two_contents(first, Exhibit { leaf: Leaf::File(file), proof }) {
-            Ok(evidence) => {
-                let place = evidence::keep(&evidence, &question.folder)?;
-                Ok(Answer::Other(format!("{what}; evidence is in {place}")))
-            }
-            Err(error) => Ok(Answer::Broken(error.to_string())),
-        }
     }
 
     /// Why a checkpoint is not believed, though its policy accepts it: it is the index's own, or does not fit to what was seen of this log
@@ -335,5 +317,25 @@ impl Member {
             Err(error) => format!("no file: {error}"),
         };
         Ok(Some(format!("its log {} shows two histories: {what}; evidence is in {place}", new.origin())))
+    }
+}
+
+/// It recorded something else, and proves it. The evidence has what the index proves, if it does.
+fn contradicts(question: &Question<'_>, file: FileLeaf, proof: ProofFile) -> Result<Answer, CacheError> {
+    let what = format!(
+        "recorded other content, {} bytes with SHA-256 {}",
+        file.length(),
+        hex::encode(file.sha256())
+    );
+    let Some((_, own)) = question.logged else {
+        return Ok(Answer::Other(format!("{what} (no evidence: the index logs nothing)")));
+    };
+    let first = Exhibit { leaf: question.leaf.clone(), proof: own.clone() };
+    match Evidence::two_contents(first, Exhibit { leaf: Leaf::File(file), proof }) {
+        Ok(evidence) => {
+            let place = evidence::keep(&evidence, &question.folder)?;
+            Ok(Answer::Other(format!("{what}; evidence is in {place}")))
+        }
+        Err(error) => Ok(Answer::Broken(error.to_string())),
     }
 }

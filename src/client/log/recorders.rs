@@ -18,9 +18,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, ready, try_join_all};
-use tokio::time::Instant;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout_at};
 
 use super::LogError;
 use super::announced::{Announced, RecorderError, Recorders};
@@ -30,6 +32,8 @@ use crate::client::source::Source;
 use crate::client::{CacheError, ClientError};
 use crate::crypto::sha256;
 
+/// How long the others are waited for, once enough agree: one of them may have something else to say.
+const LINGER: Duration = Duration::from_secs(2);
 /// How long an answer is good for within one process: a file is often proven when it is looked up, and when it is there.
 const MEMORY: Duration = Duration::from_mins(1);
 /// Answers that are remembered, at most; then all are forgotten.
@@ -121,7 +125,7 @@ impl Panel {
         {
             return Ok(recorded.clone());
         }
-        let recorded = self.judge(asked, self.answers(asked).await?)?;
+        let recorded = self.judge(asked, &self.answers(asked).await?)?;
         let mut remembered = self.remembered();
         if remembered.len() >= MAX_REMEMBERED {
             remembered.clear();
@@ -140,19 +144,35 @@ impl Panel {
         if answers.iter().flatten().count() >= self.needed {
             return Ok(answers);
         }
-        let mut asking: Vec<BoxFuture<'_, _>> = Vec::with_capacity(self.members.len());
-        for (member, kept) in self.members.iter().zip(answers) {
-            asking.push(match kept {
-                Some(kept) => ready(Ok(Some(kept))).boxed(),
-                None => async move { member.ask(question).await.map(Some) }.boxed(),
-            });
+        let mut asking: FuturesUnordered<BoxFuture<'_, _>> = FuturesUnordered::new();
+        for (at, (member, answer)) in self.members.iter().zip(&answers).enumerate() {
+            if answer.is_none() {
+                asking.push(async move { (at, member.ask(question).await) }.boxed());
+            }
         }
-        try_join_all(asking).await
+        let mut enough = None;
+        while let Ok(Some((at, answer))) = until(enough, asking.next()).await {
+            answers
+                .iter_mut()
+                .skip(at)
+                .take(1)
+                .zip([answer?])
+                .for_each(|(slot, answer)| *slot = Some(answer));
+            let agreed = answers.iter().flatten().filter(|answer| matches!(answer, Answer::Agrees(_)));
+            if enough.is_none() && agreed.count() >= self.needed {
+                enough = Some(Instant::now() + LINGER);
+            }
+        }
+        drop(asking);
+        for (member, answer) in self.members.iter().zip(&mut answers) {
+            answer.get_or_insert_with(|| member.is_late());
+        }
+        Ok(answers)
     }
 
-    fn judge(&self, asked: &Asked<'_>, answers: Vec<Option<Answer>>) -> Result<Recorded, LogError> {
+    fn judge(&self, asked: &Asked<'_>, answers: &[Option<Answer>]) -> Result<Recorded, LogError> {
         let logged = asked.question.logged.map(|(logged, _)| logged);
-        let said = || self.members.iter().zip(&answers);
+        let said = || self.members.iter().zip(answers);
         let count =
             |which: fn(&Answer) -> bool| answers.iter().flatten().filter(|answer| which(answer)).count();
         let agreed = count(|answer| matches!(answer, Answer::Agrees(_)));
@@ -175,7 +195,7 @@ impl Panel {
         self.warn(&path(), said());
         let mut recorded =
             Recorded { agreed: Vec::new(), others: Vec::new(), needed: self.needed, old_enough, fresh };
-        for ((name, words), answer) in all().zip(&answers) {
+        for ((name, words), answer) in all().zip(answers) {
             match answer {
                 Some(Answer::Agrees(inclusion)) => recorded.agreed.push((name, inclusion.clone())),
                 _ => recorded.others.push((name, words)),
@@ -203,6 +223,14 @@ impl Panel {
 
     fn remembered(&self) -> MutexGuard<'_, HashMap<[u8; 32], (Instant, Recorded)>> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits, but not beyond a time, if there is one.
+async fn until<T>(time: Option<Instant>, waited: impl Future<Output = T>) -> Result<T, Elapsed> {
+    match time {
+        Some(time) => timeout_at(time, waited).await,
+        None => Ok(waited.await),
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod log;
 mod names;
 mod parallel;
 mod recorders;
+mod recorders_program;
 mod requests;
 mod roots;
 mod signatures;

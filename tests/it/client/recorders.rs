@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use chrono::TimeDelta;
 use wheelseal::client::{
-    Announced, ClientError, FetchError, LogError, LogTrust, Panel, Recorded, RecorderError, Recorders, Since,
+    Announced, ClientError, FetchError, Fetched, LogError, LogTrust, Panel, Recorded, RecorderError,
+    Recorders, Since, Sink, Source,
 };
 use wheelseal::tlog::bundle;
 use wheelseal::tlog::evidence::{Evidence, Shows};
@@ -185,6 +187,33 @@ fn one_recorder_that_is_down_or_does_not_have_it_is_told_and_two_are_too_many() 
         format!("2 of 3 recorders must have recorded {FILE} as it is signed, but")
     );
     assert_eq!(user.downloaded(), []);
+}
+
+/// Takes questions, and says nothing.
+#[derive(Debug)]
+struct Mute;
+
+#[async_trait]
+impl Source for Mute {
+    async fn fetch(&self, _: &str, _: u64, _: &mut dyn Sink) -> Result<Fetched, FetchError> {
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn who_says_nothing_does_not_hold_up_those_who_are_enough() {
+    let (scene, all) = scene(3);
+    let recorders = Recorders::new(all.iter().map(Recorder::announced).collect(), Some(2), 0).unwrap();
+    let server = scene.repo.server.clone();
+    let open = |base: &str| {
+        let mute = base.starts_with("https://one/").then(|| Arc::new(Mute) as Arc<dyn Source>);
+        Ok::<_, RecorderError>(mute.unwrap_or_else(|| server.source(base.to_owned().leak()).into()))
+    };
+    let mut user = scene.user();
+    user.log.recorders = Some(Arc::new(Panel::new(&recorders, open).unwrap()));
+    let (recorded, _) = hear(&user, FILE).unwrap();
+    assert_eq!(agreed(&recorded), ["two", "three"]);
+    assert_eq!(recorded.others[0].1, "did not answer: it was slower than those who were enough");
 }
 
 #[test]
@@ -383,7 +412,7 @@ fn a_fresh_file_need_not_be_recorded_yet_but_recorders_must_have_said_so() {
     let (scene, all) = scene(3);
     all.iter().for_each(|recorder| scene.repo.server.forget(&recorder.place(FILE)));
     let mut user = scene.user();
-    let mut at = |seconds: i64, grace| {
+    let at = |seconds: i64, grace| {
         let mut user = scene.user();
         user.now += TimeDelta::seconds(seconds);
         user.log = trust(&scene, &all, 2, grace);
