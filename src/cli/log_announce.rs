@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Deserialize;
 
-use super::exit::Usage;
+use super::exit::{INTEGRITY, SomeFailed, Usage};
 use super::files::write_file;
 use super::keys::open_repository;
 use super::output::{GOOD, styled};
 use super::{Context, RepoArg};
 use crate::client::{Announced, Since};
-use crate::repository::{LoggingError, RepositoryError};
 use crate::store::{Store, StorePath};
 
 /// Where a recorder notes how far the index's log was when it began.
@@ -71,9 +70,7 @@ impl Announce {
 /// What the recorder noted; nothing, if it follows no log.
 async fn since(store: &dyn Store) -> anyhow::Result<Option<Since>> {
     let Some(object) = store.get(&StorePath::new(SINCE)?, MAX_SINCE).await? else { return Ok(None) };
-    let bad = |error: serde_json::Error| {
-        RepositoryError::from(LoggingError::Policy { reason: format!("{SINCE} does not read: {error}") })
-    };
+    let bad = |error| SomeFailed { text: format!("{SINCE} does not read: {error}"), code: INTEGRITY };
     let Began { origin, size } = serde_json::from_slice(&object.bytes).map_err(bad)?;
     Ok(Some(Since { origin, size }))
 }

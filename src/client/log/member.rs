@@ -5,10 +5,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
-
 use super::announced::{Announced, RecorderError, Since};
 use super::growth::grew;
+use super::patience::{Until, within};
 use super::proven::{ENDING, Inclusion, included};
 use super::rules::{Rules, Whose};
 use super::{LogDir, evidence, small};
@@ -84,7 +83,7 @@ pub(super) struct Member {
     proofs: Arc<dyn Source>,
     log: Arc<dyn Source>,
     /// Until when it is not asked, and why.
-    resting: Mutex<Option<(Instant, String)>>,
+    resting: Mutex<Option<(Until, String)>>,
     /// Checkpoints that fit to what was seen of its log. Held while that is compared and replaced.
     fitting: tokio::sync::Mutex<HashSet<String>>,
 }
@@ -147,32 +146,32 @@ impl Member {
 
     /// What comes of a request, or why nothing does. After no answer, it is left alone for a while.
     async fn patiently<T>(&self, request: impl Future<Output = Result<T, FetchError>>) -> Result<T, Answer> {
-        let why = match timeout(PATIENCE, request).await {
-            Ok(Ok(got)) => return Ok(got),
-            Ok(Err(error @ FetchError::TooLarge { .. })) => return Err(Answer::Broken(error.to_string())),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("nothing came for {} s", PATIENCE.as_secs()),
+        let why = match within(Some(Until::after(PATIENCE)), request).await {
+            Some(Ok(got)) => return Ok(got),
+            Some(Err(error @ FetchError::TooLarge { .. })) => return Err(Answer::Broken(error.to_string())),
+            Some(Err(error)) => error.to_string(),
+            None => format!("nothing came for {} s", PATIENCE.as_secs()),
         };
-        *self.resting() = Some((Instant::now() + REST, why.clone()));
+        *self.resting() = Some((Until::after(REST), why.clone()));
         Err(Answer::Silent(why))
     }
 
     /// It was not waited for any longer, because enough others had answered.
     pub(super) fn is_late(&self) -> Answer {
         let why = "it was slower than those who were enough".to_owned();
-        *self.resting() = Some((Instant::now() + REST, why.clone()));
+        *self.resting() = Some((Until::after(REST), why.clone()));
         Answer::Silent(why)
     }
 
     fn rests(&self) -> Option<String> {
         let mut resting = self.resting();
-        if resting.as_ref().is_some_and(|(until, _)| *until <= Instant::now()) {
+        if resting.as_ref().is_some_and(|(until, _)| until.is_over()) {
             *resting = None;
         }
         resting.as_ref().map(|(_, why)| why.clone())
     }
 
-    fn resting(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+    fn resting(&self) -> MutexGuard<'_, Option<(Until, String)>> {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

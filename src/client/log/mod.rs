@@ -19,6 +19,7 @@ mod evidence;
 mod folder;
 mod growth;
 mod member;
+mod patience;
 mod proven;
 mod recorders;
 mod rules;

@@ -21,12 +21,11 @@ use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::time::error::Elapsed;
-use tokio::time::{Instant, timeout_at};
 
 use super::LogError;
 use super::announced::{Announced, RecorderError, Recorders};
 use super::member::{Answer, Member, Question};
+use super::patience::{Until, within};
 use super::proven::Inclusion;
 use crate::client::source::Source;
 use crate::client::{CacheError, ClientError};
@@ -90,7 +89,7 @@ pub struct Panel {
     grace: u64,
     members: Vec<Member>,
     /// By hash of the leaf.
-    remembered: Mutex<HashMap<[u8; 32], (Instant, Recorded)>>,
+    remembered: Mutex<HashMap<[u8; 32], (Until, Recorded)>>,
     warnings: Mutex<BTreeSet<String>>,
 }
 
@@ -121,7 +120,7 @@ impl Panel {
     pub(super) async fn hear(&self, asked: &Asked<'_>) -> Result<Recorded, ClientError> {
         let key = sha256(asked.question.leaf.to_string().as_bytes());
         if let Some((until, recorded)) = self.remembered().get(&key)
-            && *until > Instant::now()
+            && !until.is_over()
         {
             return Ok(recorded.clone());
         }
@@ -130,7 +129,7 @@ impl Panel {
         if remembered.len() >= MAX_REMEMBERED {
             remembered.clear();
         }
-        remembered.insert(key, (Instant::now() + MEMORY, recorded.clone()));
+        remembered.insert(key, (Until::after(MEMORY), recorded.clone()));
         Ok(recorded)
     }
 
@@ -151,7 +150,7 @@ impl Panel {
             }
         }
         let mut enough = None;
-        while let Ok(Some((at, answer))) = until(enough, asking.next()).await {
+        while let Some(Some((at, answer))) = within(enough, asking.next()).await {
             answers
                 .iter_mut()
                 .skip(at)
@@ -160,7 +159,7 @@ impl Panel {
                 .for_each(|(slot, answer)| *slot = Some(answer));
             let agreed = answers.iter().flatten().filter(|answer| matches!(answer, Answer::Agrees(_)));
             if enough.is_none() && agreed.count() >= self.needed {
-                enough = Some(Instant::now() + LINGER);
+                enough = Some(Until::after(LINGER));
             }
         }
         drop(asking);
@@ -221,16 +220,8 @@ impl Panel {
         }
     }
 
-    fn remembered(&self) -> MutexGuard<'_, HashMap<[u8; 32], (Instant, Recorded)>> {
+    fn remembered(&self) -> MutexGuard<'_, HashMap<[u8; 32], (Until, Recorded)>> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Waits, but not beyond a time, if there is one.
-async fn until<T>(time: Option<Instant>, waited: impl Future<Output = T>) -> Result<T, Elapsed> {
-    match time {
-        Some(time) => timeout_at(time, waited).await,
-        None => Ok(waited.await),
     }
 }
 

@@ -1,3 +1,5 @@
+//! Evidence: what it proves, and every way to spoil it.
+
 use super::super::merkle::Hash;
 use super::super::policy::{Policy, Refusal};
 use super::super::scene_tests::{NOW, ORIGIN, Pair, flipped, scene};

@@ -90,7 +90,9 @@ fn scene(recorders: usize) -> (Scene, Vec<Recorder>) {
     let scene = Scene::new(2);
     let names = ["one", "two", "three"].into_iter().zip(50_u8..).take(recorders);
     let mut all: Vec<_> = names.map(|(name, seed)| Recorder::new(&scene, name, seed)).collect();
-    all.iter_mut().for_each(|recorder| recorder.record(FILE, CONTENT));
+    for recorder in &mut all {
+        recorder.record(FILE, CONTENT);
+    }
     (scene, all)
 }
 
@@ -206,8 +208,12 @@ fn who_says_nothing_does_not_hold_up_those_who_are_enough() {
     let recorders = Recorders::new(all.iter().map(Recorder::announced).collect(), Some(2), 0).unwrap();
     let server = scene.repo.server.clone();
     let open = |base: &str| {
-        let mute = base.starts_with("https://one/").then(|| Arc::new(Mute) as Arc<dyn Source>);
-        Ok::<_, RecorderError>(mute.unwrap_or_else(|| server.source(base.to_owned().leak()).into()))
+        let source: Arc<dyn Source> = if base.starts_with("https://one/") {
+            Arc::new(Mute)
+        } else {
+            server.source(base.to_owned().leak()).into()
+        };
+        Ok::<_, RecorderError>(source)
     };
     let mut user = scene.user();
     user.log.recorders = Some(Arc::new(Panel::new(&recorders, open).unwrap()));
@@ -221,7 +227,9 @@ fn a_recorder_that_did_not_answer_is_left_alone_for_a_while() {
     let (mut scene, mut all) = scene(2);
     scene.add(LATER, b"two");
     scene.release();
-    all.iter_mut().for_each(|recorder| recorder.record(LATER, b"two"));
+    for recorder in &mut all {
+        recorder.record(LATER, b"two");
+    }
     let mut user = scene.user();
     user.log = trust(&scene, &all, 1, 0);
     all[0].is_down(FILE);
@@ -410,7 +418,9 @@ fn a_repository_without_a_log_can_have_recorders() {
 #[test]
 fn a_fresh_file_need_not_be_recorded_yet_but_recorders_must_have_said_so() {
     let (scene, all) = scene(3);
-    all.iter().for_each(|recorder| scene.repo.server.forget(&recorder.place(FILE)));
+    for recorder in &all {
+        scene.repo.server.forget(&recorder.place(FILE));
+    }
     let mut user = scene.user();
     let at = |seconds: i64, grace| {
         let mut user = scene.user();

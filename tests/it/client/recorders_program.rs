@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
+use crate::record::Index;
 use crate::scene::{example, files_below, wheel};
 use crate::shell::{Home, Ran, shown};
 
@@ -15,26 +16,38 @@ const ALL: [&str; 3] = ["repo", "second", "third"];
 /// A home with an index and two recorders, each with alpha and beta 1.0 in its log, and what the recorders hand out.
 fn home() -> Home {
     let home = Home::with_repository();
-    let keys = ["root-1", "targets-1", "online"].map(|name| shown(&example(name)));
-    let [root, targets, online] = &keys;
     for name in ALL {
         if name != "repo" {
-            let keys = ["--root-key", root, "--targets-key", targets, "--online-key", online];
-            home.run(&[&["init", "--repo", name, "--bins", "2"][..], &keys].concat()).fine();
-            ["alpha", "beta"].iter().for_each(|project| add(&home, name, project, "1.0"));
+            init(&home, name);
+            for project in ["alpha", "beta"] {
+                add(&home, name, project, "1.0");
+            }
         }
-        let (key, origin) = (format!("{name}.pem"), format!("{name}.example/log"));
-        home.run(&["key", "gen", &key, "--no-passphrase"]).fine();
-        let init = ["log", "init", "--repo", name, "--origin", &origin, "--key", &key, "--key", targets];
-        home.run(&init).fine();
+        begin_log(&home, name);
         if name != "repo" {
-            let out = format!("{name}.toml");
-            let announce =
-                ["log", "announce", "--repo", name, "--url", name, "--name", name, "--output", &out];
-            home.run(&announce).fine();
+            announce(&home, name);
         }
     }
     home
+}
+
+fn init(home: &Home, name: &str) {
+    let [root, targets, online] = ["root-1", "targets-1", "online"].map(|name| shown(&example(name)));
+    let keys = ["--root-key", &root, "--targets-key", &targets, "--online-key", &online];
+    home.run(&[&["init", "--repo", name, "--bins", "2"][..], &keys].concat()).fine();
+}
+
+fn begin_log(home: &Home, name: &str) {
+    let (key, origin) = (format!("{name}.pem"), format!("{name}.example/log"));
+    home.run(&["key", "gen", &key, "--no-passphrase"]).fine();
+    let targets = shown(&example("targets-1"));
+    home.run(&["log", "init", "--repo", name, "--origin", &origin, "--key", &key, "--key", &targets]).fine();
+}
+
+/// What a recorder hands out, `NAME.toml`.
+fn announce(home: &Home, name: &str) {
+    let out = format!("{name}.toml");
+    home.run(&["log", "announce", "--repo", name, "--url", name, "--name", name, "--output", &out]).fine();
 }
 
 fn add(home: &Home, repository: &str, project: &str, version: &str) {
@@ -47,7 +60,9 @@ fn swap(home: &Home) {
     fs::create_dir_all(&folder).unwrap();
     let file = wheel(&folder, "alpha", "2.0", "# not the same\n");
     home.run(&["add", "--repo", "repo", &shown(&file)]).fine();
-    ["second", "third"].iter().for_each(|name| add(home, name, "alpha", "2.0"));
+    for name in ["second", "third"] {
+        add(home, name, "alpha", "2.0");
+    }
 }
 
 /// Trusts the index with both recorders.
@@ -169,6 +184,34 @@ fn a_recorder_that_is_away_is_no_verdict_on_a_file_and_the_others_may_be_enough(
     assert_eq!(got, format!("verified got/{ALPHA}, recorded by third (1 of 2 must)\n"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorder_that_follows_the_index_by_itself_has_the_leaves_that_clients_ask_for() {
+    let index = Index::new().await;
+    let (home, wheel) = tokio::task::spawn_blocking(|| {
+        let home = Home::with_repository();
+        begin_log(&home, "repo");
+        init(&home, "second");
+        begin_log(&home, "second");
+        let wheel = fs::read(home.wheel("alpha", "1.0")).unwrap();
+        (home, wheel)
+    })
+    .await
+    .unwrap();
+    index.lists("alpha", &[index.file(ALPHA, &wheel)]);
+    let url = index.url.clone();
+    tokio::task::spawn_blocking(move || {
+        home.run(&["record", "--repo", "second", "--once", "--allow-private", "--index", &url]).fine();
+        announce(&home, "second");
+        let add = ["trust", "add", "index", "repo", "--root", "repo/metadata/1.root.json"];
+        home.run(&[&add[..], &["--recorder", "second.toml"]].concat()).fine();
+        let got = home.run(&["download", ALPHA, "--to", "got"]).fine();
+        assert_eq!(got, format!("verified got/{ALPHA}, recorded by second (1 of 1 must)\n"));
+        home.run(&["download", "beta==1.0", "--to", "got"]).refused(9, &["second: has no record of it"]);
+    })
+    .await
+    .unwrap();
+}
+
 #[test]
 fn what_a_recorder_hands_out_reads_back_and_what_it_began_with_is_in_it() {
     let home = home();
@@ -181,11 +224,11 @@ fn what_a_recorder_hands_out_reads_back_and_what_it_began_with_is_in_it() {
     fs::write(store.join("since.json"), r#"{"origin":"repo.example/log","size":7}"#).unwrap();
     let text = home.run(&announce[..6]).fine();
     assert!(text.contains("[since]\norigin = \"repo.example/log\"\nsize = 7\n"), "{text}");
-    fs::write(store.join("since.json"), "{}").unwrap();
-    home.run(&announce).refused(9, &["recorder/since.json does not read"]);
     home.run(&["log", "announce", "--repo", "second", "--url", "second"]).refused(2, &["say --name NAME"]);
     home.run(&["log", "announce", "--repo", "second", "--url", "second", "--name", "a/b"])
         .refused(2, &["is no name for a recorder"]);
+    fs::write(store.join("since.json"), "{}").unwrap();
+    home.run(&announce).refused(3, &["recorder/since.json does not read"]);
 }
 
 #[test]
