@@ -116,6 +116,16 @@ fn hear(user: &User, path: &str) -> Result<(Recorded, Vec<String>), ClientError>
     })
 }
 
+/// The same, asking nobody.
+fn offline(user: &User, path: &str) -> Result<Recorded, ClientError> {
+    let path = TargetPath::new(path).unwrap();
+    run(async {
+        let session = user.client().offline(user.now).await?;
+        let found = session.find(&path).await?;
+        Ok(session.prove(&found).await?.recorded().unwrap().clone())
+    })
+}
+
 fn agreed(recorded: &Recorded) -> Vec<&str> {
     recorded.agreed.iter().map(|(name, _)| name.as_str()).collect()
 }
@@ -444,25 +454,18 @@ fn a_fresh_file_need_not_be_recorded_yet_but_recorders_must_have_said_so() {
 #[test]
 fn offline_the_proofs_that_are_kept_are_enough_and_others_are_none() {
     let (scene, all) = scene(2);
-    let (mut user, path) = (scene.user(), TargetPath::new(FILE).unwrap());
-    let offline = |user: &User| {
-        run(async {
-            let session = user.client().offline(user.now).await?;
-            let found = session.find(&path).await?;
-            Ok(session.prove(&found).await?.recorded().unwrap().clone())
-        })
-    };
+    let mut user = scene.user();
     user.log = trust(&scene, &all, 2, 0);
     hear(&user, FILE).unwrap();
     scene.repo.server.requests();
     user.log = trust(&scene, &all, 2, 0);
-    assert_eq!(agreed(&offline(&user).unwrap()), ["one", "two"]);
+    assert_eq!(agreed(&offline(&user, FILE).unwrap()), ["one", "two"]);
     let mut other = scene.user();
     other.log = scene.user().log;
     other.download(FILE).unwrap();
     scene.repo.server.requests();
     other.log = trust(&scene, &all, 2, 500);
-    let LogError::Unrecorded { said, .. } = refused(offline(&other)) else { panic!() };
+    let LogError::Unrecorded { said, .. } = refused(offline(&other, FILE)) else { panic!() };
     assert!(said[0].contains("its proof is not on this machine"), "{said:?}");
     assert_eq!(scene.repo.server.requests(), Vec::<String>::new());
 }
@@ -514,6 +517,11 @@ fn without_witnesses_a_recorders_log_must_have_grown_by_its_tiles() {
     all[0].record(LATER, b"two");
     user.log = trust(&scene, &all, 1, 0);
     assert_eq!(agreed(&hear(&user, LATER).unwrap().0), ["one"]);
+    for path in [FILE, LATER] {
+        hear(&user, path).unwrap();
+        user.log = trust(&scene, &all, 1, 0);
+        assert_eq!(agreed(&offline(&user, path).unwrap()), ["one"], "{path}");
+    }
     // A smaller tree of another history, for the next file.
     scene.add("six/six-3.0.tar.gz", b"three");
     scene.release();
