@@ -109,17 +109,18 @@ impl Book<'_> {
         Ok(count)
     }
 
-    /// The projects of all claims.
-    pub(super) async fn projects(&self) -> Result<BTreeSet<ProjectName>, StoreError> {
-        let mut projects = BTreeSet::new();
+    /// The releases of all claims.
+    pub(super) async fn releases(&self) -> Result<BTreeSet<(ProjectName, String)>, StoreError> {
+        let mut releases = BTreeSet::new();
         for trust in [Trust::Checked, Trust::Unchecked] {
             let mut visit = |entry: &Entry| {
-                projects
-                    .extend(parts(entry).and_then(|(project, _)| ProjectName::from_normalised(project).ok()));
+                releases.extend(parts(entry).and_then(|(project, version)| {
+                    Some((ProjectName::from_normalised(project).ok()?, version.to_owned()))
+                }));
             };
             self.each(trust, &mut visit).await?;
         }
-        Ok(projects)
+        Ok(releases)
     }
 
     /// The versions of a project's claims.

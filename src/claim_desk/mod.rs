@@ -105,8 +105,8 @@ pub struct ClaimDesk {
     unchecked: AtomicUsize,
     /// One is logged at a time, so that they do not make each other wait for the log's head.
     turn: tokio::sync::Mutex<()>,
-    /// Projects of which a claim came since that was last asked.
-    news: Mutex<BTreeSet<ProjectName>>,
+    /// Projects and versions of which a claim came since that was last asked.
+    news: Mutex<BTreeSet<(ProjectName, String)>>,
 }
 
 impl ClaimDesk {
@@ -120,7 +120,7 @@ impl ClaimDesk {
     ) -> Result<Self, DeskError> {
         crate::release_claim::check_index(index)?;
         let book = Book(repository.store());
-        let (unchecked, news) = (book.count(Trust::Unchecked).await?, book.projects().await?);
+        let (unchecked, news) = (book.count(Trust::Unchecked).await?, book.releases().await?);
         let (unchecked, news) = (AtomicUsize::new(unchecked), Mutex::new(news));
         let (index, turn) = (index.to_owned(), tokio::sync::Mutex::default());
         Ok(Self { repository, keys, index, teams, rates: Rates::default(), unchecked, turn, news })
@@ -162,7 +162,9 @@ impl ClaimDesk {
         };
         if let Some(told) = told {
             book.keep(told, trust).await?;
-            self.news.lock().unwrap_or_else(PoisonError::into_inner).insert(request.project().clone());
+            let claim = told.claim.unauthenticated();
+            let release = (claim.project().clone(), claim.version().to_owned());
+            self.news.lock().unwrap_or_else(PoisonError::into_inner).insert(release);
         }
         book.keep_receipt(&commitment, receipt).await
     }
@@ -186,8 +188,8 @@ impl ClaimDesk {
         proofs.and_then(|proofs| proofs.into_iter().next()).ok_or(DeskError::NoLog)
     }
 
-    /// Projects of which a claim came since this was last asked; the first time, all of which there is one.
-    pub fn news(&self) -> BTreeSet<ProjectName> {
+    /// Projects and versions of which a claim came since this was last asked; the first time, all of which there is one.
+    pub fn news(&self) -> BTreeSet<(ProjectName, String)> {
         std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
