@@ -502,7 +502,11 @@ fn is_of_a_project(error: &RepositoryError) -> bool {
 impl Round {
     /// Whether something happened that somebody may want to know.
     pub fn is_news(&self) -> bool {
-        self.recorded > 0 || self.left_out > 0 || self.waiting > 0 || self.conflicts > 0 || !self.named.is_empty()
+        self.recorded > 0
+            || self.left_out > 0
+            || self.waiting > 0
+            || self.conflicts > 0
+            || !self.named.is_empty()
     }
 
     fn leave_out(&mut self, why: String) {

@@ -11,6 +11,7 @@ mod bulk;
 mod bulk_resize;
 mod ceremony;
 mod ceremony_cli;
+mod claimed;
 mod claims;
 mod cli;
 mod client;
