@@ -105,8 +105,8 @@ pub struct ClaimDesk {
     unchecked: AtomicUsize,
     /// One is logged at a time, so that they do not make each other wait for the log's head.
     turn: tokio::sync::Mutex<()>,
-    /// Projects and versions of which a claim came since that was last asked.
-    news: Mutex<BTreeSet<(ProjectName, String)>>,
+    /// Projects and versions of which a claim came since that was last asked; none, where nobody asks.
+    news: Mutex<Option<BTreeSet<(ProjectName, String)>>>,
 }
 
 impl ClaimDesk {
@@ -119,11 +119,15 @@ impl ClaimDesk {
         teams: Teams,
     ) -> Result<Self, DeskError> {
         crate::release_claim::check_index(index)?;
-        let book = Book(repository.store());
-        let (unchecked, news) = (book.count(Trust::Unchecked).await?, book.releases().await?);
-        let (unchecked, news) = (AtomicUsize::new(unchecked), Mutex::new(news));
-        let (index, turn) = (index.to_owned(), tokio::sync::Mutex::default());
+        let unchecked = AtomicUsize::new(Book(repository.store()).count(Trust::Unchecked).await?);
+        let (index, turn, news) = (index.to_owned(), tokio::sync::Mutex::default(), Mutex::default());
         Ok(Self { repository, keys, index, teams, rates: Rates::default(), unchecked, turn, news })
+    }
+
+    /// The same for who judges the claims: [`Self::news`] has those that are kept, and those that come.
+    pub async fn judged(self) -> Result<Self, DeskError> {
+        let news = Mutex::new(Some(Book(self.repository.store()).releases().await?));
+        Ok(Self { news, ..self })
     }
 
     /// The address of the index.
@@ -164,7 +168,9 @@ impl ClaimDesk {
             book.keep(told, trust).await?;
             let claim = told.claim.unauthenticated();
             let release = (claim.project().clone(), claim.version().to_owned());
-            self.news.lock().unwrap_or_else(PoisonError::into_inner).insert(release);
+            if let Some(news) = &mut *self.news.lock().unwrap_or_else(PoisonError::into_inner) {
+                news.insert(release);
+            }
         }
         book.keep_receipt(&commitment, receipt).await
     }
@@ -190,7 +196,8 @@ impl ClaimDesk {
 
     /// Projects and versions of which a claim came since this was last asked; the first time, all of which there is one.
     pub fn news(&self) -> BTreeSet<(ProjectName, String)> {
-        std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        news.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Versions of a project for which there are claims.

@@ -14,6 +14,7 @@ use super::{Context, exit};
 use crate::crypto::Hasher;
 use crate::log::LogError;
 use crate::python::DistributionFilename;
+use crate::release_claim::{ClaimRequest, MAX_REQUEST};
 use crate::repository::Progress as _;
 use crate::tlog::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::tlog::leaf::{FileLeaf, Leaf, LogLeaf, Role};
@@ -35,7 +36,7 @@ pub(crate) struct Verify {
     /// A proof, as `log prove` writes it
     #[arg(requires_all = ["file", "policy"])]
     proof: Option<PathBuf>,
-    /// The file that it is about: a wheel or sdist under its own name, or its metadata
+    /// The file that it is about: a wheel or sdist under its own name, or its metadata; for a receipt claim.json or embargo.json
     file: Option<PathBuf>,
     /// The logs and witnesses that are trusted (tlog-policy)
     #[arg(long, value_name = "FILE")]
@@ -56,6 +57,9 @@ fn proved(context: &Context, proof: &Path, file: &Path, policy: &Policy) -> anyh
     let max = u64::try_from(MAX_PROOF_LEN).unwrap_or(u64::MAX);
     let read = ProofFile::parse(&read_file(proof, max)?);
     let proof = read.map_err(|error| refused(&format_args!("{}: {error}", proof.display())))?;
+    if file.extension().is_some_and(|ending| ending == "json") {
+        return receipt(context, &proof, file, policy);
+    }
     let leaf = leaf_of(file)?;
     let accepted = proof.verify(Leaf::File(leaf.clone()).to_string().as_bytes(), policy);
     let accepted = accepted
@@ -71,6 +75,31 @@ fn proved(context: &Context, proof: &Path, file: &Path, policy: &Policy) -> anyh
         let good = styled(GOOD, "logged");
         context.out.line(format_args!("{good} {path}: entry {index} of {size} in {}", tree.origin()));
         context.out.line(format_args!("       {}", witnessed(&accepted)));
+    })
+}
+
+/// A receipt: the proof that the commitment to a claim was logged.
+fn receipt(context: &Context, proof: &ProofFile, file: &Path, policy: &Policy) -> anyhow::Result<()> {
+    let request = ClaimRequest::parse(&read_file(file, u64::try_from(MAX_REQUEST).unwrap_or(u64::MAX))?);
+    let request = request.map_err(|error| Usage(format!("{}: {error}", file.display())))?;
+    let commitment = request.commitment();
+    let accepted = proof.verify(Leaf::Commitment(commitment.leaf()).to_string().as_bytes(), policy);
+    let accepted = accepted.map_err(|error| {
+        refused(&format_args!("the claim in {} is not proved to be logged: {error}", file.display()))
+    })?;
+    let (tree, index, project) = (accepted.checkpoint(), proof.index(), request.project());
+    let value = serde_json::json!({
+        "commitment": commitment.to_hex(), "project": project.as_str(), "claimed_for": request.index(),
+        "origin": tree.origin(), "index": index, "size": tree.size(),
+        "cosigned": accepted.cosigned().iter().map(|(name, _)| name).collect::<Vec<_>>(),
+    });
+    context.out.result(&value, || {
+        let (good, size) = (styled(GOOD, "logged"), tree.size());
+        context
+            .out
+            .line(format_args!("{good} a claim of {project}: entry {index} of {size} in {}", tree.origin()));
+        context.out.line(format_args!("       {}", witnessed(&accepted)));
+        context.out.line("       whether the project's keys signed it was not asked");
     })
 }
 

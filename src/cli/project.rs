@@ -378,8 +378,7 @@ impl Release {
         }
         let Some(index) = index.filter(|_| signed) else { return show::signed(context, &file, &out) };
         send(context, &out, &index, &self.claims).await?;
-        if self.out.is_none() {
-            claimed::keep_receipts(context, &out)?;
+        if self.out.is_none() && claimed::keep_receipts(context, &out)? {
             std::fs::remove_dir_all(&out)?;
         }
         Ok(())

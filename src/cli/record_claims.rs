@@ -62,7 +62,7 @@ impl ClaimsArg {
         };
         let index = format!("{}/", index.trim_end_matches('/'));
         let desk = ClaimDesk::open(repository.clone(), Arc::clone(keys), &index, teams).await?;
-        Ok(Some(Arc::new(desk)))
+        Ok(Some(Arc::new(desk.judged().await?)))
     }
 
     /// What the recorder judges.

@@ -14,7 +14,7 @@ use super::conflict::Conflict;
 use super::fetch::Taken;
 use super::{RecordError, Round};
 use crate::claim_desk::{ClaimDesk, DeskError, Kept, Trust};
-use crate::python::ProjectName;
+use crate::python::{ProjectName, ProjectPage};
 use crate::release_claim::{Claim, Standing, standings};
 use crate::repository::{Repository, State};
 use crate::tlog::leaf::FileLeaf;
@@ -96,28 +96,31 @@ impl Claims {
         Ok(())
     }
 
-    /// Judges what is due; the conflicts.
+    /// What is to be judged: it stays so until it is [`Self::done`].
+    pub(super) fn due(&mut self) -> Vec<(ProjectName, String)> {
+        self.due.extend(self.desk.news());
+        self.due.iter().cloned().collect()
+    }
+
+    /// Judges a version; the conflicts, and whether files are missing that may still come.
     pub(super) async fn judge(
         &mut self,
         repository: &Repository,
         state: &State,
+        (project, version): &(ProjectName, String),
         round: &mut Round,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Conflict>, RecordError> {
-        let mut due = std::mem::take(&mut self.due);
-        due.extend(self.desk.news());
-        let mut conflicts = Vec::new();
-        round.claims.get_or_insert_default();
-        for (project, version) in due {
-            let release = look(repository, state, &self.desk, &project, &version).await.map_err(failed)?;
-            if release.files.values().any(|standing| *standing == Standing::ClaimOnly) {
-                self.due.insert((project, version));
-            }
-            self.count(&release, round, now);
-            conflicts
-                .extend(release.conflicts.iter().map(|(claimed, seen)| Conflict::of_claim(claimed, seen)));
-        }
-        Ok(conflicts)
+    ) -> Result<(Vec<Conflict>, bool), RecordError> {
+        let release = look(repository, state, &self.desk, project, version).await.map_err(failed)?;
+        self.count(&release, round, now);
+        let waits = release.files.values().any(|standing| *standing == Standing::ClaimOnly);
+        let conflicts = release.conflicts.iter().map(|(claimed, seen)| Conflict::of_claim(claimed, seen));
+        Ok((conflicts.collect(), waits))
+    }
+
+    /// A version was judged, and its conflicts are kept.
+    pub(super) fn done(&mut self, release: &(ProjectName, String)) {
+        self.due.remove(release);
     }
 
     fn count(&mut self, release: &Release, round: &mut Round, now: DateTime<Utc>) {
@@ -205,7 +208,7 @@ async fn seen(
         }
     };
     let page = repository.page(state, project).await?;
-    for file in page.iter().flat_map(|page| page.files()) {
+    for file in page.iter().flat_map(ProjectPage::files) {
         let mut sha256 = [0; 32];
         let of_it = file.filename.version().to_string() == version;
         if of_it && hex::decode_to_slice(file.sha256.as_str(), &mut sha256).is_ok() {

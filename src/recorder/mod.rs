@@ -443,10 +443,20 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// What is cut short is judged again in the next round.
     async fn judge_claims(&mut self) -> Result<(), RecordError> {
-        let Recorder { repository, claims: Some(claims), .. } = &mut *self.recorder else { return Ok(()) };
-        let conflicts = claims.judge(repository, &self.state, &mut self.round, self.now).await?;
-        self.keep(conflicts).await
+        let Some(claims) = &mut self.recorder.claims else { return Ok(()) };
+        self.round.claims.get_or_insert_default();
+        for release in claims.due() {
+            let Recorder { repository, claims: Some(claims), .. } = &mut *self.recorder else { break };
+            let (conflicts, waits) =
+                claims.judge(repository, &self.state, &release, &mut self.round, self.now).await?;
+            self.keep(conflicts).await?;
+            if let Some(claims) = self.recorder.claims.as_mut().filter(|_| !waits) {
+                claims.done(&release);
+            }
+        }
+        Ok(())
     }
 
     fn wait_for(&mut self, project: &ProjectName) {

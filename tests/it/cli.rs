@@ -110,6 +110,7 @@ const COMMANDS: &[&[&str]] = &[
     &["project", "remove-maintainer"],
     &["project", "rotate"],
     &["project", "transfer"],
+    &["project", "standing"],
     &["project", "status"],
     &["project", "verify-published"],
     &["record"],

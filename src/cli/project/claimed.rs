@@ -115,7 +115,11 @@ fn announced(file: &Path) -> anyhow::Result<Office> {
     let bad = |why: &dyn std::fmt::Display| Usage(format!("{}: {why}", file.display()));
     let text = String::from_utf8(read_file(file, MAX_ANNOUNCED)?).map_err(|_| bad(&"it is not UTF-8"))?;
     let read: Announced = toml::from_str(&text).map_err(|error| bad(&error.message()))?;
-    if read.name == INDEX || read.name.is_empty() || read.name.starts_with('.') || plain(&read.name) != read.name {
+    if read.name == INDEX
+        || read.name.is_empty()
+        || read.name.starts_with('.')
+        || plain(&read.name) != read.name
+    {
         return Err(bad(&format_args!("{:?} is no name of a recorder", read.name)).into());
     }
     let policy = Policy::parse(read.policy.as_bytes()).map_err(|error| bad(&error))?;
@@ -185,7 +189,8 @@ async fn signatures(text: &str, owners: &Owners, keyring: &Keyring) -> anyhow::R
     for signer in keyring.signers() {
         let public = signer.key().public();
         // Under whatever id the role has the key.
-        if let Some((id, _)) = owners.keys.iter().find(|(_, key)| public.is_some() && key.public() == public) {
+        if let Some((id, _)) = owners.keys.iter().find(|(_, key)| public.is_some() && key.public() == public)
+        {
             signatures.push((id.clone(), signer.sign(text.as_bytes()).await?));
         }
     }
@@ -200,7 +205,9 @@ pub(super) async fn cosign(folder: &Path, file: &ProjectFile, keyring: &Keyring)
     let role = file.glimpse()?;
     for leaf in claim.files() {
         let target = role.targets.get(leaf.path());
-        if !target.is_some_and(|file| file.length == leaf.length() && file.hashes.sha256 == Some(*leaf.sha256())) {
+        if !target
+            .is_some_and(|file| file.length == leaf.length() && file.hashes.sha256 == Some(*leaf.sha256()))
+        {
             return Err(Usage(format!("the claim beside the release has another {}", leaf.path())).into());
         }
     }
@@ -208,7 +215,9 @@ pub(super) async fn cosign(folder: &Path, file: &ProjectFile, keyring: &Keyring)
     let embargo = match read(&at.join(EMBARGO))? {
         Some(ClaimRequest::Embargoed(embargo)) if embargo.commitment() == commitment => Some(embargo),
         None => None,
-        Some(_) => return Err(Usage("the commitment beside the release is not that to its claim".to_owned()).into()),
+        Some(_) => {
+            return Err(Usage("the commitment beside the release is not that to its claim".to_owned()).into());
+        }
     };
     keep(&at, told, embargo, &file.owners, keyring).await
 }
@@ -242,7 +251,11 @@ pub(super) async fn announce(
     let name = if when == When::Now { CLAIM } else { EMBARGO };
     let Some(request) = read(&at.join(name))? else {
         if when == When::Later || !offices.is_empty() {
-            return Err(Usage(format!("{} has no {RECEIPTS}/{name}: make the release again", folder.display())).into());
+            return Err(Usage(format!(
+                "{} has no {RECEIPTS}/{name}: make the release again",
+                folder.display()
+            ))
+            .into());
         }
         return Ok(());
     };
@@ -255,7 +268,9 @@ pub(super) async fn announce(
         offices.insert(0, Office { name: INDEX.to_owned(), uploader, policy, url: String::new() });
     }
     if offices.is_empty() && when == When::Later {
-        return Err(Usage("nobody takes the commitment: name recorders, or an index with a log".to_owned()).into());
+        return Err(
+            Usage("nobody takes the commitment: name recorders, or an index with a log".to_owned()).into()
+        );
     }
     let needed = offices.iter().filter(|office| office.policy.is_some()).count();
     let needed = arg.receipts.unwrap_or(needed);
@@ -278,7 +293,10 @@ pub(super) async fn announce(
     }
     if good < needed {
         let failed = failed.join(", ");
-        let text = format!("{good} of {needed} receipts came, none of {failed}: no file was sent from {}", folder.display());
+        let text = format!(
+            "{good} of {needed} receipts came, none of {failed}: no file was sent from {} (--receipts K asks for fewer)",
+            folder.display()
+        );
         return Err(SomeFailed { text, code: POLICY }.into());
     }
     Ok(())
@@ -289,7 +307,8 @@ fn fits(folder: &Path, request: &ClaimRequest, file: &ProjectFile) -> anyhow::Re
     let usage = |error: &dyn std::fmt::Display| Usage(format!("the claim in {}: {error}", folder.display()));
     let delegations = file.owners.delegations(&file.project)?;
     let (delegator, role) = (RoleName::targets(), RoleName::delegated(format!("project-{}", file.project))?);
-    let authority = delegations.authority(&delegator, &role).ok_or_else(|| usage(&"nobody owns the project"))?;
+    let authority =
+        delegations.authority(&delegator, &role).ok_or_else(|| usage(&"nobody owns the project"))?;
     request.verify(&authority).map_err(|error| usage(&error))?;
     let ClaimRequest::Told(told) = request else { return Ok(()) };
     let spool = tempfile::tempdir()?;
@@ -314,17 +333,17 @@ impl Office {
     }
 }
 
-/// Keeps the receipts of a release whose folder goes.
-pub(super) fn keep_receipts(context: &Context, folder: &Path) -> anyhow::Result<()> {
+/// Keeps the receipts of a release whose folder goes; whether it may.
+pub(super) fn keep_receipts(context: &Context, folder: &Path) -> anyhow::Result<bool> {
     let at = folder.join(RECEIPTS);
-    let Some(ClaimRequest::Told(told)) = read(&at.join(CLAIM))? else { return Ok(()) };
+    let Some(ClaimRequest::Told(told)) = read(&at.join(CLAIM))? else { return Ok(true) };
     let claim = told.claim.unauthenticated();
     let to = PathBuf::from(format!("{}-{}.{RECEIPTS}", claim.project(), claim.version()));
     if to.exists() {
         context.out.note(format_args!("{} exists, so the receipts stay in {}", to.display(), at.display()));
-        return Err(Usage(format!("{} exists; the release is published", to.display())).into());
+        return Ok(false);
     }
     std::fs::rename(&at, &to)?;
     context.out.note(format_args!("receipts in {}", to.display()));
-    Ok(())
+    Ok(true)
 }

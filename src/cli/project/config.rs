@@ -149,7 +149,8 @@ impl Surroundings {
             return Server { url: url.to_owned(), ..server.clone() };
         }
         let twine = self.variable("TWINE_PASSWORD").is_some();
-        let (tool, from) = if twine { (Tool::Twine, "twine's variables") } else { (Tool::Uv, "uv's variables") };
+        let (tool, from) =
+            if twine { (Tool::Twine, "twine's variables") } else { (Tool::Uv, "uv's variables") };
         Server { name: None, url: url.to_owned(), user: None, password: None, from: from.to_owned(), tool }
     }
 
@@ -158,7 +159,8 @@ impl Surroundings {
         let of = |variable: &str, tool| {
             let url = self.variable(variable)?.to_owned();
             let known = servers.iter().find(|server| server.tool == tool && bare(&server.url) == bare(&url));
-            let (user, password) = known.map_or((None, None), |known| (known.user.clone(), known.password.clone()));
+            let (user, password) =
+                known.map_or((None, None), |known| (known.user.clone(), known.password.clone()));
             Some(Server { name: None, url, user, password, from: variable.to_owned(), tool })
         };
         if let Some(server) = of("TWINE_REPOSITORY_URL", Tool::Twine) {
@@ -176,7 +178,10 @@ impl Surroundings {
         let own = |server: &&Server| !server.name.as_deref().is_some_and(|name| PUBLIC.contains(&name));
         match servers.iter().filter(own).collect::<Vec<_>>().as_slice() {
             [only] => Ok((*only).clone()),
-            [] => Err(Usage("which index? say --upload URL; neither twine nor uv is configured for one".to_owned()).into()),
+            [] => Err(Usage(
+                "which index? say --upload URL; neither twine nor uv is configured for one".to_owned(),
+            )
+            .into()),
             several => Err(Usage(format!("which index? say --upload NAME: {}", names(several))).into()),
         }
     }
@@ -190,13 +195,13 @@ impl Surroundings {
         }
         let (user, secret, from) = match self.secret(password) {
             Some(secret) => (self.variable(user).or(server.user.as_deref()), secret, joined(from, password)),
-            None => match &server.password {
-                Some(secret) => (server.user.as_deref(), secret.clone(), from.clone()),
-                None => {
-                    let text = format!("a token for {url} is needed: --token-file FILE, or the variable {TOKEN}");
-                    return Err(Usage(text).into());
-                }
-            },
+            None => {
+                let needed = || {
+                    Usage(format!("a token for {url} is needed: --token-file FILE, or the variable {TOKEN}"))
+                };
+                let secret = server.password.clone().ok_or_else(needed)?;
+                (server.user.as_deref(), secret, from.clone())
+            }
         };
         if user.is_some_and(|user| user != USER) {
             return Err(Usage(format!("{from}: the user is not {USER}, so the password is no token")).into());
@@ -207,7 +212,8 @@ impl Surroundings {
     /// All servers that are configured, twine's before uv's, nearer files before farther ones.
     fn servers(&self, note: &dyn Fn(String)) -> anyhow::Result<Vec<Server>> {
         let mut servers = Vec::new();
-        if let Some(file) = self.home.as_ref().map(|home| home.join(".pypirc")).filter(|file| file.is_file()) {
+        if let Some(file) = self.home.as_ref().map(|home| home.join(".pypirc")).filter(|file| file.is_file())
+        {
             let text = text(&file)?;
             let found = pypirc(&text, &file.display().to_string());
             let open = std::fs::metadata(&file).is_ok_and(|about| about.mode() & 0o077 != 0);
@@ -226,7 +232,12 @@ impl Surroundings {
     fn uv_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for folder in self.folder.ancestors() {
-            files.extend(["uv.toml", "pyproject.toml"].map(|name| folder.join(name)).into_iter().find(|file| file.is_file()));
+            files.extend(
+                ["uv.toml", "pyproject.toml"]
+                    .map(|name| folder.join(name))
+                    .into_iter()
+                    .find(|file| file.is_file()),
+            );
             if !files.is_empty() {
                 break;
             }
@@ -278,7 +289,9 @@ fn pypirc(text: &str, shown: &str) -> Vec<Server> {
         }
         if let Some(name) = line.trim_end().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             sections.push((name.to_owned(), BTreeMap::new()));
-        } else if let (Some((_, fields)), Some((name, value))) = (sections.last_mut(), line.split_once(['=', ':'])) {
+        } else if let (Some((_, fields)), Some((name, value))) =
+            (sections.last_mut(), line.split_once(['=', ':']))
+        {
             fields.insert(name.trim().to_ascii_lowercase(), Zeroizing::new(value.trim().to_owned()));
         }
     }
@@ -305,7 +318,8 @@ fn uv(file: &Path) -> anyhow::Result<Vec<Server>> {
         Server { name, url, user: None, password: None, from, tool: Tool::Uv }
     };
     let all = read.publish_url.map(|url| server(None, url)).into_iter();
-    let named = read.index.into_iter().filter_map(|index| Some(server(Some(index.name?), index.publish_url?)));
+    let named =
+        read.index.into_iter().filter_map(|index| Some(server(Some(index.name?), index.publish_url?)));
     Ok(all.chain(named).collect())
 }
 

@@ -24,6 +24,7 @@ pub(crate) struct StandingOf {
     /// The project
     name: String,
     /// The version
+    #[arg(id = "release", value_name = "VERSION")]
     version: String,
 }
 
@@ -59,8 +60,14 @@ impl StandingOf {
             let mut rows = Vec::new();
             for (name, said) in &all {
                 let plain = |text: &String| text.escape_debug().to_string();
-                rows.extend(said.files.iter().map(|(file, standing)| vec![name.clone(), plain(standing), plain(file)]));
-                rows.extend(said.doubtful.iter().map(|file| vec![name.clone(), "doubtful".to_owned(), plain(file)]));
+                rows.extend(
+                    said.files
+                        .iter()
+                        .map(|(file, standing)| vec![name.clone(), plain(standing), plain(file)]),
+                );
+                rows.extend(
+                    said.doubtful.iter().map(|file| vec![name.clone(), "doubtful".to_owned(), plain(file)]),
+                );
                 if said.files.is_empty() && said.doubtful.is_empty() {
                     rows.push(vec![name.clone(), "unknown".to_owned(), format!("{project} {version}")]);
                 }

@@ -87,11 +87,7 @@ impl Uploader {
         Self::open(claims.trim_end_matches('/').trim_end_matches("/claim"), None, timing)
     }
 
-    fn open(
-        address: &str,
-        token: Option<Zeroizing<String>>,
-        timing: Timing,
-    ) -> Result<Self, SendError> {
+    fn open(address: &str, token: Option<Zeroizing<String>>, timing: Timing) -> Result<Self, SendError> {
         let bad = |reason: String| FetchError::BadUrl { url: address.to_owned(), reason };
         let url = Url::parse(&format!("{address}/")).map_err(|error| bad(error.to_string()))?;
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
@@ -165,7 +161,8 @@ impl Uploader {
         let url = self.url("claim/")?;
         let once = async || {
             let post = self.client.post(url.clone()).header(CONTENT_TYPE, "application/json");
-            let (status, answer) = self.exchange(&url, post.body(request.to_owned()), PATIENCE, MAX_PROOF_LEN).await?;
+            let (status, answer) =
+                self.exchange(&url, post.body(request.to_owned()), PATIENCE, MAX_PROOF_LEN).await?;
             if status == StatusCode::OK {
                 return Ok(answer);
             }

@@ -1,6 +1,6 @@
 //! Claims of releases: what a desk takes and refuses, over HTTP at an index and at a recorder.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod desk;
 mod http;
@@ -36,7 +36,12 @@ pub(crate) async fn own_desk(scene: &Scene) -> ClaimDesk {
 }
 
 pub(crate) async fn desk_on(repository: Repository, teams: Teams) -> ClaimDesk {
-    ClaimDesk::open(repository, Arc::new(log_keys().await), INDEX, teams).await.unwrap()
+    ClaimDesk::open(repository, Arc::new(log_keys().await), INDEX, teams)
+        .await
+        .unwrap()
+        .judged()
+        .await
+        .unwrap()
 }
 
 /// A claim of one wheel.

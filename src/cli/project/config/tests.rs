@@ -35,15 +35,20 @@ impl Place {
     /// Address, token and configuration, or the error.
     fn means(&self, typed: Option<&str>, token: Option<&str>) -> Result<(String, String, String), String> {
         let home = self.folder.path().to_owned();
-        let here =
-            Surroundings { variables: self.variables.clone(), folder: home.join("work/deep"), home: Some(home.clone()) };
+        let here = Surroundings {
+            variables: self.variables.clone(),
+            folder: home.join("work/deep"),
+            home: Some(home.clone()),
+        };
         let token = token.map(|token| Zeroizing::new(token.to_owned()));
-        let found = here.destination(typed, token, &|text| panic!("{text}")).map_err(|error| error.to_string())?;
+        let found =
+            here.destination(typed, token, &|text| panic!("{text}")).map_err(|error| error.to_string())?;
         let from = found.from.unwrap_or_default().replace(&home.display().to_string(), "~");
         Ok((found.url, found.token.to_string(), from))
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with results")]
 fn is(url: &str, token: &str, from: &str) -> Result<(String, String, String), String> {
     Ok((url.to_owned(), token.to_owned(), from.to_owned()))
 }
@@ -69,14 +74,21 @@ fn what_is_typed_wins() {
 fn twines_configuration_is_that_of_twine() {
     let place = |variables: &[(&str, &str)]| Place::new(&[(".pypirc", PYPIRC)], variables);
     assert_eq!(place(&[]).means(None, None), is(OURS, "of-pypirc", "[ours] in ~/.pypirc"));
-    assert_eq!(place(&[("TWINE_REPOSITORY", "ours")]).means(None, None), is(OURS, "of-pypirc", "[ours] in ~/.pypirc"));
+    assert_eq!(
+        place(&[("TWINE_REPOSITORY", "ours")]).means(None, None),
+        is(OURS, "of-pypirc", "[ours] in ~/.pypirc")
+    );
     let by_url = [("TWINE_REPOSITORY_URL", "https://ours.example")];
-    assert_eq!(place(&by_url).means(None, None), is("https://ours.example", "of-pypirc", "TWINE_REPOSITORY_URL"));
+    assert_eq!(
+        place(&by_url).means(None, None),
+        is("https://ours.example", "of-pypirc", "TWINE_REPOSITORY_URL")
+    );
     assert_eq!(
         place(&[("TWINE_USERNAME", "__token__"), ("TWINE_PASSWORD", "of-twine")]).means(Some(OURS), None),
         is(OURS, "of-twine", "[ours] in ~/.pypirc and TWINE_PASSWORD")
     );
-    let refused = place(&[("TWINE_USERNAME", "ann"), ("TWINE_PASSWORD", "x")]).means(Some("ours"), None).unwrap_err();
+    let refused =
+        place(&[("TWINE_USERNAME", "ann"), ("TWINE_PASSWORD", "x")]).means(Some("ours"), None).unwrap_err();
     assert!(refused.contains("the user is not __token__"), "{refused}");
     let unknown = place(&[]).means(Some("other"), None).unwrap_err();
     assert!(unknown.contains("no index \"other\"") && unknown.ends_with("these are: ours"), "{unknown}");
@@ -96,7 +108,10 @@ fn uvs_configuration_is_that_of_uv() {
         is("https://c.example/", "of-uv", "UV_PUBLISH_URL and UV_PUBLISH_TOKEN")
     );
     let place = Place::new(&[("work/uv.toml", "publish-url = \"https://d.example/\"\n")], &[token]);
-    assert_eq!(place.means(None, None), is("https://d.example/", "of-uv", "~/work/uv.toml and UV_PUBLISH_TOKEN"));
+    assert_eq!(
+        place.means(None, None),
+        is("https://d.example/", "of-uv", "~/work/uv.toml and UV_PUBLISH_TOKEN")
+    );
     assert!(Place::new(&[("work/uv.toml", "publish-url = 1\n")], &[]).means(None, None).is_err());
 }
 
