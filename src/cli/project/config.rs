@@ -193,15 +193,12 @@ impl Surroundings {
         if let Some((name, token)) = token.and_then(|name| Some((name, self.secret(name)?))) {
             return Ok((token, joined(from, name)));
         }
-        let (user, secret, from) = match self.secret(password) {
-            Some(secret) => (self.variable(user).or(server.user.as_deref()), secret, joined(from, password)),
-            None => {
-                let needed = || {
-                    Usage(format!("a token for {url} is needed: --token-file FILE, or the variable {TOKEN}"))
-                };
-                let secret = server.password.clone().ok_or_else(needed)?;
-                (server.user.as_deref(), secret, from.clone())
-            }
+        let (user, secret, from) = if let Some(secret) = self.secret(password) {
+            (self.variable(user).or(server.user.as_deref()), secret, joined(from, password))
+        } else {
+            let text = format!("a token for {url} is needed: --token-file FILE, or the variable {TOKEN}");
+            let secret = server.password.clone().ok_or(Usage(text))?;
+            (server.user.as_deref(), secret, from.clone())
         };
         if user.is_some_and(|user| user != USER) {
             return Err(Usage(format!("{from}: the user is not {USER}, so the password is no token")).into());
