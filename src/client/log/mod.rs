@@ -25,13 +25,13 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::source::{FetchError, Fetched, Source};
+pub use crate::tlog::evidence::Contradiction;
 use crate::tlog::leaf::LeafError;
 use crate::tlog::policy::{Policy, PolicyError};
 use crate::tlog::proof::ProofError;
 use crate::tlog::proof_file::ProofFileError;
 use crate::tlog::tile::TileError;
 
-pub use evidence::Contradiction;
 pub(super) use folder::LogDir;
 pub use proven::{Inclusion, Proven};
 pub use rules::Whose;

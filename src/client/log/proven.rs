@@ -109,9 +109,9 @@ impl Standing {
         tiles: Option<&dyn Source>,
     ) -> Result<Inclusion, ClientError> {
         let (proof, accepted) = included(&self.rules, path, leaf, bytes)?;
-        let signed = proof.checkpoint().to_string();
-        self.fits(path, &accepted, &signed)?;
-        self.continues(tiles, path, &accepted, &signed).await?;
+        let signed = proof.checkpoint();
+        self.fits(path, &accepted, signed)?;
+        self.continues(tiles, path, &accepted, signed).await?;
         Ok(Inclusion::new(proof.index(), &accepted, self.rules.unwitnessed()))
     }
 }
