@@ -25,7 +25,8 @@
 //! | [`server`] | the repository over HTTP | `coding crypto journal python repository store web` |
 //! | [`proxy`] | verification between a tool and its index | `client crypto python tuf web` |
 //! | [`environment`] | what is installed, held against wheels | `crypto python` |
-//! | [`recorder`] | another index, recorded by its bytes | `client crawl crypto python repository store tlog tuf web` |
+//! | [`recorder`] | another index, recorded by its bytes | `client crawl crypto log python repository store tlog tuf web` |
+//! | [`monitor`] | watches a log for projects and keys | `client crypto log python store tlog tuf web` |
 //! | [`sync`] | a verified index in a folder | `client python tuf` |
 //! | [`witness`] | cosigns what logs sign, and collects cosignatures | `client crypto log store tlog web` |
 //! | `web` | what everything that answers HTTP needs | `coding` |
@@ -55,6 +56,7 @@ pub mod environment;
 pub mod journal;
 pub mod keys;
 pub mod log;
+pub mod monitor;
 pub mod proxy;
 pub mod python;
 pub mod recorder;

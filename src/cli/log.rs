@@ -16,7 +16,7 @@ use super::log_check::{Consistency, Verify};
 use super::log_evidence::EvidenceCheck;
 use super::output::{BAD, FAINT, GOOD, STRONG, styled};
 use super::place::Place;
-use crate::client::{Fetched, Http, HttpSource, Source, Timing};
+use crate::client::{Credentials, Fetched, Http, HttpSource, Source, Timing};
 use crate::log::{Files, Head, Log, LogError, Reader, StoreFiles};
 use crate::python::ProjectName;
 use crate::store::Store;
@@ -93,6 +93,18 @@ pub(super) struct Opened {
 }
 
 impl LogArg {
+    /// The place, however it was typed: for what is remembered of it.
+    pub(super) fn name(&self) -> anyhow::Result<String> {
+        Ok(match &self.repo {
+            LogPlace::Files(Place::Folder(folder)) => std::fs::canonicalize(folder)
+                .with_context(|| folder.display().to_string())?
+                .display()
+                .to_string(),
+            LogPlace::Files(place) => place.to_string(),
+            LogPlace::Web(url) => Credentials::of_url(url).0.trim_end_matches('/').to_owned(),
+        })
+    }
+
     pub(super) async fn open(&self) -> anyhow::Result<Opened> {
         match &self.repo {
             LogPlace::Files(place) => {

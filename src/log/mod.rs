@@ -9,6 +9,7 @@
 //! | `sign` | the head signed, cosigned, published |
 //! | `files`, `reader` | a log read from a store or from afar: leaves, proofs, consistency |
 //! | `find` | leaves by path |
+//! | `tail` | a log followed from afar, each leaf verified before it is shown |
 //! | `audit`, `paths` | a whole log checked; whether a path stands in it twice |
 //! | `tidy` | what nobody needs any more |
 //!
@@ -49,6 +50,7 @@ mod head;
 mod paths;
 mod reader;
 mod sign;
+mod tail;
 mod tidy;
 
 use std::fmt;
@@ -63,6 +65,7 @@ use self::head::MAX_HEAD_LEN;
 pub use self::head::{Head, HeadError};
 pub use self::reader::{Prover, Reader, Visit};
 pub use self::sign::{ConsistencyProofs, CosignError, Cosigners, LogSigner, Unwitnessed};
+pub use self::tail::{Leaves, Step, Tail, TailError};
 use crate::store::{Store, StorePath};
 use crate::tlog::checkpoint::SignedCheckpoint;
 use crate::tlog::merkle::Hash;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Module, and the modules it may name. `cli` may name all.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("release_claim", &["crypto", "python", "tlog", "tuf"]),
     ("crypto", &[]),
     ("coding", &["crypto"]),
@@ -27,7 +27,11 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("server", &["coding", "crypto", "journal", "python", "repository", "store", "web"]),
     ("proxy", &["client", "coding", "crypto", "python", "tuf", "web"]),
     ("environment", &["crypto", "python"]),
-    ("recorder", &["client", "crawl", "crypto", "python", "repository", "store", "tlog", "tuf", "web"]),
+    (
+        "recorder",
+        &["client", "crawl", "crypto", "log", "python", "repository", "store", "tlog", "tuf", "web"],
+    ),
+    ("monitor", &["client", "crypto", "log", "python", "store", "tlog", "tuf", "web"]),
     ("sync", &["client", "python", "tuf"]),
     ("witness", &["client", "crypto", "log", "store", "tlog", "web"]),
     ("web", &["coding"]),
