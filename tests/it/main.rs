@@ -34,6 +34,7 @@ mod log;
 mod logged;
 mod memory;
 mod model;
+mod monitor;
 mod operating;
 mod privacy;
 mod program;

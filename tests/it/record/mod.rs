@@ -5,7 +5,7 @@
 mod conflicts;
 mod crashes;
 mod hostile;
-mod program;
+pub(crate) mod program;
 mod rounds;
 
 use std::collections::BTreeMap;
