@@ -41,6 +41,7 @@ mod place;
 mod project;
 mod proxy;
 mod record;
+mod record_claims;
 mod samples;
 mod sync;
 mod trust;

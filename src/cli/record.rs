@@ -14,11 +14,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::exit::{NETWORK, POLICY, SomeFailed};
 use super::keys::{KeyArgs, open_repository};
 use super::output::{BAD, GOOD, styled};
+use super::record_claims::ClaimsArg;
 use super::{Context, RepoArg};
 use crate::client::{Credentials, Hook, Http, Reach, Timing};
 use crate::crawl::Follow;
 use crate::recorder::{Bytes, Conflict, Existing, Metrics, RecordError, Recorder, Round, Settings};
-use crate::repository::Progress;
+use crate::repository::{Keyring, Progress, Repository};
 
 /// Pages and files asked for at once: more would be felt by a small index.
 const JOBS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
@@ -54,6 +55,8 @@ pub(crate) struct Record {
     since_now: bool,
     #[command(flatten)]
     watch: Watch,
+    #[command(flatten)]
+    claims: ClaimsArg,
     /// Bytes of one file, at most; larger ones are left out
     #[arg(long, value_name = "N", default_value_t = MAX_FILE)]
     max_file_bytes: u64,
@@ -99,7 +102,13 @@ impl Record {
             Some(folder) => tempfile::tempdir_in(folder),
             None => tempfile::tempdir(),
         }?;
-        let mut recorder = self.recorder(spool.path().to_owned(), context).await?;
+        let repository = open_repository(&self.repo).await?;
+        let keys = Arc::new(self.keys.open(&repository, &context.out).await?);
+        let desk = self.claims.desk(&repository, &keys, &self.index).await?;
+        let mut recorder = self.recorder(repository.clone(), keys, spool.path().to_owned()).await?;
+        if let Some(desk) = &desk {
+            recorder = recorder.judging(self.claims.claims(desk));
+        }
         let hook = self.watch.webhook.as_ref().map(|url| Hook::new(url, Timing::default())).transpose();
         let hook = hook.map_err(crate::crawl::CrawlError::from)?;
         let mut alarm = Alarm { hook, unsent: Vec::new(), metrics: Arc::default() };
@@ -112,16 +121,25 @@ impl Record {
         }
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let taking = self.claims.serve(desk.as_ref(), &repository, context).await?;
         tokio::select! {
-            ended = self.rounds(&mut recorder, &mut alarm, context) => ended,
-            _ = interrupt.recv() => Ok(()),
-            _ = terminate.recv() => Ok(()),
+            ended = self.rounds(&mut recorder, &mut alarm, context) => return ended,
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
+        if let Some(taking) = taking {
+            // It was told as well, and lets running answers end.
+            drop(taking.await);
+        }
+        Ok(())
     }
 
-    async fn recorder(&self, spool: PathBuf, context: &Context) -> anyhow::Result<Recorder> {
-        let repository = open_repository(&self.repo).await?;
-        let keyring = self.keys.open(&repository, &context.out).await?;
+    async fn recorder(
+        &self,
+        repository: Repository,
+        keys: Arc<Keyring>,
+        spool: PathBuf,
+    ) -> anyhow::Result<Recorder> {
         let reach = if self.allow_private { Reach::Anywhere } else { Reach::Public };
         let timing = Timing { window_bytes: WINDOW_BYTES, ..Timing::default() };
         let http = Http::within(reach, timing).map_err(crate::crawl::CrawlError::from)?;
@@ -135,7 +153,7 @@ impl Record {
             jobs: self.jobs,
             spool,
         };
-        Recorder::new(repository, keyring, follow, settings).await.map_err(plain)
+        Recorder::new(repository, keys, follow, settings).await.map_err(plain)
     }
 
     /// One round, or one after the other.
@@ -209,6 +227,7 @@ fn message(conflicts: &[&Conflict]) -> String {
 fn report(round: &Round, context: &Context) -> anyhow::Result<()> {
     context.out.result(round, || {
         let Round { recorded, pages, projects, .. } = round;
+        let claims = round.claims.clone().unwrap_or_default();
         let files = if *recorded == 1 { "file" } else { "files" };
         context.out.line(format_args!(
             "{} {recorded} {files}; {pages} pages of {projects} projects were read",
@@ -219,7 +238,11 @@ fn report(round: &Round, context: &Context) -> anyhow::Result<()> {
             (round.passed_over, "were there before, and are not recorded"),
             (round.left_out, "cannot be recorded"),
             (round.waiting, "could not be had, and will be tried again"),
-            (round.conflicts, "contradict what was recorded or promised"),
+            (round.conflicts, "contradict what was recorded, promised or claimed"),
+            (claims.agree, "are as they were claimed"),
+            (claims.index_only, "were claimed by nobody"),
+            (claims.claim_only, "were claimed, and the index does not have them"),
+            (claims.doubtful, "are not as somebody claimed whose keys nobody knows"),
         ] {
             if count > 0 {
                 context.out.line(format_args!("{count} {what}"));

@@ -27,6 +27,8 @@ pub struct Fingerprint {
 pub enum Source {
     /// The bytes that the index gave out, where its page had promised others.
     Bytes,
+    /// The maintainers' claim of the release has other bytes than those that the index gave out and that were recorded.
+    Claim,
     /// The page of the index, where other bytes were recorded under this path.
     Index,
 }
@@ -57,6 +59,12 @@ pub(super) enum Kept {
     TooMany,
 }
 
+impl Fingerprint {
+    fn of(file: &FileLeaf) -> Self {
+        Self { length: Some(file.length()), sha256: Sha256Hex::of(file.sha256()) }
+    }
+}
+
 impl Conflict {
     /// Two contents of a file.
     pub(super) fn of_file(
@@ -81,12 +89,27 @@ impl Conflict {
         Self { path: format!("{}.metadata", of_file.path), ..of_file }
     }
 
-    /// What a log says of it: that the index had this other content. Nothing if its length is not known.
+    /// What was claimed of a file, and what was recorded of it.
+    pub(super) fn of_claim(claimed: &FileLeaf, seen: &FileLeaf) -> Self {
+        Self {
+            expected: Fingerprint::of(claimed),
+            found: Fingerprint::of(seen),
+            path: claimed.path().to_owned(),
+            project: claimed.project().to_owned(),
+            source: Source::Claim,
+        }
+    }
+
+    /// What a log says of it: who had the content that was not recorded. Nothing if its length is not known.
     pub fn leaf(&self) -> Option<Leaf> {
+        let (other, source) = match self.source {
+            Source::Claim => (&self.expected, LeafSource::Claim),
+            Source::Bytes | Source::Index => (&self.found, LeafSource::Index),
+        };
         let mut sha256 = [0; 32];
-        hex::decode_to_slice(self.found.sha256.as_str(), &mut sha256).ok()?;
-        let file = FileLeaf::of_target(&self.path, self.found.length?, sha256).ok()??;
-        Some(Leaf::Conflict(ConflictLeaf { file, source: LeafSource::Index }))
+        hex::decode_to_slice(other.sha256.as_str(), &mut sha256).ok()?;
+        let file = FileLeaf::of_target(&self.path, other.length?, sha256).ok()??;
+        Some(Leaf::Conflict(ConflictLeaf { file, source }))
     }
 
     /// The bytes that are kept: canonical JSON, for nothing in it needs to be escaped.

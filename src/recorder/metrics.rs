@@ -10,7 +10,7 @@ use axum::routing::get;
 use chrono::{DateTime, Utc};
 use tokio::net::TcpListener;
 
-use super::Round;
+use super::{Round, Standings};
 use crate::web::{Bounds, Families, Traffic, serve};
 
 /// What the server of metrics bears: a few who watch, and no one who is slow.
@@ -34,7 +34,19 @@ pub struct Metrics {
     left_out: AtomicU64,
     conflicts: AtomicU64,
     unsent: AtomicU64,
+    /// As the last round found them, in the order of [`STANDINGS`].
+    claims: [AtomicU64; STANDINGS.len()],
 }
+
+/// How claimed files stand, as labels.
+const STANDINGS: [&str; 6] = [
+    "{standing=\"agree\"}",
+    "{standing=\"index-only\"}",
+    "{standing=\"claim-only\"}",
+    "{standing=\"overdue\"}",
+    "{standing=\"conflict\"}",
+    "{standing=\"doubtful\"}",
+];
 
 impl Metrics {
     /// Conflicts that were kept before.
@@ -50,6 +62,11 @@ impl Metrics {
         self.conflicts.fetch_add(new_conflicts, Ordering::Relaxed);
         self.waiting.store(round.waiting, Ordering::Relaxed);
         self.left_out.store(round.left_out, Ordering::Relaxed);
+        if let Some(claims) = &round.claims {
+            let Standings { agree, index_only, claim_only, overdue, conflict, doubtful } = *claims;
+            let counts = [agree, index_only, claim_only, overdue, conflict, doubtful];
+            self.claims.iter().zip(counts).for_each(|(gauge, count)| gauge.store(count, Ordering::Relaxed));
+        }
         self.last_round.store(u64::try_from(now.timestamp()).unwrap_or(0), Ordering::Relaxed);
     }
 
@@ -79,6 +96,13 @@ impl Metrics {
             let value = count.load(Ordering::Relaxed);
             families.family(&format!("record_{name}"), kind, help, &[("", value)]);
         }
+        let claims: Vec<_> = STANDINGS
+            .iter()
+            .zip(&self.claims)
+            .map(|(label, count)| (*label, count.load(Ordering::Relaxed)))
+            .collect();
+        let help = "Files of the claimed releases that the last round looked at.";
+        families.family("record_claimed_files", "gauge", help, &claims);
         families.into_text()
     }
 

@@ -8,6 +8,8 @@
 //! | `fetch` | one file: fetched, hashed, read |
 //! | `publish` | many files, one commit |
 //! | `conflict` | contradictions, kept for good |
+//! | `claims` | what maintainers claimed, held against what was recorded |
+//! | `answers` | claims over HTTP |
 //! | `metrics` | counts, for who watches |
 //!
 //! ```text
@@ -22,6 +24,8 @@
 //!    before that means the page is read again; what was recorded is then known from the signed state.
 //! 4. One project that fails, or lies, holds up no other.
 
+mod answers;
+mod claims;
 mod compare;
 mod conflict;
 mod fetch;
@@ -31,12 +35,15 @@ mod publish;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use thiserror::Error;
 use tokio::task::JoinSet;
 
+pub use self::answers::ClaimServer;
+pub use self::claims::{Claims, Standings};
 use self::compare::{Compared, Wanted, compare};
 use self::conflict::Kept;
 pub use self::conflict::{Conflict, Fingerprint, Source};
@@ -90,9 +97,10 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Recorder {
     repository: Repository,
-    keys: Keyring,
+    keys: Arc<Keyring>,
     follow: Follow,
     settings: Settings,
+    claims: Option<Claims>,
     /// Rounds of this process.
     rounds: u64,
     rests: HashMap<ProjectName, Rest>,
@@ -121,6 +129,9 @@ pub struct Round {
     pub new_conflicts: Vec<Conflict>,
     /// What was left out, waits or does not read, and why; the first 1,000.
     pub named: Vec<String>,
+    /// How what was claimed stands, if claims are judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claims: Option<Standings>,
     /// Version of the snapshot that has what was recorded, if anything was.
     pub snapshot: Option<u64>,
 }
@@ -210,14 +221,21 @@ impl Recorder {
     /// Records what `follow` finds in a repository that `keys` can sign. Refuses what no round could do.
     pub async fn new(
         repository: Repository,
-        keys: Keyring,
+        keys: impl Into<Arc<Keyring>>,
         follow: Follow,
         settings: Settings,
     ) -> Result<Self, RecordError> {
+        let keys = keys.into();
         repository.refuse_early(&keys).await?;
         let mut follow = follow;
         follow.expect_mark(repository.state().await?.snapshot.common.version)?;
-        Ok(Self { repository, keys, follow, settings, rounds: 0, rests: HashMap::new() })
+        Ok(Self { repository, keys, follow, settings, claims: None, rounds: 0, rests: HashMap::new() })
+    }
+
+    /// Judges claims as well.
+    #[must_use]
+    pub fn judging(self, claims: Claims) -> Self {
+        Self { claims: Some(claims), ..self }
     }
 
     /// Contradictions that are kept, of all time.
@@ -254,6 +272,7 @@ impl Recorder {
             work.round.leave_out(why);
         }
         work.run(told).await?;
+        work.judge_claims().await?;
         Ok(work.round)
     }
 }
@@ -412,6 +431,9 @@ impl Work<'_> {
         self.state = self.recorder.repository.state().await?;
         self.round.snapshot = Some(imported.snapshot);
         self.round.recorded = self.round.recorded.saturating_add(imported.added);
+        if let Some(claims) = &mut self.recorder.claims {
+            claims.recorded(files, &mut self.round).await?;
+        }
         for taken in files {
             if let Some(why) = &taken.unread {
                 self.round.unread = self.round.unread.saturating_add(1);
@@ -419,6 +441,12 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+
+    async fn judge_claims(&mut self) -> Result<(), RecordError> {
+        let Recorder { repository, claims: Some(claims), .. } = &mut *self.recorder else { return Ok(()) };
+        let conflicts = claims.judge(repository, &self.state, &mut self.round, self.now).await?;
+        self.keep(conflicts).await
     }
 
     fn wait_for(&mut self, project: &ProjectName) {
@@ -474,7 +502,7 @@ fn is_of_a_project(error: &RepositoryError) -> bool {
 impl Round {
     /// Whether something happened that somebody may want to know.
     pub fn is_news(&self) -> bool {
-        self.recorded > 0 || self.left_out > 0 || self.waiting > 0 || self.conflicts > 0
+        self.recorded > 0 || self.left_out > 0 || self.waiting > 0 || self.conflicts > 0 || !self.named.is_empty()
     }
 
     fn leave_out(&mut self, why: String) {

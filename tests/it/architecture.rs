@@ -9,8 +9,9 @@ use std::fs;
 use std::path::Path;
 
 /// Module, and the modules it may name. `cli` may name all.
-const MAY_USE: [(&str, &[&str]); 22] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("release_claim", &["crypto", "python", "tlog", "tuf"]),
+    ("claim_desk", &["client", "python", "release_claim", "repository", "store", "tlog", "tuf"]),
     ("crypto", &[]),
     ("coding", &["crypto"]),
     ("python", &[]),
@@ -24,12 +25,38 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("spill", &[]),
     ("crawl", &["client", "python"]),
     ("journal", &["crypto", "python"]),
-    ("server", &["coding", "crypto", "journal", "python", "repository", "store", "web"]),
+    (
+        "server",
+        &[
+            "claim_desk",
+            "coding",
+            "crypto",
+            "journal",
+            "python",
+            "release_claim",
+            "repository",
+            "store",
+            "web",
+        ],
+    ),
     ("proxy", &["client", "coding", "crypto", "python", "tuf", "web"]),
     ("environment", &["crypto", "python"]),
     (
         "recorder",
-        &["client", "crawl", "crypto", "log", "python", "repository", "store", "tlog", "tuf", "web"],
+        &[
+            "claim_desk",
+            "client",
+            "crawl",
+            "crypto",
+            "log",
+            "python",
+            "release_claim",
+            "repository",
+            "store",
+            "tlog",
+            "tuf",
+            "web",
+        ],
     ),
     ("monitor", &["client", "crypto", "log", "python", "store", "tlog", "tuf", "web"]),
     ("sync", &["client", "python", "tuf"]),
