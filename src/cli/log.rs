@@ -140,7 +140,7 @@ impl Opened {
 
 /// Files over HTTP.
 #[derive(Debug)]
-struct WebFiles(HttpSource);
+pub(super) struct WebFiles(pub(super) HttpSource);
 
 #[async_trait]
 impl Files for WebFiles {

@@ -13,12 +13,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{NETWORK, POLICY, SomeFailed};
 use super::keys::{KeyArgs, open_repository};
+use super::log::{WebFiles, read_policy};
 use super::output::{BAD, GOOD, styled};
 use super::record_claims::ClaimsArg;
 use super::{Context, RepoArg};
+use crate::client::trust::Location;
 use crate::client::{Credentials, Hook, Http, Reach, Timing};
-use crate::crawl::Follow;
-use crate::recorder::{Bytes, Conflict, Existing, Metrics, RecordError, Recorder, Round, Settings};
+use crate::crawl::{CrawlError, Follow};
+use crate::log::Reader;
+use crate::recorder::{Bytes, Conflict, Existing, IndexLog, Metrics, RecordError, Recorder, Round, Settings};
 use crate::repository::{Keyring, Progress, Repository};
 
 /// Pages and files asked for at once: more would be felt by a small index.
@@ -53,6 +56,12 @@ pub(crate) struct Record {
     /// Do not record what the index lists already when it is first looked at, but only what comes later
     #[arg(long)]
     since_now: bool,
+    /// Follow the index's own log as well, by this policy (tlog-policy): what is logged must be what was recorded
+    #[arg(long, value_name = "FILE")]
+    index_log: Option<PathBuf>,
+    /// Where `log/` of the index is, if not beside its pages
+    #[arg(long, value_name = "URL", requires = "index_log")]
+    index_log_url: Option<String>,
     #[command(flatten)]
     watch: Watch,
     #[command(flatten)]
@@ -93,6 +102,8 @@ struct Alarm {
     hook: Option<Hook>,
     /// Those that the webhook has not taken yet.
     unsent: Vec<Conflict>,
+    /// The same of what the index's log shows.
+    unsent_words: Vec<String>,
     metrics: Arc<Metrics>,
 }
 
@@ -110,8 +121,8 @@ impl Record {
             recorder = recorder.judging(self.claims.claims(desk));
         }
         let hook = self.watch.webhook.as_ref().map(|url| Hook::new(url, Timing::default())).transpose();
-        let hook = hook.map_err(crate::crawl::CrawlError::from)?;
-        let mut alarm = Alarm { hook, unsent: Vec::new(), metrics: Arc::default() };
+        let hook = hook.map_err(CrawlError::from)?;
+        let mut alarm = Alarm { hook, unsent: Vec::new(), unsent_words: Vec::new(), metrics: Arc::default() };
         alarm.metrics.starts_with(recorder.kept_conflicts().await.map_err(plain)?);
         if let Some(address) = self.watch.metrics {
             let listener = TcpListener::bind(address).await;
@@ -142,7 +153,8 @@ impl Record {
     ) -> anyhow::Result<Recorder> {
         let reach = if self.allow_private { Reach::Anywhere } else { Reach::Public };
         let timing = Timing { window_bytes: WINDOW_BYTES, ..Timing::default() };
-        let http = Http::within(reach, timing).map_err(crate::crawl::CrawlError::from)?;
+        let http = Http::within(reach, timing).map_err(CrawlError::from)?;
+        let log = self.index_log(&http)?;
         let (bare, _) = Credentials::of_url(&self.index);
         let notes = self.repo.repo.journal(format!("record {bare}").as_bytes())?;
         let follow = Follow::open(&self.index, notes, http)?;
@@ -153,7 +165,21 @@ impl Record {
             jobs: self.jobs,
             spool,
         };
-        Recorder::new(repository, keys, follow, settings).await.map_err(plain)
+        let recorder = Recorder::new(repository, keys, follow, settings).await.map_err(plain)?;
+        Ok(match log {
+            Some(log) => recorder.following(log),
+            None => recorder,
+        })
+    }
+
+    /// The index's own log, if it is followed.
+    fn index_log(&self, http: &Http) -> anyhow::Result<Option<IndexLog>> {
+        let Some(policy) = &self.index_log else { return Ok(None) };
+        let url = self.index_log_url.clone().unwrap_or_else(|| Location::of_index(&self.index).url);
+        let (bare, credentials) = Credentials::of_url(&url);
+        let source = http.clone().showing(credentials).targets(&bare).map_err(CrawlError::from)?;
+        let reader = Reader::new(Arc::new(WebFiles(source)));
+        Ok(Some(IndexLog::new(reader, read_policy(policy)?)))
     }
 
     /// One round, or one after the other.
@@ -177,8 +203,11 @@ impl Record {
                         return outcome(&round);
                     }
                 }
-                Err(error) if self.watch.once => return Err(plain(error)),
                 Err(error) => {
+                    alarm.tell(recorder.untold(), Vec::new(), context).await;
+                    if self.watch.once {
+                        return Err(plain(error));
+                    }
                     alarm.metrics.failed();
                     context
                         .out
@@ -192,9 +221,18 @@ impl Record {
 }
 
 impl Alarm {
-    /// Tells of new conflicts, and of those that could not be told of before.
+    /// Tells of what a round found.
     async fn sound(&mut self, round: &Round, context: &Context) {
-        for conflict in &round.new_conflicts {
+        let log = round.log.clone().unwrap_or_default();
+        let mut words: Vec<String> = log.problem.filter(|_| log.is_new).into_iter().collect();
+        let alone = |path| format!("{path} is in the index's log, and no page has it");
+        words.extend(log.log_only.iter().map(alone));
+        self.tell(round.new_conflicts.clone(), words, context).await;
+    }
+
+    /// Tells of new conflicts, and of those that could not be told of before.
+    async fn tell(&mut self, conflicts: Vec<Conflict>, words: Vec<String>, context: &Context) {
+        for conflict in &conflicts {
             let (expected, found) = (&conflict.expected.sha256, &conflict.found.sha256);
             context.out.note(format_args!(
                 "{} {}: SHA-256 {found}, expected {expected}",
@@ -202,26 +240,40 @@ impl Alarm {
                 conflict.path
             ));
         }
+        for word in &words {
+            context.out.note(format_args!("{} {word}", styled(BAD, "log")));
+        }
         let Some(hook) = &self.hook else { return };
-        self.unsent.extend(round.new_conflicts.iter().cloned());
+        self.unsent.extend(conflicts);
         self.unsent.truncate(UNSENT);
-        while !self.unsent.is_empty() {
+        self.unsent_words.extend(words);
+        self.unsent_words.truncate(UNSENT);
+        while !self.unsent.is_empty() || !self.unsent_words.is_empty() {
             let some: Vec<&Conflict> = self.unsent.iter().take(IN_A_MESSAGE).collect();
-            if let Err(error) = hook.tell(&message(&some)).await {
+            let words: Vec<&str> = self.unsent_words.iter().take(IN_A_MESSAGE).map(String::as_str).collect();
+            if let Err(error) = hook.tell(&message(&some, &words)).await {
                 context.out.note(format_args!("the webhook failed: {error}; it will be tried again"));
                 break;
             }
             self.unsent.drain(..self.unsent.len().min(IN_A_MESSAGE));
+            self.unsent_words.drain(..self.unsent_words.len().min(IN_A_MESSAGE));
         }
         self.metrics.unsent(self.unsent.len());
     }
 }
 
-/// What the webhook is sent: a line for people, as chat programs show it, and the conflicts as they are kept.
-fn message(conflicts: &[&Conflict]) -> String {
-    let paths: Vec<&str> = conflicts.iter().map(|conflict| conflict.path.as_str()).collect();
-    let text = format!("wheelseal record: conflict: {}", paths.join(", "));
-    serde_json::json!({ "text": text, "conflicts": conflicts }).to_string()
+/// What the webhook is sent: a line for people, as chat programs show it, the conflicts as they are kept, and what the index's log
+/// shows.
+fn message(conflicts: &[&Conflict], words: &[&str]) -> String {
+    let mut text = String::from("wheelseal record:");
+    if !conflicts.is_empty() {
+        let paths: Vec<&str> = conflicts.iter().map(|conflict| conflict.path.as_str()).collect();
+        text.push_str(&format!(" conflict: {}", paths.join(", ")));
+    }
+    for word in words {
+        text.push_str(&format!(" {word}"));
+    }
+    serde_json::json!({ "text": text, "conflicts": conflicts, "log": words }).to_string()
 }
 
 fn report(round: &Round, context: &Context) -> anyhow::Result<()> {
@@ -248,6 +300,12 @@ fn report(round: &Round, context: &Context) -> anyhow::Result<()> {
                 context.out.line(format_args!("{count} {what}"));
             }
         }
+        if let Some(log) = &round.log {
+            context.out.line(format_args!(
+                "{} entries of the index's log were compared; it has {} files that are not recorded",
+                log.compared, log.unrecorded
+            ));
+        }
         for named in &round.named {
             context.out.line(format_args!("  {named}"));
         }
@@ -259,6 +317,9 @@ fn report(round: &Round, context: &Context) -> anyhow::Result<()> {
 
 /// The outcome of `--once`.
 fn outcome(round: &Round) -> anyhow::Result<()> {
+    if let Some(problem) = round.log.as_ref().and_then(|log| log.problem.clone()) {
+        return Err(SomeFailed { text: problem, code: POLICY }.into());
+    }
     let (text, code) = match (round.conflicts, round.waiting) {
         (0, 0) => return Ok(()),
         (0, waiting) => (format!("{waiting} files or pages could not be had"), NETWORK),
@@ -275,6 +336,7 @@ fn plain(error: RecordError) -> anyhow::Error {
         RecordError::Crawl(error) => error.into(),
         RecordError::Repository(error) => error.into(),
         RecordError::Store(error) => error.into(),
+        RecordError::Log(error) => error.into(),
         error @ RecordError::Local { .. } => error.into(),
     }
 }

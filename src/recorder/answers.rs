@@ -13,13 +13,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{Extensions, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::Router;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use tokio::net::TcpListener;
@@ -131,7 +131,8 @@ async fn show(
     if release.files.is_empty() && release.doubtful.is_empty() {
         return Err(none());
     }
-    let files: BTreeMap<_, _> = release.files.iter().map(|(path, standing)| (path, standing.name())).collect();
+    let files: BTreeMap<_, _> =
+        release.files.iter().map(|(path, standing)| (path, standing.name())).collect();
     let value = serde_json::json!({ "files": files, "doubtful": release.doubtful });
     Ok(answer(StatusCode::OK, JSON, value.to_string()))
 }

@@ -74,7 +74,8 @@ impl Claims {
     pub(super) async fn recorded(&mut self, files: &[&Taken], round: &mut Round) -> Result<(), RecordError> {
         let mut known: BTreeMap<&ProjectName, BTreeSet<String>> = BTreeMap::new();
         for taken in files {
-            let (project, version) = (taken.offer.filename.project(), taken.offer.filename.version().to_string());
+            let (project, version) =
+                (taken.offer.filename.project(), taken.offer.filename.version().to_string());
             let claimed = match known.get(project) {
                 Some(claimed) => claimed,
                 None => known.entry(project).or_insert(self.desk.versions(project).await.map_err(failed)?),
@@ -86,7 +87,10 @@ impl Claims {
             let counts = round.claims.get_or_insert_default();
             counts.index_only = counts.index_only.saturating_add(1);
             if !claimed.is_empty() {
-                round.name(format!("{}: nobody claimed it, as they did others of {project}", taken.offer.filename));
+                round.name(format!(
+                    "{}: nobody claimed it, as they did others of {project}",
+                    taken.offer.filename
+                ));
             }
         }
         Ok(())
@@ -110,7 +114,8 @@ impl Claims {
                 self.due.insert((project, version));
             }
             self.count(&release, round, now);
-            conflicts.extend(release.conflicts.iter().map(|(claimed, seen)| Conflict::of_claim(claimed, seen)));
+            conflicts
+                .extend(release.conflicts.iter().map(|(claimed, seen)| Conflict::of_claim(claimed, seen)));
         }
         Ok(conflicts)
     }
@@ -126,12 +131,15 @@ impl Claims {
                 Standing::Conflict => &mut counts.conflict,
             };
             *count = count.saturating_add(1);
-            let late = release.since.get(path).is_some_and(|since| now.signed_duration_since(since) > self.late);
+            let late =
+                release.since.get(path).is_some_and(|since| now.signed_duration_since(since) > self.late);
             if *standing == Standing::ClaimOnly && late {
                 counts.overdue = counts.overdue.saturating_add(1);
                 if self.told.len() < MAX_TOLD && self.told.insert(path.clone()) {
                     let hours = self.late.num_hours();
-                    named.push(format!("{path}: claimed more than {hours} h ago, and the index does not have it"));
+                    named.push(format!(
+                        "{path}: claimed more than {hours} h ago, and the index does not have it"
+                    ));
                 }
             }
         }

@@ -1,18 +1,18 @@
 //! Contradictions of an index: kept in the store, each once, and never taken back.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::python::{DistributionFilename, Sha256Hex};
 use crate::store::{Content, Store, StoreError, StorePath};
 use crate::tlog::leaf::{ConflictLeaf, FileLeaf, Leaf, Source as LeafSource};
 
 /// Folder of all conflicts.
-const CONFLICTS: &str = "conflicts";
+pub(super) const CONFLICTS: &str = "conflicts";
 /// Conflicts of one project that are kept, at most: an index that invents more of them is known well enough by these.
 const MAX_KEPT: usize = 1_000;
 
 /// Bytes, by what identifies them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// How many, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -22,7 +22,7 @@ pub struct Fingerprint {
 }
 
 /// What contradicts what was expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// The bytes that the index gave out, where its page had promised others.
@@ -31,10 +31,12 @@ pub enum Source {
     Claim,
     /// The page of the index, where other bytes were recorded under this path.
     Index,
+    /// The log of the index, where other bytes were recorded under this path.
+    Log,
 }
 
 /// Two contents for one path. Says nothing of when or by whom it was seen: all who see it write the same bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conflict {
     /// What was promised, or recorded before. Fields stand in the order of canonical JSON.
     pub expected: Fingerprint,
@@ -104,7 +106,7 @@ impl Conflict {
     pub fn leaf(&self) -> Option<Leaf> {
         let (other, source) = match self.source {
             Source::Claim => (&self.expected, LeafSource::Claim),
-            Source::Bytes | Source::Index => (&self.found, LeafSource::Index),
+            Source::Bytes | Source::Index | Source::Log => (&self.found, LeafSource::Index),
         };
         let mut sha256 = [0; 32];
         hex::decode_to_slice(other.sha256.as_str(), &mut sha256).ok()?;
@@ -119,7 +121,12 @@ impl Conflict {
 
     /// Where it is kept.
     fn at(&self) -> Result<StorePath, StoreError> {
-        StorePath::new(format!("{CONFLICTS}/{}.{}.json", self.path, self.found.sha256))
+        self.beside("")
+    }
+
+    /// Where something about it is kept, beside it.
+    pub(super) fn beside(&self, ending: &str) -> Result<StorePath, StoreError> {
+        StorePath::new(format!("{CONFLICTS}/{}.{}.json{ending}", self.path, self.found.sha256))
     }
 
     /// Keeps it.
@@ -128,7 +135,8 @@ impl Conflict {
         if store.exist(std::slice::from_ref(&at)).await?.contains(&true) {
             return Ok(Kept::Known);
         }
-        if store.list(&format!("{CONFLICTS}/{}", self.project)).await?.len() >= MAX_KEPT {
+        let kept = store.list(&format!("{CONFLICTS}/{}", self.project)).await?;
+        if kept.iter().filter(|entry| is_conflict(&entry.path)).count() >= MAX_KEPT {
             return Ok(Kept::TooMany);
         }
         match store.create(&at, Content::Bytes(self.to_json().as_bytes())).await {
@@ -139,12 +147,17 @@ impl Conflict {
     }
 }
 
+/// Whether this is one, and not what lies beside it.
+fn is_conflict(path: &StorePath) -> bool {
+    path.as_str().ends_with(".json")
+}
+
 /// How many are kept.
 pub(super) async fn count(store: &dyn Store) -> Result<u64, StoreError> {
     let mut count = 0_u64;
     store
-        .walk(CONFLICTS, &mut |_| {
-            count = count.saturating_add(1);
+        .walk(CONFLICTS, &mut |entry| {
+            count = count.saturating_add(u64::from(is_conflict(&entry.path)));
             Ok(())
         })
         .await?;

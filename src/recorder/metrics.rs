@@ -33,6 +33,9 @@ pub struct Metrics {
     waiting: AtomicU64,
     left_out: AtomicU64,
     conflicts: AtomicU64,
+    log_size: AtomicU64,
+    unrecorded: AtomicU64,
+    log_problem: AtomicU64,
     unsent: AtomicU64,
     /// As the last round found them, in the order of [`STANDINGS`].
     claims: [AtomicU64; STANDINGS.len()],
@@ -68,6 +71,11 @@ impl Metrics {
             self.claims.iter().zip(counts).for_each(|(gauge, count)| gauge.store(count, Ordering::Relaxed));
         }
         self.last_round.store(u64::try_from(now.timestamp()).unwrap_or(0), Ordering::Relaxed);
+        if let Some(log) = &round.log {
+            self.log_size.store(log.size, Ordering::Relaxed);
+            self.unrecorded.store(log.unrecorded, Ordering::Relaxed);
+            self.log_problem.store(u64::from(log.problem.is_some()), Ordering::Relaxed);
+        }
     }
 
     /// A round that did not.
@@ -91,6 +99,9 @@ impl Metrics {
             ("waiting", "gauge", "Files and pages that could not be had in the last round.", &self.waiting),
             ("left_out", "gauge", "Files that the last round refused.", &self.left_out),
             ("conflicts", "gauge", "Contradictions of the index that are kept.", &self.conflicts),
+            ("index_log_size", "gauge", "Leaves of the index's own log.", &self.log_size),
+            ("index_log_unrecorded", "gauge", "Files in it that are not recorded.", &self.unrecorded),
+            ("index_log_problem", "gauge", "1 while it is rewritten or refused.", &self.log_problem),
             ("unsent_conflicts", "gauge", "Those that the webhook has not taken.", &self.unsent),
         ] {
             let value = count.load(Ordering::Relaxed);

@@ -126,7 +126,7 @@ impl World {
     }
 
     /// From now on the monitor sees another folder in place of this one.
-    fn shows(&self, folder: &Path) {
+    pub(crate) fn shows(&self, folder: &Path) {
         folder.clone_into(&mut self.shown.0.lock().unwrap());
     }
 

@@ -5,6 +5,7 @@
 mod conflicts;
 mod crashes;
 mod hostile;
+mod logged;
 pub(crate) mod program;
 mod rounds;
 
