@@ -89,7 +89,7 @@ impl FromStr for LogPlace {
 pub(super) struct Opened {
     pub(super) reader: Reader,
     /// The store, where there is one to look into.
-    store: Option<Arc<dyn Store>>,
+    pub(super) store: Option<Arc<dyn Store>>,
 }
 
 impl LogArg {
@@ -132,7 +132,7 @@ impl Opened {
         Err(Usage("nothing was signed for this log yet: publish something".to_owned()).into())
     }
 
-    async fn head(&self) -> Result<Option<Head>, LogError> {
+    pub(super) async fn head(&self) -> Result<Option<Head>, LogError> {
         let Some(store) = &self.store else { return Ok(None) };
         Log::new(Arc::clone(store)).head().await
     }
@@ -212,6 +212,10 @@ impl Status {
         else {
             return Err(LogError::None.into());
         };
+        let held = match &checkpoint {
+            Some(checkpoint) => opened.held(checkpoint.claimed()).await?,
+            None => Vec::new(),
+        };
         let judged = checkpoint.as_ref().map(|checkpoint| judged(checkpoint, policy.as_ref())).transpose()?;
         let signers: Vec<String> = checkpoint.iter().flat_map(SignedCheckpoint::claimed_signers).collect();
         let waiting = head.as_ref().map(|head| {
@@ -228,7 +232,7 @@ impl Status {
                     serde_json::json!({ "witness": name, "time": time })).collect::<Vec<_>>()),
             })),
             "size": head.as_ref().map(Head::size),
-            "waiting": waiting,
+            "waiting": waiting, "held": held,
         });
         context.out.result(&value, || {
             let mut rows = vec![vec!["log".to_owned(), styled(STRONG, tree.origin())]];
@@ -243,6 +247,7 @@ impl Status {
                 rows.push(vec!["checkpoint".to_owned(), "none yet".to_owned()]);
             }
             rows.extend(judged.iter().map(|(_, words)| vec![String::new(), words.clone()]));
+            rows.extend(held.iter().map(|line| vec![String::new(), line.clone()]));
             match waiting {
                 None => {}
                 Some(0) => rows.push(vec!["waiting".to_owned(), "nothing".to_owned()]),

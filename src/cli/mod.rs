@@ -34,6 +34,7 @@ mod lock;
 mod log;
 mod log_check;
 mod log_evidence;
+mod log_held;
 mod look;
 mod monitor;
 mod output;

@@ -179,7 +179,9 @@ impl Monitor {
             lines.push('\n');
         }
         let mut expected = Expected::parse(&lines).map_err(|error| Usage(error.to_string()))?;
-        claimed.iter().for_each(|file| expected.add(file));
+        for file in &claimed {
+            expected.add(file);
+        }
         Ok(Some(expected))
     }
 

@@ -65,7 +65,7 @@ use self::head::MAX_HEAD_LEN;
 pub use self::head::{Head, HeadError};
 pub use self::reader::{Prover, Reader, Visit};
 pub use self::sign::{ConsistencyProofs, CosignError, Cosigners, LogSigner, Unwitnessed};
-pub use self::tail::{Leaves, Step, Tail, TailError};
+pub use self::tail::{Grown, Leaves, Step, Tail, TailError};
 use crate::store::{Store, StorePath};
 use crate::tlog::checkpoint::SignedCheckpoint;
 use crate::tlog::merkle::Hash;

@@ -15,10 +15,11 @@ use super::{LogError, Prover, Reader};
 use crate::tlog::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::tlog::evidence::{Evidence, Exhibit};
 use crate::tlog::leaf::Leaf;
-use crate::tlog::merkle::Hash;
+use crate::tlog::merkle::{Hash, Tree};
 use crate::tlog::policy::{Accepted, Policy, Refusal};
 use crate::tlog::proof::check_consistency;
-use crate::tlog::tile::{FULL_WIDTH, TileId};
+use crate::tlog::recipe::Recipe;
+use crate::tlog::tile::{FULL_WIDTH, TileId, Tiles};
 
 /// Why there is no step.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -63,6 +64,37 @@ fn two(evidence: &Evidence) -> String {
     match evidence {
         Evidence::TwoTrees { what, .. } => what.to_string(),
         Evidence::TwoContents { .. } => "two contents of one path".to_owned(),
+    }
+}
+
+/// Two trees of one log, as its tiles give them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grown {
+    /// Root of the smaller tree.
+    pub before: Hash,
+    /// Root of the larger one.
+    pub after: Hash,
+    /// That the larger one begins with the smaller one.
+    pub proof: Vec<Hash>,
+}
+
+impl Reader {
+    /// The trees of the first `old` and of the first `new` leaves, out of the tiles of a tree of `size` leaves: any two sizes up to
+    /// that one, whether an append ended there or not. As little trusted as the tiles, but consistent.
+    pub async fn grown(&self, size: u64, old: u64, new: u64) -> Result<Grown, LogError> {
+        let recipes = [Recipe::consistency(old, new)?, Recipe::subtrees(old)?, Recipe::subtrees(new)?];
+        let wanted = recipes.iter().flat_map(Recipe::tiles);
+        let wanted = wanted.map(|id| TileId::new(id.level(), id.index(), size).unwrap_or(id)).collect();
+        let mut tiles = Tiles::default();
+        self.fetch(&wanted, &mut tiles).await?;
+        let [proof, before, after] = recipes;
+        let root = |size, recipe: &Recipe| -> Result<Hash, LogError> {
+            let tree = Tree::resume(size, recipe.hashes(&tiles)?);
+            Ok(tree.map_err(|error| damaged("log/tile", &error))?.root())
+        };
+        let (before, after, proof) = (root(old, &before)?, root(new, &after)?, proof.hashes(&tiles)?);
+        check_consistency(old, new, &proof, &before, &after)?;
+        Ok(Grown { before, after, proof })
     }
 }
 
@@ -151,12 +183,9 @@ impl Tail {
         if old.size() == 0 {
             return Ok(*old.root() == Hash::empty_root());
         }
-        same_root(new, self.reader.root(new.size(), new.size()).await?)?;
-        let found = self.reader.root(new.size(), old.size()).await?;
-        let proof = self.reader.consistency(old.size(), new.size()).await?;
-        // What was read at different times may differ; this binds all of it to the signed root.
-        check_consistency(old.size(), new.size(), &proof, &found, new.root())?;
-        Ok(found == *old.root())
+        let grown = self.reader.grown(new.size(), old.size(), new.size()).await?;
+        same_root(new, grown.after)?;
+        Ok(grown.before == *old.root())
     }
 
     /// The leaves of a step, from number `from` on.

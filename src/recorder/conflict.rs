@@ -10,6 +10,8 @@ use crate::tlog::leaf::{ConflictLeaf, FileLeaf, Leaf, Source as LeafSource};
 pub(super) const CONFLICTS: &str = "conflicts";
 /// Conflicts of one project that are kept, at most: an index that invents more of them is known well enough by these.
 const MAX_KEPT: usize = 1_000;
+/// The ending of conflicts.
+pub(super) const ENDING: &str = ".json";
 
 /// Bytes, by what identifies them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +151,7 @@ impl Conflict {
 
 /// Whether this is one, and not what lies beside it.
 fn is_conflict(path: &StorePath) -> bool {
-    path.as_str().ends_with(".json")
+    path.as_str().strip_suffix(ENDING).is_some()
 }
 
 /// How many are kept.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::conflict::{CONFLICTS, Conflict};
+use super::conflict::{CONFLICTS, Conflict, ENDING};
 use super::index_log::create;
 use super::{RecordError, Rest, Work};
 use crate::log::{Reader, StoreFiles};
@@ -81,7 +81,7 @@ async fn unproven(store: &dyn Store) -> Result<Vec<Conflict>, RecordError> {
         Some(conflict) => {
             proven.insert(conflict.to_owned());
         }
-        None if path.ends_with(".json") => {
+        None if path.strip_suffix(ENDING).is_some() => {
             kept.insert(path);
         }
         None => {}
