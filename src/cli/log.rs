@@ -212,7 +212,7 @@ impl Status {
         else {
             return Err(LogError::None.into());
         };
-        let held = match &checkpoint {
+        let fitting = match &checkpoint {
             Some(checkpoint) => opened.held(checkpoint.claimed()).await?,
             None => Vec::new(),
         };
@@ -232,7 +232,7 @@ impl Status {
                     serde_json::json!({ "witness": name, "time": time })).collect::<Vec<_>>()),
             })),
             "size": head.as_ref().map(Head::size),
-            "waiting": waiting, "held": held,
+            "waiting": waiting, "held": fitting,
         });
         context.out.result(&value, || {
             let mut rows = vec![vec!["log".to_owned(), styled(STRONG, tree.origin())]];
@@ -247,7 +247,7 @@ impl Status {
                 rows.push(vec!["checkpoint".to_owned(), "none yet".to_owned()]);
             }
             rows.extend(judged.iter().map(|(_, words)| vec![String::new(), words.clone()]));
-            rows.extend(held.iter().map(|line| vec![String::new(), line.clone()]));
+            rows.extend(fitting.iter().map(|line| vec![String::new(), line.clone()]));
             match waiting {
                 None => {}
                 Some(0) => rows.push(vec!["waiting".to_owned(), "nothing".to_owned()]),

@@ -123,7 +123,9 @@ async fn audited(context: &Context, opened: &Opened, policy: Option<&Policy>) ->
             context.out.line(format_args!("continues {} from {} entries on", before.origin(), before.size()));
         }
         context.out.line(words);
-        held.iter().for_each(|line| context.out.line(line));
+        for line in &held {
+            context.out.line(line);
+        }
     })
 }
 

@@ -66,8 +66,8 @@ pub enum Event {
         first: Content,
         /// What was logged now.
         second: Content,
-        /// The file with both leaves and their proofs.
-        evidence: String,
+        /// The file with both leaves and their proofs; none, if the log does not give out the first one any more.
+        evidence: Option<String>,
     },
     /// The log says itself that somebody had another content: a recorder's log does.
     Conflict {
@@ -220,7 +220,10 @@ impl fmt::Display for Event {
             Self::File { path, content, .. } => write!(f, "new file {path}: {content}"),
             Self::Unexpected { path, content, .. } => write!(f, "unexpected file {path}: {content}"),
             Self::SecondContent { path, first, second, evidence, .. } => {
-                write!(f, "second content of {path}: {second}; first: {first}; evidence: {evidence}")
+                write!(f, "second content of {path}: {second}; first: {first}; evidence: ")?;
+                f.write_str(
+                    evidence.as_deref().unwrap_or("none, the log does not prove the first one any more"),
+                )
             }
             Self::Conflict { path, content, source, .. } => {
                 write!(f, "conflict about {path}: the {source} had {content}")

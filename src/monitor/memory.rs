@@ -202,7 +202,7 @@ impl Memory {
             if (first.length, &first.sha256) == (content.length, &content.sha256) {
                 return None;
             }
-            let (first, evidence) = (first.clone(), String::new());
+            let (first, evidence) = (first.clone(), None);
             return Some(Event::SecondContent { path, project, first, second: content, evidence });
         }
         known.files.insert(path.clone(), content.clone());

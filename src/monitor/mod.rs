@@ -258,15 +258,21 @@ impl Monitor {
         self.flush(events, tell, round).await
     }
 
-    /// The event, with the evidence for it written.
+    /// The event, with the evidence for it written. Who withholds the first content does not keep the second from being told.
     async fn evident(&self, step: &Step, event: Event) -> Result<Event, MonitorError> {
         let Event::SecondContent { path, project, first, second, .. } = event else { return Ok(event) };
-        let one = self.tail.exhibit(step, first.index).await?;
-        let other = self.tail.exhibit(step, second.index).await?;
-        let evidence = Evidence::two_contents(one, other);
-        let evidence = evidence.map_err(|error| LogError::Visitor(error.to_string()))?;
-        let evidence = self.keep(&evidence).await?;
+        let evidence = match self.two_contents(step, &first, &second).await {
+            Some(evidence) => Some(self.keep(&evidence).await?),
+            None => None,
+        };
         Ok(Event::SecondContent { path, project, first, second, evidence })
+    }
+
+    /// Both leaves and their proofs, if they can be had.
+    async fn two_contents(&self, step: &Step, first: &Content, second: &Content) -> Option<Evidence> {
+        let first = self.tail.exhibit(step, first.index).await.ok()?;
+        let second = self.tail.exhibit(step, second.index).await.ok()?;
+        Evidence::two_contents(first, second).ok()
     }
 
     /// Writes evidence, and says where.

@@ -289,8 +289,9 @@ impl Work<'_> {
             let found = Fingerprint { length: Some(logged.length), sha256: logged.sha256 };
             let project = project.to_string();
             let conflict = Conflict { expected, found, path, project, source: Source::Log };
+            // Whoever withholds the proofs does not keep the conflict from being told; the next round tries again.
+            self.keep(vec![conflict.clone()]).await?;
             self.prove(log, step, logged.index, &conflict).await?;
-            self.keep(vec![conflict]).await?;
         }
         Ok(true)
     }

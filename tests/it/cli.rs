@@ -113,6 +113,7 @@ const COMMANDS: &[&[&str]] = &[
     &["project", "status"],
     &["project", "verify-published"],
     &["record"],
+    &["monitor"],
     &["trust"],
     &["trust", "add"],
     &["trust", "list"],

@@ -117,7 +117,9 @@ impl World {
         let log = Log::new(Arc::new(DirStore::open(self.log_folder()).await.unwrap()));
         if !leaves.is_empty() {
             let mut entries = Entries::default();
-            leaves.iter().for_each(|leaf| entries.push(leaf).unwrap());
+            for leaf in &leaves {
+                entries.push(leaf).unwrap();
+            }
             let head = log.head().await.unwrap().unwrap();
             log.append(&head, entries).await.unwrap();
         }
@@ -131,7 +133,8 @@ impl World {
     }
 
     pub(crate) fn reader(&self) -> Reader {
-        Reader::new(Arc::clone(&self.shown) as Arc<dyn Files>)
+        let files: Arc<dyn Files> = self.shown.clone();
+        Reader::new(files)
     }
 
     /// A monitor as it starts.

@@ -82,3 +82,17 @@ async fn a_changed_leaf_anywhere_in_a_full_bundle_is_noticed() {
     }
     assert_eq!(tail.leaves(&step, 0).next().await.unwrap().len(), 600);
 }
+
+#[tokio::test]
+async fn a_second_content_is_told_even_if_the_first_one_is_withheld() {
+    let mut leaves = many(0, 300);
+    leaves[3] = leaf("six", "1.0", 1);
+    let world = World::of(Arc::new(Signer::new()), leaves).await;
+    let mut monitor = world.monitor(watching(&["six"])).await;
+    look(&mut monitor).await;
+    std::fs::remove_file(world.log_folder().join("log/tile/entries/000")).unwrap();
+    world.append(vec![leaf("six", "1.0", 2)]).await;
+    let (round, told) = look(&mut monitor).await;
+    assert_eq!((round.alarms, kinds(&told)), (1, vec!["second-content".to_owned()]));
+    assert_eq!(super::json(&told)[0]["evidence"], serde_json::Value::Null);
+}
