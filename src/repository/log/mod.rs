@@ -5,7 +5,7 @@
 //! | `book` | the log as a commit finds it; signing it |
 //! | `leaves` | what a commit logs |
 //! | `proofs` | proof files: what is logged under a path |
-//! | `commit` | the step between staging and the commit point |
+//! | `commit` | the steps between staging and the commit point |
 //! | `key` | the log's own key |
 //! | `policy` | the target `tlog-policy`: which log, which witnesses |
 //! | `remark` | what is logged between commits: conflicts and commitments |
@@ -23,6 +23,7 @@ mod remark;
 mod start;
 
 pub(super) use book::Book;
+pub(super) use commit::Logged;
 pub use error::LoggingError;
 pub(super) use key::LogKey;
 pub use key::{NamedKey, verifier_key};

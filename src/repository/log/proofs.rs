@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::book::Book;
 use super::error::LoggingError;
+use crate::log::Reader;
 use crate::repository::{Repository, RepositoryError, layout};
 use crate::store::{Content, StoreError, StorePath};
 use crate::tlog::checkpoint::SignedCheckpoint;
@@ -12,7 +13,7 @@ use crate::tlog::policy::Policy;
 use crate::tlog::proof_file::{MAX_PROOF_LEN, ProofFile};
 
 /// Leaves whose proofs are made and written together: some 2 kB each.
-const TOGETHER: u64 = 4_096;
+pub(super) const TOGETHER: u64 = 4_096;
 
 /// How a file stands to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +86,18 @@ impl Repository {
         from: u64,
         renew: Option<&Policy>,
     ) -> Result<(), RepositoryError> {
-        let mut prover = self.log.reader().prover(checkpoint);
+        self.prove_files_by(self.log.reader(), checkpoint, from, renew).await
+    }
+
+    /// The same by what may not be written yet.
+    pub(super) async fn prove_files_by(
+        &self,
+        reader: &Reader,
+        checkpoint: &SignedCheckpoint,
+        from: u64,
+        renew: Option<&Policy>,
+    ) -> Result<(), RepositoryError> {
+        let mut prover = reader.prover(checkpoint);
         let mut next = from;
         loop {
             let leaves = prover.leaves(next, TOGETHER).await?;
@@ -104,19 +116,26 @@ impl Repository {
         proofs: Vec<(FileLeaf, ProofFile)>,
         renew: Option<&Policy>,
     ) -> Result<(), RepositoryError> {
-        let mut files = Vec::with_capacity(proofs.len());
-        for (leaf, proof) in &proofs {
-            files.push((layout::file_proof(leaf.path())?, proof.to_string()));
-        }
-        let objects: Vec<_> =
-            files.iter().map(|(at, text)| (at.clone(), Content::Bytes(text.as_bytes()))).collect();
+        let proofs = proofs.into_iter().map(|(leaf, proof)| FileProof::new(leaf, &proof));
+        let proofs = proofs.collect::<Result<Vec<_>, _>>()?;
+        let objects: Vec<_> = proofs.iter().map(FileProof::object).collect();
         let outcomes = self.store.create_all(&objects).await;
-        for (((leaf, _), (at, text)), outcome) in proofs.iter().zip(&files).zip(outcomes) {
+        self.put_or_renew(&proofs, outcomes, renew).await
+    }
+
+    /// Takes the outcomes of creating proofs: those that were there stay; with a policy, those alone that satisfy it.
+    pub(super) async fn put_or_renew(
+        &self,
+        proofs: &[FileProof],
+        outcomes: Vec<Result<(), StoreError>>,
+        renew: Option<&Policy>,
+    ) -> Result<(), RepositoryError> {
+        for (proof, outcome) in proofs.iter().zip(outcomes) {
             match outcome {
                 Ok(()) => {}
                 Err(StoreError::Exists { .. }) => {
                     if let Some(policy) = renew {
-                        self.renew(policy, leaf, at, text.as_bytes()).await?;
+                        self.renew(policy, proof).await?;
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -126,13 +145,8 @@ impl Repository {
     }
 
     /// Replaces a proof that clients would refuse.
-    async fn renew(
-        &self,
-        policy: &Policy,
-        leaf: &FileLeaf,
-        at: &StorePath,
-        text: &[u8],
-    ) -> Result<(), RepositoryError> {
+    async fn renew(&self, policy: &Policy, proof: &FileProof) -> Result<(), RepositoryError> {
+        let FileProof { leaf, at, text } = proof;
         let present = self.store.get(at, max_proof()).await?;
         let good = |bytes: &[u8]| {
             let proof = ProofFile::parse(bytes);
@@ -140,9 +154,27 @@ impl Repository {
             proof.is_ok_and(|proof| proof.verify(entry.as_bytes(), policy).is_ok())
         };
         if !present.as_ref().is_some_and(|present| good(&present.bytes)) {
-            self.store.swap(at, text, present.as_ref().map(|present| &present.tag)).await?;
+            self.store.swap(at, text.as_bytes(), present.as_ref().map(|present| &present.tag)).await?;
         }
         Ok(())
+    }
+}
+
+/// A proof as it is to lie beside its file.
+#[derive(Debug)]
+pub(super) struct FileProof {
+    leaf: FileLeaf,
+    at: StorePath,
+    text: String,
+}
+
+impl FileProof {
+    pub(super) fn new(leaf: FileLeaf, proof: &ProofFile) -> Result<Self, RepositoryError> {
+        Ok(Self { at: layout::file_proof(leaf.path())?, leaf, text: proof.to_string() })
+    }
+
+    pub(super) fn object(&self) -> (StorePath, Content<'_>) {
+        (self.at.clone(), Content::Bytes(self.text.as_bytes()))
     }
 }
 
