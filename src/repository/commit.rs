@@ -163,7 +163,7 @@ impl Repository {
             return Ok(staged);
         }
         let mut draft = self.next_snapshot(state, now).await?;
-        self.skip_logged(state, &mut draft).await?;
+        self.skip_logged(state, &staged.leaves, &mut draft).await?;
         if self.writes_siblings() {
             self.write_siblings_of(&written).await?;
         }
@@ -198,18 +198,18 @@ impl Repository {
     async fn write_stage(
         &self,
         state: &State,
-        stage: &mut Stage<'_>,
+        work: &mut Stage<'_>,
         staged: &mut Staged,
     ) -> Result<Option<Vec<u8>>, RepositoryError> {
-        let version = stage.snapshot.content.common.version;
-        let bytes = sign_for(stage.keys, &stage.snapshot, &stage.authorities).await?;
-        let note = note(&stage.pages, version)?;
+        let version = work.snapshot.content.common.version;
+        let bytes = sign_for(work.keys, &work.snapshot, &work.authorities).await?;
+        let note = note(&work.pages, version)?;
         let (mut kinds, mut objects) = (Vec::new(), Vec::new());
-        for file in std::mem::take(&mut stage.files) {
+        for file in std::mem::take(&mut work.files) {
             kinds.push(Kind::File(file.1));
             objects.push(file);
         }
-        for (at, role) in stage.roles.iter().enumerate().filter(|(_, role)| !role.written) {
+        for (at, role) in work.roles.iter().enumerate().filter(|(_, role)| !role.written) {
             kinds.push(Kind::Role(at));
             objects.push((role.at.clone(), Content::Bytes(&role.bytes)));
         }
@@ -221,7 +221,7 @@ impl Repository {
         objects.push((layout::versioned("snapshot", version)?, Content::Bytes(&bytes)));
         // A file that was there may have other content, which refuses its publication: then nothing is to be logged yet.
         let planned = if staged.found.is_empty() {
-            self.plan_append(state, &staged.leaves, &stage.snapshot, &bytes).await?
+            Box::pin(self.plan_append(state, &staged.leaves, &work.snapshot, &bytes)).await?
         } else {
             None
         };
@@ -242,7 +242,7 @@ impl Repository {
                 (Kind::File(content), outcome) => staged.file_is(&content, outcome)?,
                 (Kind::Role(_) | Kind::Snapshot, Err(StoreError::Exists { .. })) => taken = true,
                 (_, Err(error)) => return Err(error.into()),
-                (Kind::Role(at), Ok(())) => stage.roles.iter_mut().skip(at).take(1).for_each(Pending::done),
+                (Kind::Role(at), Ok(())) => work.roles.iter_mut().skip(at).take(1).for_each(Pending::done),
                 (_, Ok(())) => {}
             }
         }
@@ -259,7 +259,7 @@ impl Repository {
         successor: Option<&Root>,
         now: DateTime<Utc>,
     ) -> Result<State, RepositoryError> {
-        let logged = self.log_staged(keys, state, &mut staged).await?;
+        let logged = Box::pin(self.log_staged(keys, state, &mut staged)).await?;
         let mut timestamp = state.timestamp.draft();
         if staged.snapshot.is_some() {
             timestamp.content.log = logged.as_ref().map(Logged::named);
@@ -275,7 +275,7 @@ impl Repository {
         let path = layout::timestamp()?;
         let swap = Swap { path: &path, bytes: &bytes, expected: Some(&state.tag) };
         let tag = match &logged {
-            Some(logged) => self.commit_logged(logged, swap).await?,
+            Some(logged) => Box::pin(self.commit_logged(logged, swap)).await?,
             None => self.store.swap(swap.path, swap.bytes, swap.expected).await?,
         };
         self.write_missing(staged.metadata()?).await?;
@@ -345,13 +345,22 @@ impl Repository {
 
     /// No two snapshots of one version are ever logged, also if the first was of a commit that came to nothing, and its file
     /// is gone.
-    async fn skip_logged(&self, state: &State, draft: &mut Draft<Snapshot>) -> Result<(), RepositoryError> {
-        if (state.timestamp.log.is_some() || self.settings.log.is_some())
-            && let Some(head) = self.log.head().await?
-        {
-            let version = &mut draft.content.common.version;
-            *version = (*version).max(head.logged(leaf::Role::Snapshot).saturating_add(1));
-        }
+    async fn skip_logged(
+        &self,
+        state: &State,
+        leaves: &Leaves,
+        draft: &mut Draft<Snapshot>,
+    ) -> Result<(), RepositoryError> {
+        let logged = match leaves {
+            Leaves::New(book, _) | Leaves::All(book) => book.logged(leaf::Role::Snapshot),
+            Leaves::Compared | Leaves::Nothing => {
+                let may_be = state.timestamp.log.is_some() || self.settings.log.is_some();
+                let head = if may_be { self.log.head().await? } else { None };
+                head.map_or(0, |head| head.logged(leaf::Role::Snapshot))
+            }
+        };
+        let version = &mut draft.content.common.version;
+        *version = (*version).max(logged.saturating_add(1));
         Ok(())
     }
 

@@ -308,6 +308,7 @@ impl Repository {
         if plan.changes() {
             plan.finish().await?;
             plan.require_keys(keys)?;
+            self.refuse_unloggable(keys, &state, leaves_of(edits)?).await?;
         }
         Ok(Published::new(taken, &state))
     }

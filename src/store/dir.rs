@@ -111,7 +111,9 @@ impl DirStore {
             let owned: Vec<_> =
                 part.iter().map(|(path, content)| (path.clone(), Source::of(*content))).collect();
             let stage = move |mut batch: Batch, disk: &Disk| {
-                owned.into_iter().for_each(|(path, source)| batch.create(disk, path, source));
+                for (path, source) in owned {
+                    batch.create(disk, path, source);
+                }
                 batch
             };
             if parts.peek().is_none() {

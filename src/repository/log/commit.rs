@@ -86,12 +86,11 @@ impl Repository {
         };
         let Some(mut book) = found else { return Ok(None) };
         let unproven = if policy_changes { 0 } else { book.head.size() };
-        let appended = match staged.appended.take() {
-            Some(appended) => appended?,
-            None => {
-                let entries = self.entries(&book, state, &staged.leaves, snapshot, bytes).await?;
-                self.log.log(&book.head, entries).await?
-            }
+        let appended = if let Some(appended) = staged.appended.take() {
+            appended?
+        } else {
+            let entries = self.entries(&book, state, &staged.leaves, snapshot, bytes).await?;
+            self.log.log(&book.head, entries).await?
         };
         let checkpoint = self.sign_appended(keys, &mut book, &appended).await?;
         let reader = self.log.reader().with(&appended);
@@ -146,12 +145,11 @@ impl Repository {
         );
         let Written { created, swapped } = written;
         let mut created = created.into_iter();
+        self.log.wrote(&logged.appended, created.by_ref().take(tiles).collect()).await?;
         let swapped = if let Some(swapped) = swapped {
-            self.log.wrote(&logged.appended, created.by_ref().take(tiles).collect()).await?;
             swapped
         } else {
             // Some of it was there already.
-            self.log.wrote(&logged.appended, created.by_ref().take(tiles).collect()).await?;
             let proofs = created.by_ref().take(logged.proofs.len()).collect();
             self.put_or_renew(&logged.proofs, proofs, Some(logged.book.staying())).await?;
             match created.next() {
@@ -161,10 +159,11 @@ impl Repository {
             self.store.swap_all(&swaps).await
         };
         remembered?;
-        let (mut swapped, published) = (swapped.into_iter().rev(), publication.is_none());
-        let committed =
-            swapped.next().unwrap_or(Err(StoreError::Conflict { path: timestamp.path.clone() }))?;
-        if !published && !swapped.next().is_some_and(|outcome| outcome.is_ok()) {
+        let mut swapped = swapped.into_iter().rev();
+        let lost = || Err(StoreError::Conflict { path: timestamp.path.clone() });
+        let committed = swapped.next().unwrap_or_else(lost)?;
+        if swapped.any(|outcome| outcome.is_err()) {
+            // Somebody else published another one, or it is not certain.
             self.log.publish(&logged.checkpoint).await?;
         }
         Ok(committed)

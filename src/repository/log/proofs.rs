@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use super::book::Book;
 use super::error::LoggingError;
 use crate::log::Reader;
+use crate::repository::keyring::Keyring;
+use crate::repository::state::State;
 use crate::repository::{Repository, RepositoryError, layout};
 use crate::store::{Content, StoreError, StorePath};
 use crate::tlog::checkpoint::SignedCheckpoint;
@@ -42,7 +44,7 @@ impl Repository {
     ) -> Result<Vec<Result<Standing, LoggingError>>, RepositoryError> {
         let paths =
             leaves.iter().map(|leaf| layout::file_proof(leaf.path())).collect::<Result<Vec<_>, _>>()?;
-        let found = self.store.read_all(&paths, max_proof()).await?;
+        let found = self.read_proofs(&paths).await?;
         let judge = |(leaf, found): (&FileLeaf, Option<Vec<u8>>)| match found {
             None => Ok(Standing::New),
             Some(bytes) if proves(book, &bytes, leaf) => Ok(Standing::Logged),
@@ -51,6 +53,22 @@ impl Repository {
             Some(_) => Err(LoggingError::OtherContent { path: leaf.path().to_owned() }),
         };
         Ok(leaves.iter().zip(found).map(judge).collect())
+    }
+
+    /// What lies at these paths. What is too long for a proof is read as nothing that is one, so that it stops its own path alone.
+    async fn read_proofs(&self, paths: &[StorePath]) -> Result<Vec<Option<Vec<u8>>>, RepositoryError> {
+        match self.store.read_all(paths, max_proof()).await {
+            Err(StoreError::TooLarge { .. }) => {}
+            read => return Ok(read?),
+        }
+        let mut found = Vec::with_capacity(paths.len());
+        for path in paths {
+            found.push(match self.store.get(path, max_proof()).await {
+                Err(StoreError::TooLarge { .. }) => Some(Vec::new()),
+                read => read?.map(|object| object.bytes),
+            });
+        }
+        Ok(found)
     }
 
     /// The files that are not logged yet, each path once. An error, if one is logged with other content.
@@ -76,6 +94,20 @@ impl Repository {
             }
         }
         Ok(new)
+    }
+
+    /// An error, if the log would refuse one of these files by the proofs that lie there. Nothing is signed or written for it, so
+    /// what a crash left without proofs is not known here.
+    pub(in crate::repository) async fn refuse_unloggable(
+        &self,
+        keys: &Keyring,
+        state: &State,
+        leaves: Vec<FileLeaf>,
+    ) -> Result<(), RepositoryError> {
+        let (Some(named), Some(head)) = (&state.timestamp.log, self.log.head().await?) else { return Ok(()) };
+        let policy = self.policy_for(state.log_policy()?, &named.origin)?;
+        let book = Book::new(head, keys, policy)?;
+        self.unlogged(&book, leaves).await.map(drop)
     }
 
     /// Writes the proofs of all files among the leaves of a checkpoint's tree, from number `from` on. Those that are there
@@ -147,7 +179,13 @@ impl Repository {
     /// Replaces a proof that clients would refuse.
     async fn renew(&self, policy: &Policy, proof: &FileProof) -> Result<(), RepositoryError> {
         let FileProof { leaf, at, text } = proof;
-        let present = self.store.get(at, max_proof()).await?;
+        let present = match self.store.get(at, max_proof()).await {
+            Err(StoreError::TooLarge { .. }) => {
+                self.store.delete(at).await?;
+                None
+            }
+            read => read?,
+        };
         let good = |bytes: &[u8]| {
             let proof = ProofFile::parse(bytes);
             let entry = Leaf::File(leaf.clone()).to_string();
