@@ -137,7 +137,7 @@ impl Repository {
     ) -> Decided<E> {
         let mut committed = None;
         for attempt in 0..MAX_ATTEMPTS {
-            match self.attempt(keys, recent, &mut group, now, progress).await {
+            match Box::pin(self.attempt(keys, recent, &mut group, now, progress)).await {
                 Ok(Some(done)) => {
                     committed = Some(done);
                     break;

@@ -350,7 +350,7 @@ async fn who_failed_is_waited_for_again_after_a_round_without() {
     });
     let collector = collector(&log, &[entry, (pair.key.to_string(), url)], 1, LONG);
     // It refuses, says nothing while nobody waits, and is waited for.
-    for (size, expected) in [(5, &["w1"] as &[_]), (7, &["w1"]), (9, &["w1", "w2"])] {
+    for (size, expected) in [(5, vec!["w1"]), (7, vec!["w1"]), (9, vec!["w1", "w2"])] {
         let checkpoint = collect(&collector, &log, size).await.unwrap();
         assert_eq!(cosigned(&collector, &checkpoint), expected, "{size}");
     }
