@@ -105,6 +105,11 @@ impl ProofFile {
         self.index
     }
 
+    /// The hashes beside the way from the leaf to the root; not verified.
+    pub fn hashes(&self) -> &[Hash] {
+        &self.hashes
+    }
+
     /// What the application that made it added; nobody signed it.
     pub fn extra(&self) -> Option<&[u8]> {
         self.extra.as_deref()

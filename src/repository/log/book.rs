@@ -135,7 +135,11 @@ impl Repository {
         self.policy_for(state.log_policy()?, &log.origin).map(Some)
     }
 
-    fn policy_for(&self, signed: Option<LogPolicy>, origin: &str) -> Result<LogPolicy, RepositoryError> {
+    pub(super) fn policy_for(
+        &self,
+        signed: Option<LogPolicy>,
+        origin: &str,
+    ) -> Result<LogPolicy, RepositoryError> {
         match (signed, &self.settings.log) {
             (Some(policy), _) if policy.log().name().as_str() == origin => Ok(policy),
             (_, Some(settings)) => Ok(LogPolicy::parse(settings.policy.as_bytes())?),
