@@ -1,0 +1,185 @@
+//! The same attacks where a policy asks for the transparency log: what is hidden from everybody else, and what is not.
+//!
+//! An attack is *in public* if its entries are in the log that everybody sees, cosigned by honest witnesses. All others are in secret.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::strategies::with_tricks;
+use super::table::{suffering, told};
+use super::thief::{Thief, Trick};
+use super::user::{Done, Harm, Memory, harm, sees_the_newest};
+use super::world::{World, steal};
+use crate::simulator::run;
+
+/// Keys in the wrong hands, all of them with the network.
+struct Row {
+    name: &'static str,
+    keys: &'static [&'static str],
+    /// What is tried beside that of the row before, all of which is possible here too.
+    tricks: &'static [Trick],
+    /// Whether a quorum of witnesses is among them.
+    quorum: bool,
+}
+
+const ALL: [Trick; 6] =
+    [Trick::None, Trick::Unnamed, Trick::OtherProof, Trick::OldCheckpoint, Trick::Forks, Trick::Appends];
+
+static ROWS: [Row; 4] = [
+    Row {
+        name: "the online key",
+        keys: &["timestamp", "snapshot", "bin-n", "recently-claimed"],
+        tricks: &ALL,
+        quorum: false,
+    },
+    Row {
+        name: "the online key and the log's key",
+        keys: &["timestamp", "snapshot", "bin-n", "recently-claimed", "log"],
+        tricks: &[Trick::OldCheckpoint, Trick::Forks, Trick::Appends],
+        quorum: false,
+    },
+    Row {
+        name: "the same, and one of three witnesses, of which two must cosign",
+        keys: &["timestamp", "snapshot", "bin-n", "recently-claimed", "log", "witness-1"],
+        tricks: &[Trick::Forks],
+        quorum: false,
+    },
+    Row {
+        name: "the same, and two of the witnesses",
+        keys: &["timestamp", "snapshot", "bin-n", "recently-claimed", "log", "witness-1", "witness-2"],
+        tricks: &[Trick::Forks],
+        quorum: true,
+    },
+];
+
+const TITLES: [(Memory, &str); 3] = [
+    (Memory::Kept, "**With the transparency log, a client that was there before:**"),
+    (
+        Memory::Pinned,
+        "**With the log, a client without memory that pinned the log's policy** (`trust add --log-policy`):",
+    ),
+    (Memory::None, "**With the log, a client without memory** that learns the policy from the repository:"),
+];
+
+const HEAD: &str = "| keys | a file that nobody published | a page that nobody published | freeze | metadata inconsistency |\n|---|---|---|---|---|";
+
+const NOTES: [&str; 5] = [
+    "The log has files, and the snapshot that names versions of bins. What a bin lists is not in it, and snapshot lists bins without \
+     hashes, so that clients need not fetch megabytes of hashes. So who holds the key of a bin can write a page, and with it hide a \
+     release or bring back an old list; each file that is then installed was published here under that name and is in the log. It ends \
+     when the newest snapshot that was logged expires: he cannot have another one logged.",
+    "He names a snapshot that was logged, and that the client has not gone beyond, under a fresh timestamp, until it expires.",
+    "*In public*: what he made is an entry of the log that everybody sees, for ever. Witnesses cosign it, for the log only grew. They do not \
+     look at entries: the second one for a path, or one that no maintainer made, is found by who reads the log (`log verify`, `log find`, \
+     recorders, maintainers).",
+    "With the log's key and a quorum of witnesses he shows this client a log that nobody else sees. The client keeps what it \
+     was shown, so that the fork comes to light when it is compared with what others saw.",
+    "Targets as it was before it named the log's policy is signed by the offline key, and good until it expires. A client that starts anew each \
+     time should pin the policy.",
+];
+
+/// What came of a row: the best in secret, and the best of all.
+#[derive(Clone, Default)]
+pub(super) struct Best {
+    secret: Done,
+    any: Done,
+}
+
+pub(super) type Measured = Vec<BTreeMap<Memory, Best>>;
+
+/// What a thief achieved, row by row.
+pub(super) fn measured() -> Measured {
+    let world = run(World::logged());
+    let memories = TITLES.map(|(memory, _)| memory);
+    for memory in memories {
+        assert!(run(sees_the_newest(&world, &Thief::idle(&world), memory)), "{memory:?}");
+    }
+    let rows: Vec<BTreeMap<_, _>> = std::thread::scope(|scope| {
+        let one = |row: &'static Row, memory| {
+            scope.spawn({
+                let world = &world;
+                move || (memory, tried(world, row, memory))
+            })
+        };
+        let rows: Vec<Vec<_>> =
+            ROWS.iter().map(|row| memories.map(|memory| one(row, memory)).into()).collect();
+        rows.into_iter().map(|row| row.into_iter().map(|cell| cell.join().unwrap()).collect()).collect()
+    });
+    // Who has more keys can do all that is done with fewer.
+    let mut all: Measured = Vec::new();
+    for mut row in rows {
+        for (memory, best) in all.last().into_iter().flatten() {
+            let here = row.get_mut(memory).unwrap();
+            better(&mut here.secret, &best.secret);
+            better(&mut here.any, &best.any);
+        }
+        all.push(row);
+    }
+    all
+}
+
+fn better(known: &mut Done, other: &Done) {
+    for (what, until) in other {
+        let best = known.entry(*what).or_insert_with(|| until.clone());
+        *best = until.clone().max(best.clone());
+    }
+}
+
+fn tried(world: &World, row: &Row, memory: Memory) -> Best {
+    let (stolen, mut best) = (steal(row.keys), Best::default());
+    for attack in with_tricks(world, &stolen, row.tricks) {
+        let net = Thief::performs(world, &stolen, &attack);
+        let public = attack.trick == Trick::Appends;
+        let known = if public { &best.any } else { &best.secret };
+        let done = run(harm(world, &net, memory, &Harm::LOGGED, known));
+        if !public {
+            better(&mut best.secret, &done);
+        }
+        better(&mut best.any, &done);
+    }
+    best
+}
+
+/// The tables, and why some cells say yes.
+pub(super) fn rendered(rows: &Measured) -> String {
+    let mut out = String::from(
+        "\nThe same attacks where the policy asks for the transparency log and two of three witnesses. Honest witnesses cosign whatever only adds to the log. \
+         What a cell says without more is done in secret: nobody but this client can see it.\n\n",
+    );
+    for (memory, title) in TITLES {
+        writeln!(out, "{title}\n\n{HEAD}").unwrap();
+        for (row, measured) in ROWS.iter().zip(rows) {
+            let cells = Harm::LOGGED.map(|harm| cell(row, &measured[&memory], memory, harm));
+            writeln!(out, "| {} | {} |", row.name, cells.join(" | ")).unwrap();
+        }
+        out.push('\n');
+    }
+    for (at, note) in NOTES.iter().enumerate() {
+        writeln!(out, "{}. {note}", at + FIRST_NOTE).unwrap();
+    }
+    out
+}
+
+/// The number of the first note: those of the PEPs' tables come before.
+const FIRST_NOTE: usize = 3;
+
+fn cell(row: &Row, best: &Best, memory: Memory, harm: Harm) -> String {
+    let (secret, any) =
+        (told(&suffering(&best.secret, harm, |_| true)), told(&suffering(&best.any, harm, |_| true)));
+    let why = if memory == Memory::None {
+        4
+    } else if row.quorum {
+        3
+    } else if harm == Harm::Page {
+        0
+    } else {
+        1
+    };
+    let number = |note: usize| format!("({})", note + FIRST_NOTE);
+    match (secret.as_str(), any.as_str()) {
+        ("no", "no") => "no".to_owned(),
+        ("no", _) => format!("in public: {any} {}", number(2)),
+        (same, _) if same == any => format!("{secret} {}", number(why)),
+        _ => format!("{secret} {}; in public: {any} {}", number(why), number(2)),
+    }
+}
