@@ -13,6 +13,7 @@ use super::admin::LogInit;
 use super::exit::{SomeFailed, Usage};
 use super::files::{read_file, write_file};
 use super::log_check::{Consistency, Verify};
+use super::log_evidence::EvidenceCheck;
 use super::output::{BAD, FAINT, GOOD, STRONG, styled};
 use super::place::Place;
 use crate::client::{Fetched, Http, HttpSource, Source, Timing};
@@ -41,6 +42,8 @@ pub(crate) enum LogCommand {
     Consistency(Consistency),
     /// What it has of a project or a file
     Find(Find),
+    /// Check evidence that a log was rewritten, or that logs contradict each other
+    Evidence(EvidenceCheck),
 }
 
 impl LogCommand {
@@ -52,6 +55,7 @@ impl LogCommand {
             Self::Verify(command) => command.run(context).await,
             Self::Consistency(command) => command.run(context).await,
             Self::Find(command) => command.run(context).await,
+            Self::Evidence(command) => command.run(context),
         }
     }
 }

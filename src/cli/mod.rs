@@ -33,6 +33,7 @@ mod listen;
 mod lock;
 mod log;
 mod log_check;
+mod log_evidence;
 mod look;
 mod output;
 mod place;

@@ -212,7 +212,7 @@ impl Scene {
     /// A user without a policy of their own, who can read the log's tiles.
     pub(super) fn user(&self) -> User {
         let mut user = User::new(&self.repo);
-        user.log = LogTrust { tiles: Some(self.repo.server.source(LOG).into()), policy: None };
+        user.log = LogTrust { tiles: Some(self.repo.server.source(LOG).into()), ..LogTrust::default() };
         user
     }
 }
