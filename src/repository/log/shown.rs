@@ -101,22 +101,37 @@ pub struct FileProof {
 
 impl Repository {
     /// The log as it is now; `None`: the repository has none.
-    pub async fn log_picture(&self, state: &State) -> Result<Option<LogPicture>, RepositoryError> {
-        let Some(named) = &state.timestamp.log else { return Ok(None) };
-        let signed = state.log_policy()?;
-        let in_force = signed.as_ref().is_some_and(|policy| policy.log().name().as_str() == named.origin);
-        let policy = self.policy_for(signed, &named.origin)?;
-        let newest = self.newest(named, &policy).await;
-        let witnesses = policy.policy().witnesses().iter();
-        Ok(Some(LogPicture {
+    pub async fn log_picture(&self, state: &State) -> Option<LogPicture> {
+        let named = state.timestamp.log.as_ref()?;
+        let mut picture = LogPicture {
             origin: named.origin.clone(),
             named: LogTree { size: named.size, root: Hash::from_bytes(named.root_hash).to_string() },
-            newest: newest.map(|(_, accepted)| Signed::of(&accepted)),
-            policy: policy.in_words(),
-            in_force,
-            unwitnessed: unwitnessed(&policy),
-            witnesses: witnesses.map(|witness| witness.name().into_owned()).collect(),
-        }))
+            newest: Err(String::new()),
+            policy: Vec::new(),
+            in_force: false,
+            unwitnessed: false,
+            witnesses: Vec::new(),
+        };
+        match self.policy_shown(state, named) {
+            Ok((policy, in_force)) => {
+                picture.newest = self.newest(named, &policy).await.map(|(_, accepted)| Signed::of(&accepted));
+                picture.policy = policy.in_words();
+                picture.in_force = in_force;
+                picture.unwitnessed = unwitnessed(&policy);
+                let witnesses = policy.policy().witnesses().iter();
+                picture.witnesses = witnesses.map(|witness| witness.name().into_owned()).collect();
+            }
+            Err(why) => picture.newest = Err(why),
+        }
+        Some(picture)
+    }
+
+    /// The policy of this log, and whether people signed it.
+    fn policy_shown(&self, state: &State, named: &LogHead) -> Result<(LogPolicy, bool), String> {
+        let words = |error: RepositoryError| error.to_string();
+        let signed = state.log_policy().map_err(words)?;
+        let in_force = signed.as_ref().is_some_and(|policy| policy.log().name().as_str() == named.origin);
+        Ok((self.policy_for(signed, &named.origin).map_err(words)?, in_force))
     }
 
     /// The newest entries, `most` at most, the newest first; and, if the log continues another one, the entry that says so. They are
@@ -127,8 +142,7 @@ impl Repository {
         most: u64,
     ) -> Result<(Vec<LogEntry>, Option<LogEntry>), String> {
         let Some(named) = &state.timestamp.log else { return Ok((Vec::new(), None)) };
-        let words = |error: RepositoryError| error.to_string();
-        let policy = self.policy_for(state.log_policy().map_err(words)?, &named.origin).map_err(words)?;
+        let (policy, _) = self.policy_shown(state, named)?;
         let (checkpoint, _) = self.newest(named, &policy).await?;
         let mut prover = self.log.reader().prover(&checkpoint);
         let first = prover.leaves(0, 1).await.map_err(|error| error.to_string())?.pop();
@@ -154,9 +168,10 @@ impl Repository {
             Ok(None) => return Ok(None),
             Err(error) => return Ok(Some(Err(error.to_string()))),
         };
-        let signed = state.log_policy()?;
-        let in_force = signed.as_ref().is_some_and(|policy| policy.log().name().as_str() == named.origin);
-        let policy = self.policy_for(signed, &named.origin)?;
+        let (policy, in_force) = match self.policy_shown(state, named) {
+            Ok(shown) => shown,
+            Err(why) => return Ok(Some(Err(why))),
+        };
         let max = u64::try_from(MAX_PROOF_LEN).unwrap_or(u64::MAX);
         let Some(object) = self.store.get(&layout::file_proof(path)?, max).await? else {
             return Ok(Some(Err("there is none".to_owned())));

@@ -9,7 +9,7 @@ use super::html::{Address, Html};
 use super::parts::{facts, section, table, time};
 use super::words::{grouped, number};
 use super::{Shown, View};
-use crate::repository::{LogEntry, LogPicture, LogTree, RepositoryError, Signed};
+use crate::repository::{LogEntry, LogPicture, LogTree, Signed};
 
 /// Entries that are shown, at most. Each costs the server the proof that it is in the log.
 const MAX_NEWEST: u64 = 20;
@@ -22,14 +22,14 @@ pub(super) const NO_LOG: &str = "This repository keeps no transparency log.";
 
 impl View<'_> {
     /// The page.
-    pub(super) async fn log(&self) -> Result<Shown, RepositoryError> {
+    pub(super) async fn log(&self) -> Shown {
         let check = [
             "wheelseal log status --repo URL --policy tlog-policy",
             "wheelseal log verify --repo URL --policy tlog-policy",
         ];
-        let Some(log) = self.repository.log_picture(&self.state).await? else {
+        let Some(log) = self.repository.log_picture(&self.state).await else {
             let frame = self.frame("Transparency log", Section::Log, 1, &["wheelseal log status --repo URL"]);
-            return Ok(Shown::Page(StatusCode::OK, super::message(&frame, NO_LOG)));
+            return Shown::Page(StatusCode::OK, super::message(&frame, NO_LOG));
         };
         let entries = self.repository.log_entries(&self.state, MAX_NEWEST).await;
         let frame = self.frame("Transparency log", Section::Log, 1, &check);
@@ -44,7 +44,7 @@ impl View<'_> {
             section(html, "policy", "Who must have seen it", |html| policy(html, &log));
             section(html, "entries", "Newest entries", |html| newest(html, &log, &entries));
         });
-        Ok(Shown::Page(StatusCode::OK, page))
+        Shown::Page(StatusCode::OK, page)
     }
 
     fn head(&self, html: &mut Html, log: &LogPicture) {
@@ -125,6 +125,9 @@ pub(super) const UNWITNESSED: &str =
 fn policy(html: &mut Html, log: &LogPicture) {
     if log.unwitnessed {
         html.element("div", &[Class("box")], |html| html.says("p", &[Class("state")], UNWITNESSED));
+    }
+    if log.policy.is_empty() {
+        return html.says("p", &[Class("bad")], "✕ There is no policy that can be read.");
     }
     if !log.in_force {
         html.says(

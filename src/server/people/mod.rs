@@ -17,7 +17,8 @@
 //! Rules:
 //! 1. What is shown comes from the signed state, verified when it was read. Expiry is told. The page itself proves nothing, and
 //!    says so.
-//! 2. A page reads a fixed number of roles: never all bins, buckets or projects. Long lists come in parts.
+//! 2. A page reads a fixed number of roles: never all bins, buckets or projects. Long lists come in parts. Of the log it reads a
+//!    checkpoint, and one proof or the last few entries.
 //! 3. No script, no picture, no font, nothing from elsewhere: the policy sent along allows the one style sheet, by its hash,
 //!    and the form of the search.
 //! 4. Nothing is sent that changes with who asks, and nothing is noted about them.
@@ -171,7 +172,7 @@ impl Pages {
             Ask::Tree => view.tree().await,
             Ask::Family(family, part) => view.family(*family, *part).await,
             Ask::Bucket(bucket, part) => view.bucket(bucket, *part).await,
-            Ask::Log => view.log().await,
+            Ask::Log => Ok(view.log().await),
             Ask::Ceremonies if ceremonies == Ceremonies::Shown => view.ceremonies().await,
             Ask::Ceremony(name) if ceremonies == Ceremonies::Shown => view.ceremony(name).await,
             _ => Ok(view.nothing(Section::Health, ask.depth(), "There is no such page.")),

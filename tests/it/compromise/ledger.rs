@@ -3,13 +3,15 @@
 //! Three witnesses, of which two must cosign. An honest one cosigns what [`decide`] says, whoever asks: also a thief, as long as
 //! the log grows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use wheelseal::client::{Announced, Recorders};
 use wheelseal::crypto::{PublicKey, sha256};
 use wheelseal::log::{ConsistencyProofs, CosignError, Cosigners};
+use wheelseal::tlog::bundle;
 use wheelseal::tlog::checkpoint::{Checkpoint, SignedCheckpoint};
 use wheelseal::tlog::edge::Edge;
 use wheelseal::tlog::key::{KeyKind, KeyName, KnownKeys, VerifierKey};
@@ -17,9 +19,9 @@ use wheelseal::tlog::leaf::{FileLeaf, Leaf, Role, TufLeaf};
 use wheelseal::tlog::merkle::Hash;
 use wheelseal::tlog::proof_file::ProofFile;
 use wheelseal::tlog::recipe::Recipe;
-use wheelseal::tlog::tile::Tiles;
+use wheelseal::tlog::tile::{TileId, Tiles};
 use wheelseal::tlog::witness::{AddCheckpoint, Verdict, decide};
-use wheelseal::tuf::metadata::{LogHead, Version};
+use wheelseal::tuf::metadata::{LogHead, TargetFile, Version};
 
 use super::world::{Stolen, public_of, signature_by};
 use crate::simulator::length;
@@ -29,7 +31,11 @@ pub(super) const ORIGIN: &str = "index.example/log";
 pub(super) const LOG: &str = "log";
 /// The names of the witnesses' keys.
 pub(super) const WITNESSES: [&str; 3] = ["witness-1", "witness-2", "witness-3"];
-/// How many of them must cosign.
+/// The names of the recorders' keys.
+pub(super) const RECORDERS: [&str; 3] = ["recorder-1", "recorder-2", "recorder-3"];
+/// How many of them a careful client asks for.
+const RECORDED: usize = 2;
+/// How many witnesses must cosign.
 const QUORUM: usize = 2;
 /// When they cosign, in seconds since the epoch. Clients do not look at it.
 const TIME: u64 = 1_767_225_600;
@@ -118,7 +124,13 @@ impl Ledger {
 
     /// All that was logged, and more: seen by everybody.
     pub(super) fn appended(&self, more: &[String], stolen: &Stolen) -> Shown {
-        self.shown(self.leaves.iter().chain(more).cloned().collect(), stolen)
+        let shown = self.shown(self.leaves.iter().chain(more).cloned().collect(), stolen);
+        assert_eq!(
+            shown.cosigned,
+            stolen.roles().contains(&LOG),
+            "honest witnesses ask for the log's key alone"
+        );
+        shown
     }
 
     /// The first `size` leaves, and others than everybody sees.
@@ -131,7 +143,9 @@ impl Ledger {
         };
         let mut leaves: Vec<_> = self.leaves.iter().take(kept).chain(more).cloned().collect();
         leaves.extend((leaves.len()..=self.leaves.len()).map(filler));
-        self.shown(leaves, stolen)
+        let shown = self.shown(leaves, stolen);
+        assert!(!shown.cosigned, "a fork is not cosigned by honest witnesses");
+        shown
     }
 
     /// As it is appended to, but under the newest checkpoint of the honest log.
@@ -140,14 +154,7 @@ impl Ledger {
     }
 
     fn tree(&self, leaves: Vec<String>) -> Shown {
-        let (mut edge, mut tiles) = (Edge::default(), HashMap::new());
-        for leaf in &leaves {
-            tiles.extend(
-                edge.push(Hash::leaf(leaf.as_bytes())).into_iter().map(|(id, tile)| (id.path(), tile)),
-            );
-        }
-        tiles.extend(edge.partials().into_iter().map(|(id, tile)| (id.path(), tile)));
-        Shown { leaves, edge, tiles, checkpoint: self.newest.clone(), cosigned: false }
+        Shown::of(leaves, |_| self.newest.clone())
     }
 
     /// A tree, signed by whatever keys he has and cosigned by every honest witness that takes it for growth.
@@ -185,10 +192,22 @@ pub(super) struct Shown {
     tiles: HashMap<String, Vec<u8>>,
     checkpoint: SignedCheckpoint,
     /// Whether the honest witnesses cosigned it.
-    pub(super) cosigned: bool,
+    cosigned: bool,
 }
 
 impl Shown {
+    /// A tree under the checkpoint that is made for its root.
+    fn of(leaves: Vec<String>, checkpoint: impl FnOnce(Hash) -> SignedCheckpoint) -> Self {
+        let (mut edge, mut tiles) = (Edge::default(), HashMap::new());
+        for leaf in &leaves {
+            let full = edge.push(Hash::leaf(leaf.as_bytes())).into_iter();
+            tiles.extend(full.map(|(id, tile)| (id.path(), tile)));
+        }
+        tiles.extend(edge.partials().into_iter().map(|(id, tile)| (id.path(), tile)));
+        let checkpoint = checkpoint(edge.root());
+        Self { leaves, edge, tiles, checkpoint, cosigned: false }
+    }
+
     fn size(&self) -> u64 {
         u64::try_from(self.leaves.len()).unwrap()
     }
@@ -226,4 +245,54 @@ pub(super) fn of_file(path: &str, content: &[u8]) -> String {
 /// The leaf of a snapshot.
 pub(super) fn of_snapshot(version: Version, bytes: &[u8]) -> String {
     Leaf::Tuf(TufLeaf::new(Role::Snapshot, version, length(bytes), sha256(bytes)).unwrap()).to_string()
+}
+
+/// The leaves of all files that are signed in these.
+pub(super) fn of_targets<'a>(all: impl Iterator<Item = (&'a String, &'a TargetFile)>) -> Vec<String> {
+    let leaf = |(path, file): (&String, &TargetFile)| {
+        let leaf = FileLeaf::of_target(path, file.length, file.hashes.sha256.unwrap()).ok()??;
+        Some(Leaf::File(leaf).to_string())
+    };
+    all.filter_map(leaf).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// What a recorder publishes: the proof of the last leaf for each path, tiles and entries of its log.
+pub(super) fn recorder(
+    name: &str,
+    leaves: Vec<String>,
+    sign: impl Fn(&[u8]) -> [u8; 64],
+) -> BTreeMap<String, Vec<u8>> {
+    let (key, size) = (recorder_key(name), u64::try_from(leaves.len()).unwrap());
+    let shown = Shown::of(leaves, |root| {
+        let checkpoint = Checkpoint::new(key.name().as_str(), size, root).unwrap();
+        let signature = sign(checkpoint.to_string().as_bytes());
+        SignedCheckpoint::sign(checkpoint, &key, &signature).unwrap()
+    });
+    let mut files: BTreeMap<_, _> =
+        shown.tiles.iter().map(|(path, tile)| (format!("{name}/log/{path}"), tile.clone())).collect();
+    let mut entries = Vec::new();
+    for leaf in &shown.leaves {
+        bundle::push(&mut entries, leaf.as_bytes()).unwrap();
+        let Leaf::File(file) = Leaf::parse(leaf.as_bytes()).unwrap() else { panic!("{leaf}") };
+        files.insert(format!("{name}/targets/{}.tlog-proof", file.path()), shown.proof(leaf).into_bytes());
+    }
+    // All of them are in one bundle.
+    let bundle = TileId::new(0, 0, size).unwrap().entries_path();
+    files.insert(format!("{name}/log/{bundle}"), entries);
+    files
+}
+
+fn recorder_key(name: &str) -> VerifierKey {
+    verifier(&format!("{name}.example"), KeyKind::Log, &public_of(name))
+}
+
+/// The recorders as a careful client knows them.
+pub(super) fn recorders() -> Recorders {
+    let announced = |name: &str| Announced {
+        name: name.to_owned(),
+        url: name.to_owned(),
+        policy: format!("log {}\nquorum none\n", recorder_key(name)),
+        since: None,
+    };
+    Recorders::new(RECORDERS.map(announced).into(), Some(RECORDED), 0).unwrap()
 }

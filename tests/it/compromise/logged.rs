@@ -2,7 +2,6 @@
 //!
 //! An attack is *in public* if its entries are in the log that everybody sees, cosigned by honest witnesses. All others are in secret.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::strategies::with_tricks;
@@ -25,7 +24,7 @@ struct Row {
 const ALL: [Trick; 6] =
     [Trick::None, Trick::Unnamed, Trick::OtherProof, Trick::OldCheckpoint, Trick::Forks, Trick::Appends];
 
-static ROWS: [Row; 4] = [
+static LOG: [Row; 4] = [
     Row {
         name: "the online key",
         keys: &["timestamp", "snapshot", "bin-n", "recently-claimed"],
@@ -46,24 +45,106 @@ static ROWS: [Row; 4] = [
     },
     Row {
         name: "the same, and two of the witnesses",
-        keys: &["timestamp", "snapshot", "bin-n", "recently-claimed", "log", "witness-1", "witness-2"],
+        keys: &WITH_A_QUORUM,
         tricks: &[Trick::Forks],
         quorum: true,
     },
 ];
 
-const TITLES: [(Memory, &str); 3] = [
-    (Memory::Kept, "**With the transparency log, a client that was there before:**"),
-    (
-        Memory::Pinned,
-        "**With the log, a client without memory that pinned the log's policy** (`trust add --log-policy`):",
-    ),
-    (Memory::None, "**With the log, a client without memory** that learns the policy from the repository:"),
+const WITH_A_QUORUM: [&str; 7] =
+    ["timestamp", "snapshot", "bin-n", "recently-claimed", "log", "witness-1", "witness-2"];
+
+static RECORDERS: [Row; 3] = [
+    Row {
+        name: "the online key, the log's key and two of three witnesses",
+        keys: &WITH_A_QUORUM,
+        tricks: &[Trick::None, Trick::Forks, Trick::Appends],
+        quorum: true,
+    },
+    Row {
+        name: "the same, and one recorder's key",
+        keys: &[
+            "timestamp",
+            "snapshot",
+            "bin-n",
+            "recently-claimed",
+            "log",
+            "witness-1",
+            "witness-2",
+            "recorder-1",
+        ],
+        tricks: &[Trick::Forks],
+        quorum: true,
+    },
+    Row {
+        name: "the same, and two recorders' keys",
+        keys: &[
+            "timestamp",
+            "snapshot",
+            "bin-n",
+            "recently-claimed",
+            "log",
+            "witness-1",
+            "witness-2",
+            "recorder-1",
+            "recorder-2",
+        ],
+        tricks: &[Trick::Forks],
+        quorum: true,
+    },
+];
+
+static WITHOUT_LOG: [Row; 1] = [Row {
+    name: "the online key",
+    keys: &["timestamp", "snapshot", "bin-n", "recently-claimed"],
+    tricks: &[Trick::None],
+    quorum: false,
+}];
+
+/// A table: whose it is, what is above it, its rows, and whether its repository has a log.
+struct Table {
+    memory: Memory,
+    title: &'static str,
+    rows: &'static [Row],
+    logged: bool,
+}
+
+static TABLES: [Table; 5] = [
+    Table {
+        memory: Memory::Kept,
+        title: "**With the transparency log, a client that was there before:**",
+        rows: &LOG,
+        logged: true,
+    },
+    Table {
+        memory: Memory::Pinned,
+        title: "**With the log, a client without memory that pinned the log's policy** (`trust add --log-policy`):",
+        rows: &LOG,
+        logged: true,
+    },
+    Table {
+        memory: Memory::None,
+        title: "**With the log, a client without memory** that learns the policy from the repository:",
+        rows: &LOG,
+        logged: true,
+    },
+    Table {
+        memory: Memory::Recorders,
+        title: "**With the log pinned and 2 of 3 recorders** (`trust add --recorder`), a client without memory:",
+        rows: &RECORDERS,
+        logged: true,
+    },
+    Table {
+        memory: Memory::Recorders,
+        title: "**With 2 of 3 recorders, of a repository without a log**, a client without memory:",
+        rows: &WITHOUT_LOG,
+        logged: false,
+    },
 ];
 
 const HEAD: &str = "| keys | a file that nobody published | a page that nobody published | freeze | metadata inconsistency |\n|---|---|---|---|---|";
 
-const NOTES: [&str; 5] = [
+const NOTES: [&str; 7] = [
     "The log has files, and the snapshot that names versions of bins. What a bin lists is not in it, and snapshot lists bins without \
      hashes, so that clients need not fetch megabytes of hashes. So who holds the key of a bin can write a page, and with it hide a \
      release or bring back an old list; each file that is then installed was published here under that name and is in the log. It ends \
@@ -76,6 +157,9 @@ const NOTES: [&str; 5] = [
      was shown, so that the fork comes to light when it is compared with what others saw.",
     "Targets as it was before it named the log's policy is signed by the offline key, and good until it expires. A client that starts anew each \
      time should pin the policy.",
+    "Recorders have files, as the log has. Which of them a page offers is the word of who signs pages; each file that is then installed was seen \
+     by two recorders.",
+    "Two recorders are all that this client asks for.",
 ];
 
 /// What came of a row: the best in secret, and the best of all.
@@ -85,37 +169,39 @@ pub(super) struct Best {
     any: Done,
 }
 
-pub(super) type Measured = Vec<BTreeMap<Memory, Best>>;
+/// By table, row by row.
+pub(super) type Measured = Vec<Vec<Best>>;
 
-/// What a thief achieved, row by row.
-pub(super) fn measured() -> Measured {
-    let world = run(World::logged());
-    let memories = TITLES.map(|(memory, _)| memory);
-    for memory in memories {
-        assert!(run(sees_the_newest(&world, &Thief::idle(&world), memory)), "{memory:?}");
+/// What a thief achieved. `plain` is the world without a log.
+pub(super) fn measured(plain: &World) -> Measured {
+    let logged = run(World::logged());
+    let world = |table: &Table| if table.logged { &logged } else { plain };
+    for table in &TABLES {
+        let world = world(table);
+        assert!(run(sees_the_newest(world, &Thief::idle(world), table.memory)), "{}", table.title);
     }
-    let rows: Vec<BTreeMap<_, _>> = std::thread::scope(|scope| {
-        let one = |row: &'static Row, memory| {
-            scope.spawn({
-                let world = &world;
-                move || (memory, tried(world, row, memory))
-            })
+    std::thread::scope(|scope| {
+        let one = |table: &'static Table, row| {
+            let world = world(table);
+            scope.spawn(move || tried(world, row, table.memory))
         };
-        let rows: Vec<Vec<_>> =
-            ROWS.iter().map(|row| memories.map(|memory| one(row, memory)).into()).collect();
-        rows.into_iter().map(|row| row.into_iter().map(|cell| cell.join().unwrap()).collect()).collect()
-    });
-    // Who has more keys can do all that is done with fewer.
-    let mut all: Measured = Vec::new();
-    for mut row in rows {
-        for (memory, best) in all.last().into_iter().flatten() {
-            let here = row.get_mut(memory).unwrap();
-            better(&mut here.secret, &best.secret);
-            better(&mut here.any, &best.any);
-        }
-        all.push(row);
+        let all: Vec<Vec<_>> =
+            TABLES.iter().map(|table| table.rows.iter().map(|row| one(table, row)).collect()).collect();
+        let done = |table: Vec<std::thread::ScopedJoinHandle<'_, Best>>| {
+            cumulated(table.into_iter().map(|row| row.join().unwrap()).collect())
+        };
+        all.into_iter().map(done).collect()
+    })
+}
+
+/// Who has more keys can do all that is done with fewer.
+fn cumulated(mut rows: Vec<Best>) -> Vec<Best> {
+    for at in 1..rows.len() {
+        let before = rows[at - 1].clone();
+        better(&mut rows[at].secret, &before.secret);
+        better(&mut rows[at].any, &before.any);
     }
-    all
+    rows
 }
 
 fn better(known: &mut Done, other: &Done) {
@@ -127,7 +213,12 @@ fn better(known: &mut Done, other: &Done) {
 
 fn tried(world: &World, row: &Row, memory: Memory) -> Best {
     let (stolen, mut best) = (steal(row.keys), Best::default());
-    for attack in with_tricks(world, &stolen, row.tricks) {
+    let mut attacks = with_tricks(world, &stolen, row.tricks);
+    if memory == Memory::Recorders {
+        // They look at files. What else he does is as above; the strongest of it shows that it still can be done.
+        attacks.retain(|attack| matches!(attack.name, "all he can sign" | "forged in place" | "other bytes"));
+    }
+    for attack in attacks {
         let net = Thief::performs(world, &stolen, &attack);
         let public = attack.trick == Trick::Appends;
         let known = if public { &best.any } else { &best.secret };
@@ -146,10 +237,10 @@ pub(super) fn rendered(rows: &Measured) -> String {
         "\nThe same attacks where the policy asks for the transparency log and two of three witnesses. Honest witnesses cosign whatever only adds to the log. \
          What a cell says without more is done in secret: nobody but this client can see it.\n\n",
     );
-    for (memory, title) in TITLES {
-        writeln!(out, "{title}\n\n{HEAD}").unwrap();
-        for (row, measured) in ROWS.iter().zip(rows) {
-            let cells = Harm::LOGGED.map(|harm| cell(row, &measured[&memory], memory, harm));
+    for (table, measured) in TABLES.iter().zip(rows) {
+        writeln!(out, "{}\n\n{HEAD}", table.title).unwrap();
+        for (row, best) in table.rows.iter().zip(measured) {
+            let cells = Harm::LOGGED.map(|harm| cell(row, best, table.memory, harm));
             writeln!(out, "| {} | {} |", row.name, cells.join(" | ")).unwrap();
         }
         out.push('\n');
@@ -166,14 +257,13 @@ const FIRST_NOTE: usize = 3;
 fn cell(row: &Row, best: &Best, memory: Memory, harm: Harm) -> String {
     let (secret, any) =
         (told(&suffering(&best.secret, harm, |_| true)), told(&suffering(&best.any, harm, |_| true)));
-    let why = if memory == Memory::None {
-        4
-    } else if row.quorum {
-        3
-    } else if harm == Harm::Page {
-        0
-    } else {
-        1
+    let why = match (memory, harm) {
+        (Memory::Recorders, Harm::File) => 6,
+        (Memory::Recorders, _) => 5,
+        (Memory::None, _) => 4,
+        _ if row.quorum => 3,
+        (_, Harm::Page | Harm::Mixed) => 0,
+        _ => 1,
     };
     let number = |note: usize| format!("({})", note + FIRST_NOTE);
     match (secret.as_str(), any.as_str()) {

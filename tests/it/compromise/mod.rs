@@ -63,7 +63,7 @@ fn the_tables_of_key_compromise_are_what_an_attacker_can_do() {
     for memory in [Memory::Kept, Memory::None] {
         assert!(run(sees_the_newest(&world, &Thief::idle(&world), memory)), "{memory:?}");
     }
-    let log = logged::measured();
+    let log = logged::measured(&world);
     let rows: Vec<_> = std::thread::scope(|scope| {
         let rows: Vec<_> = ROWS.iter().map(|row| scope.spawn(|| measured(&world, row))).collect();
         rows.into_iter().map(|row| row.join().unwrap()).collect()

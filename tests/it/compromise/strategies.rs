@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::ledger::{LOG, WITNESSES};
 use super::thief::{Attack, BINS, Carrier, Goods, Trick, belongs};
 use super::world::{OPEN, PROJECTS, Stolen, World};
 
@@ -59,9 +60,9 @@ pub(super) fn with_tricks(world: &World, stolen: &Stolen, tricks: &[Trick]) -> V
         for trick in tricks.iter().copied() {
             let worth = match trick {
                 Trick::None => true,
-                Trick::Appends => own || base.has_evil(),
+                Trick::Appends if stolen.roles().contains(&LOG) => own || base.has_evil(),
                 // A quorum of witnesses is his.
-                Trick::Forks if stolen.roles().contains(&"witness-2") => own || base.has_evil(),
+                Trick::Forks if stolen.roles().contains(&WITNESSES[1]) => own || base.has_evil(),
                 _ => plain && own || base.has_evil() && base.name == "forged in place",
             };
             if worth {
@@ -74,6 +75,9 @@ pub(super) fn with_tricks(world: &World, stolen: &Stolen, tricks: &[Trick]) -> V
 
 /// Targets as it was signed before it had a policy, and all he can sign.
 fn before_the_log(world: &World, stolen: &Stolen) -> Vec<Attack> {
+    if world.log.is_none() {
+        return Vec::new();
+    }
     let able = forgeable().into_iter().filter(|(key, _)| stolen.roles().contains(key));
     let lists: Vec<_> = able.flat_map(|(_, roles)| roles).collect();
     let attack = |goods| Attack {

@@ -14,7 +14,7 @@ use wheelseal::tuf::metadata::{
 };
 use wheelseal::tuf::path::{RoleName, TargetPath};
 
-use super::ledger::{Shown, of_file, of_snapshot};
+use super::ledger::{RECORDERS, Shown, of_file, of_snapshot, recorder};
 use super::world::{PROJECTS, Stolen, World, page};
 use crate::scene::days_later;
 use crate::simulator::length;
@@ -121,15 +121,15 @@ pub(super) struct Net {
 }
 
 impl Net {
-    pub(super) fn source(&self, folder: &'static str) -> Box<dyn Source> {
-        Box::new(Part { net: self.clone(), folder })
+    pub(super) fn source(&self, folder: &str) -> Box<dyn Source> {
+        Box::new(Part { net: self.clone(), folder: folder.to_owned() })
     }
 }
 
 #[derive(Debug)]
 struct Part {
     net: Net,
-    folder: &'static str,
+    folder: String,
 }
 
 #[async_trait]
@@ -163,6 +163,7 @@ impl<'a> Thief<'a> {
             thief.files.extend(targets.map(|path| (path.clone(), EVIL.to_vec())));
         }
         thief.carries(attack);
+        thief.records(attack);
         Net { honest: Arc::clone(&world.files), own: Arc::new(thief.files) }
     }
 
@@ -176,6 +177,19 @@ impl<'a> Thief<'a> {
         let hash = hex::encode(sha256(EVIL));
         for path in PROJECTS.into_iter().flat_map(wanted) {
             self.files.insert(format!("targets/{}", path.location(Some(&hash))), EVIL.to_vec());
+        }
+    }
+
+    /// Recorders whose keys he has say that they saw his files.
+    fn records(&mut self, attack: &Attack) {
+        if !attack.has_evil() {
+            return;
+        }
+        let his = his_files().map(|path| of_file(path.as_str(), EVIL));
+        let leaves: Vec<_> = self.world.recorded.iter().cloned().chain(his).collect();
+        for name in RECORDERS.into_iter().filter(|name| self.stolen.roles().contains(name)) {
+            let sign = |message: &[u8]| self.stolen.signature(name, message).unwrap();
+            self.files.extend(recorder(name, leaves.clone(), sign));
         }
     }
 

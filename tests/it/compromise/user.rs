@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use wheelseal::client::{Client, ClientError, LogTrust, MetadataDir};
+use wheelseal::client::{Client, ClientError, LogTrust, MetadataDir, Panel, RecorderError, Source};
 use wheelseal::crypto::sha256;
 use wheelseal::tlog::policy::Policy;
 use wheelseal::tuf::path::TargetPath;
 use wheelseal::tuf::trusted::{Limits, TrustError};
 
-use super::ledger::policy;
+use super::ledger::{policy, recorders};
 use super::thief::{Net, wanted};
 use super::world::{ATTACK, PROJECTS, World};
 use crate::scene::days_later;
@@ -26,6 +27,8 @@ pub(super) enum Memory {
     Kept,
     /// The first root, and the policy of the log.
     Pinned,
+    /// The same, and recorders of which 2 of 3 must have seen each file.
+    Recorders,
     /// The first root alone.
     None,
 }
@@ -83,14 +86,13 @@ async fn visit(world: &World, net: &Net, memory: Memory, at: DateTime<Utc>) -> R
                 fs::write(at, bytes).unwrap();
             }
         }
-        Memory::Pinned | Memory::None => {
+        Memory::Pinned | Memory::Recorders | Memory::None => {
             fs::write(folder.path().join("root.json"), &world.files["metadata/1.root.json"]).unwrap();
         }
     }
     let cache = MetadataDir::new(folder.path());
     let client = Client::new(net.source("metadata"), net.source("targets"), cache, Limits::default());
-    let pinned = (memory == Memory::Pinned).then(|| Policy::parse(policy().as_bytes()).unwrap());
-    let client = client.with_log(LogTrust { policy: pinned, tiles: None });
+    let client = client.with_log(trust(world, net, memory));
     let (session, mut sights) = (client.refresh(at).await?, BTreeMap::new());
     for project in PROJECTS {
         let mut got: Vec<Result<Vec<u8>, ClientError>> = Vec::new();
@@ -107,6 +109,17 @@ async fn visit(world: &World, net: &Net, memory: Memory, at: DateTime<Utc>) -> R
         sights.insert(project, Sight { page, malicious, foreign, refusal });
     }
     Ok(Visit(sights))
+}
+
+/// What a client holds the log to beside what the repository says of it.
+fn trust(world: &World, net: &Net, memory: Memory) -> LogTrust {
+    let pins = world.log.is_some() && matches!(memory, Memory::Pinned | Memory::Recorders);
+    let policy = pins.then(|| Policy::parse(policy().as_bytes()).unwrap());
+    let source =
+        |base: &str| Ok::<Arc<dyn Source>, RecorderError>(net.source(base.trim_end_matches('/')).into());
+    let asks = memory == Memory::Recorders;
+    let recorders = asks.then(|| Arc::new(Panel::new(&recorders(), source).unwrap()));
+    LogTrust { policy, tiles: None, recorders }
 }
 
 async fn read(session: &wheelseal::client::Session, path: &TargetPath) -> Result<Vec<u8>, ClientError> {

@@ -33,7 +33,7 @@ use wheelseal::tuf::path::{RoleName, TargetPath};
 use wheelseal::tuf::signed::Draft;
 use wheelseal::tuf::trusted::Limits;
 
-use super::ledger::{LOG, Ledger, WITNESSES, Witnesses, policy};
+use super::ledger::{LOG, Ledger, RECORDERS, WITNESSES, Witnesses, of_targets, policy, recorder};
 use crate::claims::{added, name, request_by};
 use crate::scene::{Scene, days_later};
 use crate::simulator::pair;
@@ -92,6 +92,8 @@ pub(super) struct World {
     pub(super) memory: Vec<(String, Vec<u8>)>,
     /// The log, if there is one.
     pub(super) log: Option<Ledger>,
+    /// What recorders have.
+    pub(super) recorded: Vec<String>,
 }
 
 /// A key in memory.
@@ -191,14 +193,9 @@ impl Stolen {
 
 /// Somebody gets hold of the keys of these names.
 pub(super) fn steal(roles: &[&'static str]) -> Stolen {
-    let known: BTreeSet<_> = ONLINE
-        .iter()
-        .chain(&ROOT)
-        .chain(&OFFLINE)
-        .chain(&WITNESSES)
-        .copied()
-        .chain(PROJECT_KEYS)
-        .chain([LOG])
+    let known: BTreeSet<_> = [&ONLINE[..], &ROOT, &OFFLINE, &PROJECT_KEYS, &[LOG], &WITNESSES, &RECORDERS]
+        .concat()
+        .into_iter()
         .collect();
     assert!(roles.iter().all(|role| known.contains(role)), "{roles:?}");
     let keys = ["thief"].iter().chain(roles).map(|role| local(role)).collect();
@@ -319,6 +316,10 @@ impl Scribe {
         let targets = files.iter().filter(|(path, _)| path.starts_with("targets/"));
         let genuine = targets.map(|(_, bytes)| sha256(bytes)).collect();
         let log = self.ledger().await;
+        let recorded = of_targets(self.moments.iter().flat_map(|moment| &moment.targets));
+        for name in RECORDERS {
+            files.extend(recorder(name, recorded.clone(), |message| signature_by(name, message)));
+        }
         let memory = crate::scene::files_below(memory);
         let memory = memory.into_iter().filter(|(name, _)| !name.starts_with('.')).collect();
         let state = self.scene.open().await.state().await.unwrap();
@@ -333,6 +334,7 @@ impl Scribe {
             genuine,
             memory,
             log,
+            recorded,
         }
     }
 

@@ -1,7 +1,6 @@
 //! Several honest witnesses in this process: each judges by itself, and cosigns growth alone.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -25,31 +24,30 @@ pub(crate) struct Member {
     _folder: tempfile::TempDir,
 }
 
-/// Witnesses of one log. Their clocks stand at [`NOW`], until they are set.
+/// Witnesses of one log. Their clocks stand at [`NOW`].
 pub(crate) struct Panel {
     pub(crate) log: VerifierKey,
     pub(crate) members: Vec<Member>,
-    pub(crate) clock: Arc<AtomicI64>,
 }
 
 impl Panel {
     pub(crate) async fn new(log: &VerifierKey, count: usize) -> Arc<Self> {
-        let (mut members, clock) = (Vec::new(), Arc::new(AtomicI64::new(NOW)));
+        let mut members = Vec::new();
         for number in 0..count {
             let pair = Arc::new(Pair::new(&format!("w{number}.example"), KeyKind::Witness));
             let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
             let store = Arc::new(DirStore::open(folder.path()).await.unwrap());
             let kept = Folder::create(store, "file:nowhere", pair.key.clone()).await.unwrap();
             kept.add_log(log.name().as_str(), log.clone()).await.unwrap();
-            let (read, told) = (Arc::clone(&clock), Arc::new(Mutex::new(Vec::new())));
-            let time = move || DateTime::from_timestamp(read.load(Ordering::SeqCst), 0).unwrap();
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let time = || DateTime::from_timestamp(NOW, 0).unwrap();
             let noted = Arc::clone(&told);
             let report = move |text: &str| noted.lock().unwrap().push(text.to_owned());
             let signer: Arc<dyn LogSigner> = pair.clone();
             let witness = Witness::new(kept, signer, Arc::new(time), report).unwrap();
             members.push(Member { pair, witness, told, _folder: folder });
         }
-        Arc::new(Self { log: log.clone(), members, clock })
+        Arc::new(Self { log: log.clone(), members })
     }
 
     /// The policy that wants so many of them.

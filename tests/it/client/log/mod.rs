@@ -1,6 +1,7 @@
 //! Repositories with transparency logs, made by hand, and clients that hold them to it.
 
 mod forks;
+mod gossip;
 mod policies;
 mod program;
 mod proofs;
