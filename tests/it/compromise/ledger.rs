@@ -162,12 +162,11 @@ impl Ledger {
         let tree = self.tree(leaves);
         let checkpoint = Checkpoint::new(ORIGIN, tree.size(), tree.edge.root()).unwrap();
         let text = checkpoint.to_string();
-        let (key, signature) = match stolen.signature(LOG, text.as_bytes()) {
-            Some(signature) => (log_key(), signature),
-            None => {
-                let (key, signature) = stolen.own_signature(text.as_bytes());
-                (verifier(ORIGIN, KeyKind::Log, &key), signature)
-            }
+        let (key, signature) = if let Some(signature) = stolen.signature(LOG, text.as_bytes()) {
+            (log_key(), signature)
+        } else {
+            let (key, signature) = stolen.own_signature(text.as_bytes());
+            (verifier(ORIGIN, KeyKind::Log, &key), signature)
         };
         let mut signed = SignedCheckpoint::sign(checkpoint, &key, &signature).unwrap();
         let latest = self.newest.claimed();

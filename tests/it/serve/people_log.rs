@@ -16,6 +16,7 @@ use super::people::{WHEEL, is_safe, says, showing, shown, text, words};
 use super::{Served, scene};
 use crate::logged::{ORIGIN, begin, begun, log_keys, logging, signer};
 use crate::scene::{ALL_KEYS, ONLINE, Scene, example, keyring, now};
+use crate::shell::Home;
 use crate::witness::panel::Panel;
 
 const FILE: &str = "/project/alpha/alpha-1.0-py3-none-any.whl";
@@ -125,6 +126,29 @@ async fn the_proof_of_a_file_is_drawn_from_the_entry_to_the_root_that_was_signed
     assert_eq!(served.get(&format!("/{PROOF}"), &[]).body, bytes);
     let policy = served.get("/targets/tlog-policy", &[]).body;
     assert_eq!(policy, panel.policy(2).as_bytes());
+}
+
+#[tokio::test]
+async fn the_command_on_the_page_checks_what_its_links_give() {
+    let (scene, _panel) = witnessed().await;
+    let served = shown(&scene).await;
+    let answer = served.get(FILE, &[]);
+    let (_, section) = text(&answer).split_once("Check it yourself").unwrap();
+    let (section, _) = section.split_once("</section>").unwrap();
+    let home = Home::new();
+    for link in section.split("href=\"").skip(1) {
+        let (to, _) = link.split_once('"').unwrap();
+        let got = served.get(to.strip_prefix("../..").unwrap(), &[]);
+        assert_eq!(got.status, 200, "{to}");
+        fs::write(home.work().join(to.rsplit('/').next().unwrap()), got.body).unwrap();
+    }
+    let (_, command) = section.split_once("<code>wheelseal ").unwrap();
+    let words: Vec<_> = command.split_once("</code>").unwrap().0.split(' ').collect();
+    let said = home.run(&words).fine();
+    assert!(said.contains(&format!("logged alpha/{WHEEL}: entry ")), "{said}");
+    assert!(said.contains("cosigned by w0, w1, w2"), "{said}");
+    fs::write(home.work().join(WHEEL), "other bytes").unwrap();
+    home.run(&words).refused(9, &["is not proved to be logged"]);
 }
 
 #[tokio::test]
