@@ -464,7 +464,7 @@ async fn a_name_that_is_typed_leads_to_its_project() {
 async fn without_pages_their_addresses_are_nothing() {
     let scene = scene().await;
     let served = Served::new(scene.store().await);
-    for path in ["/", "/project/", "/project/alpha/", "/tree/", "/ceremony/"] {
+    for path in ["/", "/project/", "/project/alpha/", "/tree/", "/log", "/log/", "/ceremony/"] {
         assert_eq!(served.get(path, &[]).status, 404, "{path}");
     }
 }
