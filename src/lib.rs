@@ -20,12 +20,14 @@
 //! | [`keys`] | signing keys by URI | `crypto tuf` |
 //! | [`client`] | drives `tuf` over a server and a folder | `coding crypto store tlog tuf` |
 //! | [`repository`] | plan → sign → commit | `coding crypto keys log python spill store tlog tuf` |
+//! | [`claim_desk`] | takes claims of releases, has them logged, gives receipts | `client python release_claim repository store tlog tuf` |
 //! | [`crawl`] | another index, read into a list or followed | `client python` |
 //! | [`journal`] | what `serve` writes down, and how it goes again | `crypto python` |
-//! | [`server`] | the repository over HTTP | `coding crypto journal python repository store web` |
+//! | [`server`] | the repository over HTTP | `claim_desk coding crypto journal python release_claim repository store web` |
 //! | [`proxy`] | verification between a tool and its index | `client crypto python tuf web` |
 //! | [`environment`] | what is installed, held against wheels | `crypto python` |
-//! | [`recorder`] | another index, recorded by its bytes | `client crawl crypto python repository store tlog tuf web` |
+//! | [`recorder`] | another index, recorded by its bytes | `claim_desk client crawl crypto log python release_claim repository store tlog tuf web` |
+//! | [`monitor`] | watches a log for projects and keys | `client crypto log python store tlog tuf web` |
 //! | [`sync`] | a verified index in a folder | `client python tuf` |
 //! | [`witness`] | cosigns what logs sign, and collects cosignatures | `client crypto log store tlog web` |
 //! | `web` | what everything that answers HTTP needs | `coding` |
@@ -46,6 +48,7 @@
 //! A repository trusts its keys, and not the store it lies in: what is read back is verified first.
 //! docs/trust.md says of each part what its capture would allow.
 
+pub mod claim_desk;
 pub mod cli;
 pub mod client;
 pub mod coding;
@@ -55,6 +58,7 @@ pub mod environment;
 pub mod journal;
 pub mod keys;
 pub mod log;
+pub mod monitor;
 pub mod proxy;
 pub mod python;
 pub mod recorder;

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from harness.data import Data
 from harness.measure import Cost, Process
@@ -36,19 +36,25 @@ class Imported:
 
 @dataclass
 class Scene:
-    """Binary, data, folders and sizes of one run."""
+    """Binary, data, folders and sizes of one run. Other programs are built, and python-tuf is installed, when asked for."""
 
     binary: Path
-    rates_binary: Path
-    python: Path
+    bench: Callable[[str], Path]
+    python_tuf: Callable[[], Path]
     data: Data
     scratch: Path
     targets: int
     bins: int
     report: Report
+    leaves: int
     _made: dict[tuple[int, int, str], Imported] = field(default_factory=dict)
     _peers: dict[str, Cost] = field(default_factory=dict)
     _wheels: int = 0
+
+    @property
+    def python(self) -> Path:
+        """A Python that has python-tuf."""
+        return self.python_tuf()
 
     @property
     def env(self) -> dict[str, str]:
@@ -82,7 +88,7 @@ class Scene:
     def rates(self, *arguments: object) -> dict[str, float]:
         """Raw rates of this machine."""
         done = subprocess.run(
-            [self.rates_binary, *map(str, arguments)], check=True, capture_output=True, text=True
+            [self.bench("rates"), *map(str, arguments)], check=True, capture_output=True, text=True
         )
         return json.loads(done.stdout)
 

@@ -54,7 +54,8 @@ pub(super) fn read_release(
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name != release && !name.ends_with(PROVENANCE) {
+        // Folders are receipts.
+        if name != release && !name.ends_with(PROVENANCE) && !path.is_dir() {
             paths.push(path);
         }
     }

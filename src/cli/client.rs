@@ -12,11 +12,12 @@ use serde::Serialize;
 
 use super::Context;
 use super::exit::{SomeFailed, Usage, client as client_code};
+use super::logged::{Heard, Logged, warn_logs, warn_recorder};
 use super::output::{BAD, FAINT, GOOD, STRONG, styled, until};
 use super::trust::QuorumArg;
 pub(super) use super::trust::{Trust, TrustArg};
 use super::verify_env::EnvironmentArg;
-use crate::client::{Agreed, ClientError, Inclusion, Proven, Session, Sitting, VerifiedFile, Vote};
+use crate::client::{Agreed, ClientError, LogError, Proven, Session, Sitting, VerifiedFile, Vote};
 use crate::python::{DistributionFilename, ProjectName, ProjectPage, files_of, universal};
 use crate::repository::{Link, Progress};
 use crate::tuf::lookup::Found;
@@ -63,6 +64,8 @@ struct Downloaded {
     agreed: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<Logged>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorders: Option<Heard>,
 }
 
 impl Download {
@@ -81,11 +84,12 @@ impl Download {
         let files = sitting.download_all(&wanted, self.jobs, &told).await?;
         let downloaded: Vec<_> =
             wanted.iter().zip(&files).map(|((agreed, _), file)| downloaded(agreed, file)).collect();
-        warn_unwitnessed(&sitting, context);
+        warn_logs(&sitting, context);
         context.out.result(&downloaded, || {
             for file in &downloaded {
                 let how = if file.fetched { "verified" } else { "verified (was there already)" };
-                context.out.line(format_args!("{} {}", styled(GOOD, how), file.path.display()));
+                let recorded = file.recorders.as_ref().map(Heard::brief).unwrap_or_default();
+                context.out.line(format_args!("{} {}{recorded}", styled(GOOD, how), file.path.display()));
             }
         })
     }
@@ -100,6 +104,7 @@ fn downloaded(agreed: &Agreed<'_>, file: &VerifiedFile) -> Downloaded {
         fetched: file.fetched(),
         agreed: agreed.votes.iter().map(|vote| vote.repository.to_owned()).collect(),
         log: file.inclusion().map(Logged::from),
+        recorders: file.recorded().map(Heard::from),
     }
 }
 
@@ -210,26 +215,34 @@ struct Verdict {
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<Logged>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorders: Option<Heard>,
 }
 
 impl Verdict {
     fn new(file: PathBuf, target: &TargetPath, outcome: &Result<VerifiedFile, ClientError>) -> Self {
         let error = outcome.as_ref().err();
-        let about_it = |error: &ClientError| {
-            JUDGEMENTS.contains(&client_code(error)) || matches!(error, ClientError::Log(_))
+        let about_it = |error: &ClientError| match error {
+            // Recorders that do not answer say nothing of the file.
+            ClientError::Log(LogError::Unrecorded { .. }) => false,
+            ClientError::Log(_) => true,
+            error => JUDGEMENTS.contains(&client_code(error)),
         };
         let (judged, reason) = (error.is_none_or(about_it), error.map(ToString::to_string));
-        let log = outcome.as_ref().ok().and_then(VerifiedFile::inclusion).map(Logged::from);
-        Self { file, target: target.to_string(), ok: error.is_none(), judged, reason, log }
+        let verified = outcome.as_ref().ok();
+        let log = verified.and_then(VerifiedFile::inclusion).map(Logged::from);
+        let recorders = verified.and_then(VerifiedFile::recorded).map(Heard::from);
+        Self { file, target: target.to_string(), ok: error.is_none(), judged, reason, log, recorders }
     }
 
     fn line(&self) -> String {
         let file = self.file.display();
         match &self.reason {
-            None if self.log.is_some() => {
-                format!("{} {file} is what was signed and logged", styled(GOOD, "ok"))
+            None => {
+                let logged = if self.log.is_some() { " and logged" } else { "" };
+                let recorded = self.recorders.as_ref().map(Heard::brief).unwrap_or_default();
+                format!("{} {file} is what was signed{logged}{recorded}", styled(GOOD, "ok"))
             }
-            None => format!("{} {file} is what was signed", styled(GOOD, "ok")),
             Some(reason) if !self.judged => format!("{} {file}: {reason}", styled(STRONG, "unknown")),
             Some(reason) => format!("{} {file}: {reason}", styled(BAD, "BAD")),
         }
@@ -276,7 +289,7 @@ impl Verify {
             }
             verdicts.push(Verdict::new(file, &target, &outcome));
         }
-        warn_unwitnessed(&sitting, context);
+        warn_logs(&sitting, context);
         context.out.result(&verdicts, || {
             for verdict in &verdicts {
                 context.out.line(verdict.line());
@@ -364,57 +377,12 @@ pub(super) struct Explained {
     /// Where it is in the transparency log.
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<Logged>,
+    /// What recorders say of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorders: Option<Heard>,
     /// What is said where it is in none.
     #[serde(skip)]
     unlogged: &'static str,
-}
-
-/// A place in a transparency log.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Logged {
-    origin: String,
-    /// Number of the leaf, from 0.
-    leaf: u64,
-    /// Leaves of the tree that the proof is for.
-    size: u64,
-    /// Those who cosigned that tree.
-    witnesses: Vec<String>,
-    /// Whether a quorum of witnesses was asked for; if not, the log alone says so.
-    witnessed: bool,
-}
-
-impl From<&Inclusion> for Logged {
-    fn from(inclusion: &Inclusion) -> Self {
-        let Inclusion { origin, index, size, witnesses, unwitnessed } = inclusion.clone();
-        Self { origin, leaf: index, size, witnesses, witnessed: !unwitnessed }
-    }
-}
-
-impl Logged {
-    fn line(&self) -> String {
-        let by = if self.witnessed {
-            format!("witnessed by {}", self.witnesses.join(", "))
-        } else {
-            format!("{}: nobody else vouches for the log", styled(BAD, UNWITNESSED))
-        };
-        format!("logged as leaf {} of {} in {}, {by}", self.leaf, self.size, self.origin)
-    }
-}
-
-/// What a policy says that asks for no witnesses.
-const UNWITNESSED: &str = "quorum none";
-
-/// Says of each log that no witness vouches for it.
-pub(super) fn warn_unwitnessed(sitting: &Sitting<'_>, context: &Context) {
-    for (repository, log) in sitting.logs() {
-        if log.unwitnessed {
-            context.out.note(format_args!(
-                "{}: the log of {repository}, {}, has no witnesses; that it shows everybody the same is its word alone",
-                styled(STRONG, UNWITNESSED),
-                log.origin
-            ));
-        }
-    }
 }
 
 /// The same for one of many files: roles by name, each of them told of once.
@@ -435,6 +403,9 @@ pub(super) struct Brief {
     /// Where it is in the transparency log.
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<Logged>,
+    /// What recorders say of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorders: Option<Heard>,
 }
 
 impl Explained {
@@ -449,8 +420,9 @@ impl Explained {
         let (role, version) = last.unwrap_or_default();
         let (target, length, sha256, sha512) = (self.target, self.length, self.sha256, self.sha512);
         let roles = links.iter().map(|(name, _)| name.clone()).collect();
-        let (hashes_from, log) = (self.hashes_from, self.log);
-        let brief = Brief { target, length, sha256, sha512, hashes_from, role, version, roles, log };
+        let (hashes_from, log, recorders) = (self.hashes_from, self.log, self.recorders);
+        let brief =
+            Brief { target, length, sha256, sha512, hashes_from, role, version, roles, log, recorders };
         (brief, links)
     }
 }
@@ -472,6 +444,9 @@ impl Explain {
         for (vote, proven) in agreed.votes.iter().zip(sitting.prove(&agreed).await?) {
             let session = sitting.session(vote.repository).await?;
             all.push((vote.repository, explained(session, &proven)?));
+        }
+        for (repository, warning) in sitting.recorder_warnings() {
+            warn_recorder(repository, &warning, context);
         }
         if let [(_, only)] = all.as_slice() {
             return context.out.result(only, || lines(context, drawn(only, context)));
@@ -508,7 +483,7 @@ pub(super) fn explained(session: &Session, target: &Proven) -> anyhow::Result<Ex
         None => "in no transparency log that was asked for",
         Some(_) => "not logged itself, as pages and attestations are not; the snapshot that signs it is",
     };
-    let log = target.inclusion().map(Logged::from);
+    let (log, recorders) = (target.inclusion().map(Logged::from), target.recorded().map(Heard::from));
     let (found, roles) = (target.found(), session.with_trusted(|trusted| links(trusted, target.found()))?);
     Ok(Explained {
         target: found.path.to_string(),
@@ -518,6 +493,7 @@ pub(super) fn explained(session: &Session, target: &Proven) -> anyhow::Result<Ex
         hashes_from: hashes_from(&found.target),
         roles,
         log,
+        recorders,
         unlogged,
     })
 }
@@ -576,5 +552,7 @@ fn drawn(explained: &Explained, context: &Context) -> Vec<String> {
     lines.extend(explained.hashes_from.as_ref().map(|from| format!("{indent}   hash as told by {from}")));
     let log = explained.log.as_ref().map_or_else(|| styled(FAINT, explained.unlogged), Logged::line);
     lines.push(format!("{indent}   {log}"));
+    let recorders = explained.recorders.iter().flat_map(Heard::lines);
+    lines.extend(recorders.map(|line| format!("{indent}   {line}")));
     lines
 }

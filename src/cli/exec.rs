@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use super::Context;
 use super::client::{Explained, explained};
 use super::exit::{Ended, SomeFailed, Usage, fault_code};
+use super::logged::warn_log;
 use super::output::{BAD, STRONG, styled};
 use crate::client::Timing;
 use crate::client::trust::{TrustStore, cache_home};
@@ -188,6 +189,9 @@ impl Exec {
         };
         for index in forward.indexes() {
             index.settle().await;
+            if let Some(session) = index.session().await {
+                warn_log(index.name(), &session, context);
+            }
         }
         let reported = match &self.report {
             Some(file) => self.write_report(file, &forward, &journal).await,

@@ -1,5 +1,6 @@
 //! Exit codes, and what to do about an error. `wheelseal help exit-codes` prints the table.
 
+use crate::claim_desk::DeskError;
 use crate::client::trust::{OpenError, TrustStoreError};
 use crate::client::{CacheError, ClientError, FetchError, FileError, SendError};
 use crate::crawl::CrawlError;
@@ -79,6 +80,12 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = error.downcast_ref::<RepositoryError>() {
         return repository(error);
+    }
+    match error.downcast_ref::<DeskError>() {
+        Some(DeskError::Repository(error)) => return repository(error),
+        Some(DeskError::Store(error)) => return object(error),
+        Some(DeskError::Claim(_)) => return USAGE,
+        _ => {}
     }
     if let Some(error) = error.downcast_ref::<LogError>() {
         return log(error);
@@ -304,7 +311,7 @@ fn store(error: &TrustStoreError) -> u8 {
         TrustStoreError::BadName { .. } | TrustStoreError::Unknown { .. } | TrustStoreError::Taken { .. } => {
             USAGE
         }
-        TrustStoreError::BadPolicy(_) => USAGE,
+        TrustStoreError::BadPolicy(_) | TrustStoreError::BadRecorders(_) => USAGE,
         TrustStoreError::BadRoot(error) => verify(error),
         _ => OTHER,
     }

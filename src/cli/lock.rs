@@ -10,9 +10,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 
 use super::Context;
-use super::client::{PAGES_AT_ONCE, project_page, warn_unwitnessed};
+use super::client::{PAGES_AT_ONCE, project_page};
 use super::exit::{self, SomeFailed, Usage};
 use super::files::{read_file, write_file};
+use super::logged::warn_logs;
 use super::output::{BAD, FAINT, GOOD, STRONG, styled};
 use super::trust::QuorumArg;
 use crate::client::{ClientError, Proven, Sitting};
@@ -178,7 +179,7 @@ pub(super) async fn verify(
             except: except.clone(),
         });
     }
-    warn_unwitnessed(&sitting, context);
+    warn_logs(&sitting, context);
     context.out.result(&all, || all.iter().for_each(|checked| checked.show(context)))?;
     require(all.iter().flat_map(Checked::bad))
 }
@@ -247,6 +248,7 @@ impl Export {
         let files = read.judged();
         let checked = Checked { lock: &self.lock, packages: read.lock.packages.len(), files, except };
         checked.bad().for_each(|file| context.out.note(told(file)));
+        warn_logs(&sitting, context);
         require(checked.bad())?;
         let (wanted, left): (Vec<_>, Vec<_>) = read.lock.packages.iter().partition(|package| {
             package.origin == Origin::Index && !checked.except.contains(package.project.as_str())
@@ -294,6 +296,7 @@ impl Diff {
         for package in &read.lock.packages {
             news.extend(read.page(package).into_iter().flat_map(|page| watch(package, page)));
         }
+        warn_logs(&sitting, context);
         context.out.result(&news, || {
             for judged in &news {
                 context.out.line(told(judged));

@@ -12,10 +12,12 @@ use super::Context;
 use super::admin::LogInit;
 use super::exit::{SomeFailed, Usage};
 use super::files::{read_file, write_file};
+use super::log_announce::Announce;
 use super::log_check::{Consistency, Verify};
+use super::log_evidence::EvidenceCheck;
 use super::output::{BAD, FAINT, GOOD, STRONG, styled};
 use super::place::Place;
-use crate::client::{Fetched, Http, HttpSource, Source, Timing};
+use crate::client::{Credentials, Fetched, Http, HttpSource, Source, Timing};
 use crate::log::{Files, Head, Log, LogError, Reader, StoreFiles};
 use crate::python::ProjectName;
 use crate::store::Store;
@@ -41,6 +43,10 @@ pub(crate) enum LogCommand {
     Consistency(Consistency),
     /// What it has of a project or a file
     Find(Find),
+    /// Check evidence that a log was rewritten, or that logs contradict each other
+    Evidence(EvidenceCheck),
+    /// What clients of a recorder are given
+    Announce(Announce),
 }
 
 impl LogCommand {
@@ -52,6 +58,8 @@ impl LogCommand {
             Self::Verify(command) => command.run(context).await,
             Self::Consistency(command) => command.run(context).await,
             Self::Find(command) => command.run(context).await,
+            Self::Evidence(command) => command.run(context),
+            Self::Announce(command) => command.run(context).await,
         }
     }
 }
@@ -85,10 +93,22 @@ impl FromStr for LogPlace {
 pub(super) struct Opened {
     pub(super) reader: Reader,
     /// The store, where there is one to look into.
-    store: Option<Arc<dyn Store>>,
+    pub(super) store: Option<Arc<dyn Store>>,
 }
 
 impl LogArg {
+    /// The place, however it was typed: for what is remembered of it.
+    pub(super) fn name(&self) -> anyhow::Result<String> {
+        Ok(match &self.repo {
+            LogPlace::Files(Place::Folder(folder)) => std::fs::canonicalize(folder)
+                .with_context(|| folder.display().to_string())?
+                .display()
+                .to_string(),
+            LogPlace::Files(place) => place.to_string(),
+            LogPlace::Web(url) => Credentials::of_url(url).0.trim_end_matches('/').to_owned(),
+        })
+    }
+
     pub(super) async fn open(&self) -> anyhow::Result<Opened> {
         match &self.repo {
             LogPlace::Files(place) => {
@@ -116,7 +136,7 @@ impl Opened {
         Err(Usage("nothing was signed for this log yet: publish something".to_owned()).into())
     }
 
-    async fn head(&self) -> Result<Option<Head>, LogError> {
+    pub(super) async fn head(&self) -> Result<Option<Head>, LogError> {
         let Some(store) = &self.store else { return Ok(None) };
         Log::new(Arc::clone(store)).head().await
     }
@@ -124,7 +144,7 @@ impl Opened {
 
 /// Files over HTTP.
 #[derive(Debug)]
-struct WebFiles(HttpSource);
+pub(super) struct WebFiles(pub(super) HttpSource);
 
 #[async_trait]
 impl Files for WebFiles {
@@ -196,6 +216,10 @@ impl Status {
         else {
             return Err(LogError::None.into());
         };
+        let fitting = match &checkpoint {
+            Some(checkpoint) => opened.held(checkpoint.claimed()).await?,
+            None => Vec::new(),
+        };
         let judged = checkpoint.as_ref().map(|checkpoint| judged(checkpoint, policy.as_ref())).transpose()?;
         let signers: Vec<String> = checkpoint.iter().flat_map(SignedCheckpoint::claimed_signers).collect();
         let waiting = head.as_ref().map(|head| {
@@ -212,7 +236,7 @@ impl Status {
                     serde_json::json!({ "witness": name, "time": time })).collect::<Vec<_>>()),
             })),
             "size": head.as_ref().map(Head::size),
-            "waiting": waiting,
+            "waiting": waiting, "held": fitting,
         });
         context.out.result(&value, || {
             let mut rows = vec![vec!["log".to_owned(), styled(STRONG, tree.origin())]];
@@ -227,6 +251,7 @@ impl Status {
                 rows.push(vec!["checkpoint".to_owned(), "none yet".to_owned()]);
             }
             rows.extend(judged.iter().map(|(_, words)| vec![String::new(), words.clone()]));
+            rows.extend(fitting.iter().map(|line| vec![String::new(), line.clone()]));
             match waiting {
                 None => {}
                 Some(0) => rows.push(vec!["waiting".to_owned(), "nothing".to_owned()]),

@@ -14,13 +14,14 @@ use super::{Context, exit};
 use crate::crypto::Hasher;
 use crate::log::LogError;
 use crate::python::DistributionFilename;
+use crate::release_claim::{ClaimRequest, MAX_REQUEST};
 use crate::repository::Progress as _;
 use crate::tlog::checkpoint::{Checkpoint, SignedCheckpoint};
+use crate::tlog::evidence::Evidence;
 use crate::tlog::leaf::{FileLeaf, Leaf, LogLeaf, Role};
 use crate::tlog::merkle::Hash;
 use crate::tlog::note::MAX_NOTE_LEN;
 use crate::tlog::policy::Policy;
-use crate::tlog::proof::check_consistency;
 use crate::tlog::proof_file::{MAX_PROOF_LEN, ProofFile};
 
 /// Bytes read at once from a file that is hashed.
@@ -35,7 +36,7 @@ pub(crate) struct Verify {
     /// A proof, as `log prove` writes it
     #[arg(requires_all = ["file", "policy"])]
     proof: Option<PathBuf>,
-    /// The file that it is about: a wheel or sdist under its own name, or its metadata
+    /// The file that it is about: a wheel or sdist under its own name, or its metadata; for a receipt claim.json or embargo.json
     file: Option<PathBuf>,
     /// The logs and witnesses that are trusted (tlog-policy)
     #[arg(long, value_name = "FILE")]
@@ -56,6 +57,9 @@ fn proved(context: &Context, proof: &Path, file: &Path, policy: &Policy) -> anyh
     let max = u64::try_from(MAX_PROOF_LEN).unwrap_or(u64::MAX);
     let read = ProofFile::parse(&read_file(proof, max)?);
     let proof = read.map_err(|error| refused(&format_args!("{}: {error}", proof.display())))?;
+    if file.extension().is_some_and(|ending| ending == "json") {
+        return receipt(context, &proof, file, policy);
+    }
     let leaf = leaf_of(file)?;
     let accepted = proof.verify(Leaf::File(leaf.clone()).to_string().as_bytes(), policy);
     let accepted = accepted
@@ -71,6 +75,31 @@ fn proved(context: &Context, proof: &Path, file: &Path, policy: &Policy) -> anyh
         let good = styled(GOOD, "logged");
         context.out.line(format_args!("{good} {path}: entry {index} of {size} in {}", tree.origin()));
         context.out.line(format_args!("       {}", witnessed(&accepted)));
+    })
+}
+
+/// A receipt: the proof that the commitment to a claim was logged.
+fn receipt(context: &Context, proof: &ProofFile, file: &Path, policy: &Policy) -> anyhow::Result<()> {
+    let request = ClaimRequest::parse(&read_file(file, u64::try_from(MAX_REQUEST).unwrap_or(u64::MAX))?);
+    let request = request.map_err(|error| Usage(format!("{}: {error}", file.display())))?;
+    let commitment = request.commitment();
+    let accepted = proof.verify(Leaf::Commitment(commitment.leaf()).to_string().as_bytes(), policy);
+    let accepted = accepted.map_err(|error| {
+        refused(&format_args!("the claim in {} is not proved to be logged: {error}", file.display()))
+    })?;
+    let (tree, index, project) = (accepted.checkpoint(), proof.index(), request.project());
+    let value = serde_json::json!({
+        "commitment": commitment.to_hex(), "project": project.as_str(), "claimed_for": request.index(),
+        "origin": tree.origin(), "index": index, "size": tree.size(),
+        "cosigned": accepted.cosigned().iter().map(|(name, _)| name).collect::<Vec<_>>(),
+    });
+    context.out.result(&value, || {
+        let (good, size) = (styled(GOOD, "logged"), tree.size());
+        context
+            .out
+            .line(format_args!("{good} a claim of {project}: entry {index} of {size} in {}", tree.origin()));
+        context.out.line(format_args!("       {}", witnessed(&accepted)));
+        context.out.line("       whether the project's keys signed it was not asked");
     })
 }
 
@@ -98,13 +127,14 @@ async fn audited(context: &Context, opened: &Opened, policy: Option<&Policy>) ->
     let checkpoint = opened.checkpoint().await?;
     let (_, words) = judged(&checkpoint, policy)?;
     let tree = checkpoint.claimed();
+    let held = opened.held(tree).await?;
     let bar = context.out.progress();
     let audit = opened.reader.audit(tree, &mut |done| bar.at("reading entries", done, tree.size())).await?;
     let value = serde_json::json!({
         "origin": tree.origin(), "size": tree.size(), "root_hash": hex::encode(tree.root().as_bytes()),
         "files": audit.files, "versions": audit.versions, "others": audit.others,
         "snapshot": audit.logged(Role::Snapshot), "targets": audit.logged(Role::Targets),
-        "root": audit.logged(Role::Root), "accepted": policy.is_some(),
+        "root": audit.logged(Role::Root), "accepted": policy.is_some(), "held": held,
         "continues": audit.continues.as_ref().map(LogLeaf::origin),
     });
     context.out.result(&value, || {
@@ -122,6 +152,9 @@ async fn audited(context: &Context, opened: &Opened, policy: Option<&Policy>) ->
             context.out.line(format_args!("continues {} from {} entries on", before.origin(), before.size()));
         }
         context.out.line(words);
+        for line in &held {
+            context.out.line(line);
+        }
     })
 }
 
@@ -192,27 +225,93 @@ impl Consistency {
         if signed.is_some_and(|(old, new)| old.origin() != new.origin()) {
             return Err(Usage("these are checkpoints of two logs".to_owned()).into());
         }
-        if before > after || signed.is_some_and(|(old, new)| before == after && old.root() != new.root()) {
-            return Err(contradiction(context, &old, &new));
+        let size = tiles_of(&opened, after).await?;
+        if before > after {
+            return Err(self.smaller(context, &opened, size, (&old, &new)).await?);
         }
-        let roots = roots(&opened, before, after).await?;
-        if let Some(tree) = new.tree().filter(|tree| *tree.root() != roots.1) {
-            return Err(LogError::Root { size: after, found: roots.1, expected: *tree.root() }.into());
+        if signed.is_some_and(|(old, new)| before == after && old.root() != new.root()) {
+            return Err(self.contradiction(context, &old, &new));
         }
         // Tiles that do not fit together say nothing of either checkpoint.
-        let proof = opened.reader.consistency(before, after).await?;
-        check_consistency(before, after, &proof, &roots.0, &roots.1).map_err(|error| refused(&error))?;
-        if old.tree().is_some_and(|tree| *tree.root() != roots.0) {
-            return Err(contradiction(context, &old, &new));
+        let grown = opened.reader.grown(size, before, after).await?;
+        if let Some(tree) = new.tree().filter(|tree| *tree.root() != grown.after) {
+            return Err(LogError::Root { size: after, found: grown.after, expected: *tree.root() }.into());
+        }
+        if old.tree().is_some_and(|tree| *tree.root() != grown.before) {
+            return Err(self.contradiction(context, &old, &new));
         }
         let checked = policy.is_some() && signed.is_some();
-        shown(context, (before, after), roots, &proof, checked)
+        shown(context, (before, after), (grown.before, grown.after), &grown.proof, checked)
+    }
+
+    /// Something smaller came after something larger: typed the wrong way round, an old copy, or a log that went back.
+    async fn smaller(
+        &self,
+        context: &Context,
+        opened: &Opened,
+        size: u64,
+        (old, new): (&End, &End),
+    ) -> anyhow::Result<anyhow::Error> {
+        if self.new.is_some() {
+            let text = format!(
+                "OLD has {} entries and NEW has {}: name the smaller one first",
+                old.size(),
+                new.size()
+            );
+            return Ok(Usage(text).into());
+        }
+        let grown = opened.reader.grown(size.max(old.size()), new.size(), old.size()).await;
+        let lags = grown.is_ok_and(|grown| {
+            [(old, grown.after), (new, grown.before)]
+                .iter()
+                .all(|(end, root)| end.tree().is_some_and(|tree| tree.root() == root))
+        });
+        if lags {
+            let text = format!(
+                "this place shows an old checkpoint of {} entries, which the one of {} continues: it lags behind",
+                new.size(),
+                old.size()
+            );
+            return Ok(SomeFailed { text, code: exit::ROLLBACK }.into());
+        }
+        Ok(self.contradiction(context, old, new))
+    }
+
+    /// Shows both, for a third person to check. Without a policy nobody knows who signed them.
+    fn contradiction(&self, context: &Context, old: &End, new: &End) -> anyhow::Error {
+        let (End::Signed(one), End::Signed(other)) = (old, new) else {
+            let text = format!("a log of {} entries does not continue one of {}", new.size(), old.size());
+            return SomeFailed { text, code: exit::POLICY }.into();
+        };
+        let checked = self.policy.is_some();
+        let evidence = Evidence::two_trees((**one).clone(), (**other).clone(), None);
+        let evidence = evidence.ok().filter(|_| checked).map(|evidence| evidence.to_string());
+        let value = serde_json::json!({
+            "old": one.to_string(), "new": other.to_string(), "accepted": checked, "evidence": evidence,
+        });
+        let shown = context.out.result(&value, || match &evidence {
+            Some(evidence) => context.out.line(evidence.trim_end()),
+            None => {
+                for (name, checkpoint) in [("old", one), ("new", other)] {
+                    context.out.line(format_args!("{}:\n{checkpoint}", styled(STRONG, name)));
+                }
+            }
+        });
+        let words = if checked {
+            "keep what was printed, it is the evidence: `log evidence` checks it"
+        } else {
+            "signatures not checked: it is evidence only by a policy, with --policy"
+        };
+        let text =
+            format!("the log of {} entries does not continue the one of {}: {words}", new.size(), old.size());
+        shown.err().unwrap_or_else(|| SomeFailed { text, code: exit::POLICY }.into())
     }
 }
 
-/// What the log's tiles give for both sizes.
-async fn roots(opened: &Opened, before: u64, after: u64) -> Result<(Hash, Hash), LogError> {
-    Ok((opened.reader.root(after, before).await?, opened.reader.root(after, after).await?))
+/// The tree whose tiles are there: the newest one that was signed for, if it is as large.
+async fn tiles_of(opened: &Opened, size: u64) -> Result<u64, LogError> {
+    let newest = opened.reader.checkpoint().await?;
+    Ok(newest.map_or(size, |newest| newest.claimed().size().max(size)))
 }
 
 fn shown(
@@ -236,24 +335,4 @@ fn shown(
             context.out.line("signatures not checked: name a policy with --policy");
         }
     })
-}
-
-/// Shows both, for a third person to check.
-fn contradiction(context: &Context, old: &End, new: &End) -> anyhow::Error {
-    let (End::Signed(old), End::Signed(new)) = (old, new) else {
-        let text = format!("a log of {} entries does not continue one of {}", new.size(), old.size());
-        return SomeFailed { text, code: exit::POLICY }.into();
-    };
-    let value = serde_json::json!({ "old": old.to_string(), "new": new.to_string() });
-    let shown = context.out.result(&value, || {
-        for (name, checkpoint) in [("old", old), ("new", new)] {
-            context.out.line(format_args!("{}:\n{checkpoint}", styled(STRONG, name)));
-        }
-    });
-    let text = format!(
-        "the log of {} entries does not continue the one of {}: keep both checkpoints, they are the evidence",
-        new.claimed().size(),
-        old.claimed().size()
-    );
-    shown.err().unwrap_or_else(|| SomeFailed { text, code: exit::POLICY }.into())
 }

@@ -211,7 +211,8 @@ WHEELSEAL_PASSPHRASE   passphrase of encrypted keys
 WHEELSEAL_PIN          PIN of tokens (pkcs11: keys)
 WHEELSEAL_PKCS11_MODULE   library of the tokens' vendor, for pkcs11: keys that name none
 WHEELSEAL_TOKENS       file of upload tokens (--tokens)
-WHEELSEAL_TOKEN        an upload token, for `project send` and `release --upload` (--token-file)
+WHEELSEAL_TOKEN        an upload token, for `project send` and `release --upload` (--token-file); those of twine and uv are read too
+WHEELSEAL_RECORDERS    files of recorders that are sent claims (--recorder), separated by commas
 WHEELSEAL_INDEX        index that is recorded, with its password if it has one (--index)
 WHEELSEAL_WEBHOOK      where conflicts are told of (--webhook)
 WHEELSEAL_JOURNAL      folder of the journal (--journal)

@@ -6,7 +6,7 @@
 //! | `journal`, `disclose`, `watch` | what `serve` writes down: `journal` |
 //! | `project` | maintainers: `project` |
 //! | `gate` | who is asked before a ceremony is published |
-//! | `record` | third parties: `record` |
+//! | `record`, `monitor` | third parties: `record monitor` |
 //! | `client`, `lock`, `verify_env`, `trust`, `exec`, `proxy`, `sync` | clients: `trust download verify lock explain exec proxy sync` |
 //! | `witness` | witnesses of logs: `witness` |
 //! | `look` | everyone: `inspect tree completion man help` |
@@ -32,13 +32,19 @@ mod keys;
 mod listen;
 mod lock;
 mod log;
+mod log_announce;
 mod log_check;
+mod log_evidence;
+mod log_held;
+mod logged;
 mod look;
+mod monitor;
 mod output;
 mod place;
 mod project;
 mod proxy;
 mod record;
+mod record_claims;
 mod samples;
 mod sync;
 mod trust;
@@ -150,6 +156,8 @@ enum Command {
     // Third parties.
     /// Record what an index publishes, as an independent third party
     Record(Box<record::Record>),
+    /// Watch a transparency log for projects and keys, and for what no log may do
+    Monitor(Box<monitor::Monitor>),
     // Clients.
     /// Which repositories you trust
     #[command(subcommand)]
@@ -213,9 +221,12 @@ pub fn main(clock: fn() -> DateTime<Utc>) -> ExitCode {
     let conformance = matches!(cli.command, Command::Conformance(_));
     let context = Context { out, now: clock(), clock };
     let mut runtime = match &cli.command {
-        Command::Serve(_) | Command::Record(_) | Command::Exec(_) | Command::Proxy(_) | Command::Sync(_) => {
-            tokio::runtime::Builder::new_multi_thread()
-        }
+        Command::Serve(_)
+        | Command::Record(_)
+        | Command::Monitor(_)
+        | Command::Exec(_)
+        | Command::Proxy(_)
+        | Command::Sync(_) => tokio::runtime::Builder::new_multi_thread(),
         Command::Witness(witness) if witness.stays() => tokio::runtime::Builder::new_multi_thread(),
         Command::Add(add) if add.stays() => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
@@ -266,6 +277,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Project(command) => command.run(context).await,
         Command::Ceremony(command) => command.run(context).await,
         Command::Record(command) => command.run(context).await,
+        Command::Monitor(command) => command.run(context).await,
         Command::Trust(command) => command.run(context),
         Command::Download(command) => command.run(context).await,
         Command::Verify(command) => command.run(context).await,

@@ -1,11 +1,14 @@
-//! What maintainers type: `project claim | release | cosign | send | add-maintainer | … | status | verify-published`.
+//! What maintainers type: `project claim | release | cosign | send | add-maintainer | … | standing | status | verify-published`.
 //!
 //! All of it works on what the verifying client sees. Keys stay on this machine; what is signed goes into a file, or a folder
 //! with distributions beside it, that the index applies with `claims receive`.
 
+mod claimed;
+mod config;
 mod published;
 mod send;
 mod show;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,6 +16,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
+use self::claimed::{ClaimsArg, When};
 use self::published::Seen;
 use self::send::{TokenArg, send};
 use super::Context;
@@ -53,6 +57,8 @@ pub(crate) enum Project {
     Rotate(Rotate),
     /// Hand your project over to others
     Transfer(Transfer),
+    /// What recorders say of a release, by what was claimed of it
+    Standing(standing::StandingOf),
     /// Who signs for a project, and until when
     Status(Status),
     /// Are the published files those of your project's role, and the same as here?
@@ -102,7 +108,8 @@ pub(crate) struct Claim {
 /// Sign files of your project, and withdraw or yank some.
 ///
 /// Writes a folder with all that the index needs: send it with `wheelseal project send`, or hand it over, and they run
-/// `wheelseal claims receive FOLDER`. With --upload it is sent at once, and no folder stays.
+/// `wheelseal claims receive FOLDER`. With --upload it is sent at once, and no folder stays. An index with a log, and recorders,
+/// are told what was signed before any file goes up; their receipts are kept.
 #[derive(Debug, Args)]
 pub(crate) struct Release {
     #[command(flatten)]
@@ -122,11 +129,20 @@ pub(crate) struct Release {
     /// Where to write the folder, if not to NAME.release
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Send it to this index, which runs `wheelseal serve`
-    #[arg(long, value_name = "URL")]
+    /// Send it to this index, which runs `wheelseal serve`: its address, or its name in the configuration of twine or uv. As
+    /// the last word alone: the index that is configured there
+    #[arg(long, value_name = "URL|NAME", num_args = 0..=1, default_missing_value = "")]
     upload: Option<String>,
     #[command(flatten)]
     token: TokenArg,
+    #[command(flatten)]
+    claims: ClaimsArg,
+    /// Address of the index in what is claimed, if it is not that of --upload
+    #[arg(long, value_name = "URL")]
+    claim_index: Option<String>,
+    /// Send commitments to what is claimed alone; `project send` tells it, and sends the files
+    #[arg(long)]
+    embargo: bool,
     #[command(flatten)]
     attestations: AttestationsArg,
     /// Show what would change, write nothing
@@ -242,6 +258,7 @@ impl Project {
             Self::RemoveMaintainer(command) => command.run(context).await,
             Self::Rotate(command) => command.run(context).await,
             Self::Transfer(command) => command.run(context).await,
+            Self::Standing(command) => command.run(context).await,
             Self::Status(command) => command.run(context).await,
             Self::VerifyPublished(command) => command.run(context).await,
         }
@@ -326,9 +343,9 @@ impl Claim {
 impl Release {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let project = project(&self.name)?;
-        if self.upload.is_some() {
-            self.token.check()?;
-        }
+        let index = self.upload.as_deref().map(|typed| self.token.destination(Some(typed), context));
+        let index = index.transpose()?;
+        self.claims.check()?;
         let keyring = self.signing.keyring().await?;
         let spool = tempfile::tempdir()?;
         let edits = self.edits(spool.path())?;
@@ -353,14 +370,41 @@ impl Release {
             }
         }
         write_new(&out.join(RELEASE), &file)?;
-        let Some(url) = self.upload.as_ref().filter(|_| file.verified(&file.owners).is_ok()) else {
+        self.write_claim(&out, &file, &edits, &seen, index.as_ref(), &keyring).await?;
+        let signed = file.verified(&file.owners).is_ok();
+        if signed && self.embargo {
+            claimed::announce(context, &out, &file, index.as_ref(), &self.claims, When::Later).await?;
             return show::signed(context, &file, &out);
-        };
-        send(context, &out, url, &self.token).await?;
-        if self.out.is_none() {
+        }
+        let Some(index) = index.filter(|_| signed) else { return show::signed(context, &file, &out) };
+        send(context, &out, &index, &self.claims).await?;
+        if self.out.is_none() && claimed::keep_receipts(context, &out)? {
             std::fs::remove_dir_all(&out)?;
         }
         Ok(())
+    }
+
+    /// A claim beside the release, if anybody is there to be told: an index with a log, or recorders.
+    async fn write_claim(
+        &self,
+        out: &Path,
+        file: &ProjectFile,
+        edits: &[Edit],
+        seen: &Seen,
+        index: Option<&config::Destination>,
+        keyring: &Keyring,
+    ) -> anyhow::Result<()> {
+        let address = self.claim_index.as_deref().or(index.map(|index| index.url.as_str()));
+        let wanted = self.embargo || self.claims.is_used();
+        let (Some(address), true) = (address, wanted || seen.policy.is_some()) else {
+            if wanted {
+                return Err(Usage("which index? say --claim-index URL".to_owned()).into());
+            }
+            return Ok(());
+        };
+        let address = format!("{}/", config::bare(address));
+        let when = if self.embargo { When::Later } else { When::Now };
+        claimed::write(out, file, edits, &address, seen.policy.as_ref(), when, keyring).await
     }
 
     fn edits(&self, spool: &Path) -> anyhow::Result<Vec<Edit>> {
@@ -397,6 +441,9 @@ impl Cosign {
         show::cosigning(context, &file, &seen)?;
         let keyring = open_all(&self.keys).await?;
         file.sign(&keyring).await?;
+        if self.path.is_dir() {
+            claimed::cosign(&self.path, &file, &keyring).await?;
+        }
         replace(&path, &file)?;
         show::signed(context, &file, &self.path)
     }

@@ -1,7 +1,9 @@
 //! `proxy`: verified indexes on a fixed port, for programs that `exec` cannot start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::TimeDelta;
@@ -11,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Context;
 use super::exec::{Verified, indexes};
+use super::logged::{warn_recorder, warn_unwitnessed};
 use super::output::{BAD, STRONG, styled};
 use crate::client::trust::TrustStore;
 use crate::proxy::{Journal, Limits, Mode, Reverse, Settings, Tell, Told};
@@ -19,6 +22,8 @@ use crate::proxy::{Journal, Limits, Mode, Reverse, Settings, Tell, Told};
 const PORT: u16 = 4580;
 /// After so long newer metadata is asked for.
 const RENEW: TimeDelta = TimeDelta::minutes(1);
+/// How often it is looked whether there is something to say of logs and recorders.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Verified indexes on a port of this machine.
 #[derive(Debug, Args)]
@@ -94,9 +99,29 @@ impl Proxy {
         })?;
         let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
-            never = reverse.run(listener) => match never {},
+            never = Arc::clone(&reverse).run(listener) => match never {},
+            never = warn(&reverse, context) => match never {},
             _ = terminate.recv() => Ok(()),
             _ = tokio::signal::ctrl_c() => Ok(()),
+        }
+    }
+}
+
+/// Says what is to be known of logs and recorders, once each session has begun.
+async fn warn(reverse: &Reverse, context: &Context) -> Infallible {
+    let mut told = BTreeSet::new();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        for index in reverse.indexes() {
+            let Some(session) = index.session().await else { continue };
+            if let Some(log) = session.log()
+                && told.insert((index.name(), log.origin.clone(), log.unwitnessed))
+            {
+                warn_unwitnessed(index.name(), &log, context);
+            }
+            for warning in session.recorder_warnings() {
+                warn_recorder(index.name(), &warning, context);
+            }
         }
     }
 }

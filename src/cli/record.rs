@@ -13,12 +13,16 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{NETWORK, POLICY, SomeFailed};
 use super::keys::{KeyArgs, open_repository};
+use super::log::{WebFiles, read_policy};
 use super::output::{BAD, GOOD, styled};
+use super::record_claims::ClaimsArg;
 use super::{Context, RepoArg};
+use crate::client::trust::Location;
 use crate::client::{Credentials, Hook, Http, Reach, Timing};
-use crate::crawl::Follow;
-use crate::recorder::{Bytes, Conflict, Existing, Metrics, RecordError, Recorder, Round, Settings};
-use crate::repository::Progress;
+use crate::crawl::{CrawlError, Follow};
+use crate::log::Reader;
+use crate::recorder::{Bytes, Conflict, Existing, IndexLog, Metrics, RecordError, Recorder, Round, Settings};
+use crate::repository::{Keyring, Progress, Repository};
 
 /// Pages and files asked for at once: more would be felt by a small index.
 const JOBS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
@@ -52,8 +56,16 @@ pub(crate) struct Record {
     /// Do not record what the index lists already when it is first looked at, but only what comes later
     #[arg(long)]
     since_now: bool,
+    /// Follow the index's own log as well, by this policy (tlog-policy): what is logged must be what was recorded
+    #[arg(long, value_name = "FILE")]
+    index_log: Option<PathBuf>,
+    /// Where `log/` of the index is, if not beside its pages
+    #[arg(long, value_name = "URL", requires = "index_log")]
+    index_log_url: Option<String>,
     #[command(flatten)]
     watch: Watch,
+    #[command(flatten)]
+    claims: ClaimsArg,
     /// Bytes of one file, at most; larger ones are left out
     #[arg(long, value_name = "N", default_value_t = MAX_FILE)]
     max_file_bytes: u64,
@@ -90,6 +102,8 @@ struct Alarm {
     hook: Option<Hook>,
     /// Those that the webhook has not taken yet.
     unsent: Vec<Conflict>,
+    /// The same of what the index's log shows.
+    unsent_words: Vec<String>,
     metrics: Arc<Metrics>,
 }
 
@@ -99,10 +113,16 @@ impl Record {
             Some(folder) => tempfile::tempdir_in(folder),
             None => tempfile::tempdir(),
         }?;
-        let mut recorder = self.recorder(spool.path().to_owned(), context).await?;
+        let repository = open_repository(&self.repo).await?;
+        let keys = Arc::new(self.keys.open(&repository, &context.out).await?);
+        let desk = self.claims.desk(&repository, &keys, &self.index).await?;
+        let mut recorder = self.recorder(repository.clone(), keys, spool.path().to_owned()).await?;
+        if let Some(desk) = &desk {
+            recorder = recorder.judging(self.claims.claims(desk));
+        }
         let hook = self.watch.webhook.as_ref().map(|url| Hook::new(url, Timing::default())).transpose();
-        let hook = hook.map_err(crate::crawl::CrawlError::from)?;
-        let mut alarm = Alarm { hook, unsent: Vec::new(), metrics: Arc::default() };
+        let hook = hook.map_err(CrawlError::from)?;
+        let mut alarm = Alarm { hook, unsent: Vec::new(), unsent_words: Vec::new(), metrics: Arc::default() };
         alarm.metrics.starts_with(recorder.kept_conflicts().await.map_err(plain)?);
         if let Some(address) = self.watch.metrics {
             let listener = TcpListener::bind(address).await;
@@ -112,19 +132,29 @@ impl Record {
         }
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let taking = self.claims.serve(desk.as_ref(), &repository, context).await?;
         tokio::select! {
-            ended = self.rounds(&mut recorder, &mut alarm, context) => ended,
-            _ = interrupt.recv() => Ok(()),
-            _ = terminate.recv() => Ok(()),
+            ended = self.rounds(&mut recorder, &mut alarm, context) => return ended,
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
+        if let Some(taking) = taking {
+            // It was told as well, and lets running answers end.
+            drop(taking.await);
+        }
+        Ok(())
     }
 
-    async fn recorder(&self, spool: PathBuf, context: &Context) -> anyhow::Result<Recorder> {
-        let repository = open_repository(&self.repo).await?;
-        let keyring = self.keys.open(&repository, &context.out).await?;
+    async fn recorder(
+        &self,
+        repository: Repository,
+        keys: Arc<Keyring>,
+        spool: PathBuf,
+    ) -> anyhow::Result<Recorder> {
         let reach = if self.allow_private { Reach::Anywhere } else { Reach::Public };
         let timing = Timing { window_bytes: WINDOW_BYTES, ..Timing::default() };
-        let http = Http::within(reach, timing).map_err(crate::crawl::CrawlError::from)?;
+        let http = Http::within(reach, timing).map_err(CrawlError::from)?;
+        let log = self.index_log(&http)?;
         let (bare, _) = Credentials::of_url(&self.index);
         let notes = self.repo.repo.journal(format!("record {bare}").as_bytes())?;
         let follow = Follow::open(&self.index, notes, http)?;
@@ -135,7 +165,21 @@ impl Record {
             jobs: self.jobs,
             spool,
         };
-        Recorder::new(repository, keyring, follow, settings).await.map_err(plain)
+        let recorder = Recorder::new(repository, keys, follow, settings).await.map_err(plain)?;
+        Ok(match log {
+            Some(log) => recorder.following(log),
+            None => recorder,
+        })
+    }
+
+    /// The index's own log, if it is followed.
+    fn index_log(&self, http: &Http) -> anyhow::Result<Option<IndexLog>> {
+        let Some(policy) = &self.index_log else { return Ok(None) };
+        let url = self.index_log_url.clone().unwrap_or_else(|| Location::of_index(&self.index).url);
+        let (bare, credentials) = Credentials::of_url(&url);
+        let source = http.clone().showing(credentials).targets(&bare).map_err(CrawlError::from)?;
+        let reader = Reader::new(Arc::new(WebFiles(source)));
+        Ok(Some(IndexLog::new(reader, read_policy(policy)?)))
     }
 
     /// One round, or one after the other.
@@ -159,8 +203,11 @@ impl Record {
                         return outcome(&round);
                     }
                 }
-                Err(error) if self.watch.once => return Err(plain(error)),
                 Err(error) => {
+                    alarm.tell(recorder.untold(), Vec::new(), context).await;
+                    if self.watch.once {
+                        return Err(plain(error));
+                    }
                     alarm.metrics.failed();
                     context
                         .out
@@ -174,41 +221,66 @@ impl Record {
 }
 
 impl Alarm {
-    /// Tells of new conflicts, and of those that could not be told of before.
+    /// Tells of what a round found.
     async fn sound(&mut self, round: &Round, context: &Context) {
-        for conflict in &round.new_conflicts {
+        let log = round.log.clone().unwrap_or_default();
+        let mut words: Vec<String> = log.problem.filter(|_| log.is_new).into_iter().collect();
+        let alone = |path| format!("{path} is in the index's log, and no page has it");
+        words.extend(log.log_only.iter().map(alone));
+        self.tell(round.new_conflicts.clone(), words, context).await;
+    }
+
+    /// Tells of new conflicts, and of those that could not be told of before.
+    async fn tell(&mut self, conflicts: Vec<Conflict>, words: Vec<String>, context: &Context) {
+        for conflict in &conflicts {
             let (expected, found) = (&conflict.expected.sha256, &conflict.found.sha256);
             context.out.note(format_args!(
-                "{} {}: SHA-256 {found}, expected {expected}",
+                "{} {}: SHA-256 {found}, expected {expected}; kept, with what proves it, as {}*",
                 styled(BAD, "conflict"),
-                conflict.path
+                conflict.path,
+                conflict.place()
             ));
         }
+        for word in &words {
+            context.out.note(format_args!("{} {word}", styled(BAD, "log")));
+        }
         let Some(hook) = &self.hook else { return };
-        self.unsent.extend(round.new_conflicts.iter().cloned());
+        self.unsent.extend(conflicts);
         self.unsent.truncate(UNSENT);
-        while !self.unsent.is_empty() {
+        self.unsent_words.extend(words);
+        self.unsent_words.truncate(UNSENT);
+        while !self.unsent.is_empty() || !self.unsent_words.is_empty() {
             let some: Vec<&Conflict> = self.unsent.iter().take(IN_A_MESSAGE).collect();
-            if let Err(error) = hook.tell(&message(&some)).await {
+            let words: Vec<&str> = self.unsent_words.iter().take(IN_A_MESSAGE).map(String::as_str).collect();
+            if let Err(error) = hook.tell(&message(&some, &words)).await {
                 context.out.note(format_args!("the webhook failed: {error}; it will be tried again"));
                 break;
             }
             self.unsent.drain(..self.unsent.len().min(IN_A_MESSAGE));
+            self.unsent_words.drain(..self.unsent_words.len().min(IN_A_MESSAGE));
         }
         self.metrics.unsent(self.unsent.len());
     }
 }
 
-/// What the webhook is sent: a line for people, as chat programs show it, and the conflicts as they are kept.
-fn message(conflicts: &[&Conflict]) -> String {
-    let paths: Vec<&str> = conflicts.iter().map(|conflict| conflict.path.as_str()).collect();
-    let text = format!("wheelseal record: conflict: {}", paths.join(", "));
-    serde_json::json!({ "text": text, "conflicts": conflicts }).to_string()
+/// What the webhook is sent: a line for people, as chat programs show it, the conflicts as they are kept, and what the index's log
+/// shows.
+fn message(conflicts: &[&Conflict], words: &[&str]) -> String {
+    let mut text = String::from("wheelseal record:");
+    if !conflicts.is_empty() {
+        let paths: Vec<&str> = conflicts.iter().map(|conflict| conflict.path.as_str()).collect();
+        text.push_str(&format!(" conflict: {}", paths.join(", ")));
+    }
+    for word in words {
+        text.push_str(&format!(" {word}"));
+    }
+    serde_json::json!({ "text": text, "conflicts": conflicts, "log": words }).to_string()
 }
 
 fn report(round: &Round, context: &Context) -> anyhow::Result<()> {
     context.out.result(round, || {
         let Round { recorded, pages, projects, .. } = round;
+        let claims = round.claims.clone().unwrap_or_default();
         let files = if *recorded == 1 { "file" } else { "files" };
         context.out.line(format_args!(
             "{} {recorded} {files}; {pages} pages of {projects} projects were read",
@@ -219,11 +291,21 @@ fn report(round: &Round, context: &Context) -> anyhow::Result<()> {
             (round.passed_over, "were there before, and are not recorded"),
             (round.left_out, "cannot be recorded"),
             (round.waiting, "could not be had, and will be tried again"),
-            (round.conflicts, "contradict what was recorded or promised"),
+            (round.conflicts, "contradict what was recorded, promised or claimed"),
+            (claims.agree, "are as they were claimed"),
+            (claims.index_only, "were claimed by nobody"),
+            (claims.claim_only, "were claimed, and the index does not have them"),
+            (claims.doubtful, "are not as somebody claimed whose keys nobody knows"),
         ] {
             if count > 0 {
                 context.out.line(format_args!("{count} {what}"));
             }
+        }
+        if let Some(log) = &round.log {
+            context.out.line(format_args!(
+                "{} entries of the index's log were compared; it has {} files that are not recorded",
+                log.compared, log.unrecorded
+            ));
         }
         for named in &round.named {
             context.out.line(format_args!("  {named}"));
@@ -236,6 +318,9 @@ fn report(round: &Round, context: &Context) -> anyhow::Result<()> {
 
 /// The outcome of `--once`.
 fn outcome(round: &Round) -> anyhow::Result<()> {
+    if let Some(problem) = round.log.as_ref().and_then(|log| log.problem.clone()) {
+        return Err(SomeFailed { text: problem, code: POLICY }.into());
+    }
     let (text, code) = match (round.conflicts, round.waiting) {
         (0, 0) => return Ok(()),
         (0, waiting) => (format!("{waiting} files or pages could not be had"), NETWORK),
@@ -252,6 +337,7 @@ fn plain(error: RecordError) -> anyhow::Error {
         RecordError::Crawl(error) => error.into(),
         RecordError::Repository(error) => error.into(),
         RecordError::Store(error) => error.into(),
+        RecordError::Log(error) => error.into(),
         error @ RecordError::Local { .. } => error.into(),
     }
 }

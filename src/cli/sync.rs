@@ -17,6 +17,7 @@ use super::client::explained;
 use super::exit::{self, SomeFailed, Usage, reason_code};
 use super::files::read_file;
 use super::lock::read as read_lock;
+use super::logged::warn_log;
 use super::output::{BAD, FAINT, GOOD, styled};
 use super::trust::one_name;
 use crate::client::trust::TrustStore;
@@ -179,6 +180,7 @@ impl Sync {
         });
         let chosen = self.choice.choose(wanted.as_ref(), &job, context).await?;
         let summary = job.run(chosen).await?;
+        warn_log(&name, &job.shared, context);
         self.finish(&job, &state, &summary, &notes, context)
     }
 

@@ -10,7 +10,10 @@ use super::exit::Usage;
 use super::files::read_file;
 use super::output::{GOOD, STRONG, styled};
 use crate::client::trust::{Location, TrustStore};
-use crate::client::{Client, ClientError, MetadataDir, Quorum, Session, Sitting, Timing};
+use crate::client::{
+    Announced, Client, ClientError, Credentials, MAX_ANNOUNCED_LEN, MetadataDir, Quorum, Recorders, Session,
+    Sitting, Timing,
+};
 use crate::crypto::sha256;
 use crate::tlog::policy::{Policy, Witnessing};
 use crate::tuf::map::MapFile;
@@ -105,6 +108,39 @@ pub(super) fn one_name(trust: Option<&String>, store: &TrustStore) -> anyhow::Re
     }
 }
 
+/// Third parties that must have seen each file.
+#[derive(Debug, Args)]
+pub(crate) struct RecorderArgs {
+    /// A recorder, by what it hands out (`log announce`); may be repeated
+    #[arg(long = "recorder", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// How many of them must have recorded each file; more than half of them, if not said
+    #[arg(long = "recorders-needed", value_name = "K", requires = "files")]
+    needed: Option<usize>,
+    /// How long after a file was logged they need not have it yet
+    #[arg(long = "recorder-grace", value_name = "HOURS", default_value_t = 0, requires = "files")]
+    grace: u32,
+}
+
+impl RecorderArgs {
+    fn read(&self) -> anyhow::Result<Option<Recorders>> {
+        if self.files.is_empty() {
+            return Ok(None);
+        }
+        let members = self.files.iter().map(|file| announced(file)).collect::<Result<Vec<_>, _>>()?;
+        let recorders = Recorders::new(members, self.needed, self.grace);
+        Ok(Some(recorders.map_err(|error| Usage(error.to_string()))?))
+    }
+}
+
+/// What a recorder hands out; a folder in it is made absolute.
+fn announced(file: &Path) -> anyhow::Result<Announced> {
+    let max = u64::try_from(MAX_ANNOUNCED_LEN).unwrap_or(u64::MAX);
+    let announced = Announced::parse(&read_file(file, max)?);
+    let announced = announced.map_err(|error| Usage(format!("{}: {error}", file.display())))?;
+    Ok(Announced { url: full(&announced.url)?, ..announced })
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Trust {
     /// Trust a repository, starting from a root that you got over a channel you trust
@@ -129,6 +165,8 @@ pub(crate) enum Trust {
         /// A policy for its transparency log (c2sp.org/tlog-policy), which must hold beside the repository's own
         #[arg(long, value_name = "FILE")]
         log_policy: Option<PathBuf>,
+        #[command(flatten)]
+        recorders: RecorderArgs,
     },
     /// List them
     List,
@@ -152,15 +190,16 @@ impl Trust {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
         let store = TrustStore::of_user()?;
         match self {
-            Self::Add { name, url, index, root, metadata_url, targets_url, log_policy } => {
+            Self::Add { name, url, index, root, metadata_url, targets_url, log_policy, recorders } => {
                 let bytes = std::fs::read(&root).with_context(|| root.display().to_string())?;
                 let mut location = located(url.as_deref(), index.as_deref())?;
                 location.metadata =
                     metadata_url.map(|url| full(&url)).transpose()?.unwrap_or(location.metadata);
                 location.targets = targets_url.map(|url| full(&url)).transpose()?.unwrap_or(location.targets);
+                location.log_policy = log_policy.map(|file| policy(&file)).transpose()?;
+                location.recorders = recorders.read()?;
                 let nowhere = MetadataDir::new(PathBuf::new());
                 location.client(nowhere, Timing::default(), Limits::default()).map_err(ClientError::from)?;
-                location.log_policy = log_policy.map(|file| policy(&file)).transpose()?;
                 let root = store.add(&name, &location, &bytes)?;
                 added(context, &name, &location, &root)
             }
@@ -183,8 +222,14 @@ impl Trust {
                 Ok(())
             }
             Self::Remove { name } => {
-                store.remove(&name)?;
+                let kept = store.remove(&name)?;
                 context.out.note(format_args!("{name} is trusted no longer"));
+                if let Some(folder) = kept {
+                    let folder = folder.display();
+                    context
+                        .out
+                        .note(format_args!("its evidence that a log was rewritten is kept in {folder}"));
+                }
                 Ok(())
             }
         }
@@ -197,16 +242,26 @@ fn list(store: &TrustStore, context: &Context) -> anyhow::Result<()> {
     for name in store.names()? {
         let location = store.location(&name)?;
         let (place, pinned) = (location.place(), pinned(&location)?);
-        rows.push([vec![name.clone(), place.clone()], pinned.clone().into_iter().collect()].concat());
-        value.insert(
-            name,
-            pinned.map_or_else(
-                || place.clone().into(),
-                |pinned| serde_json::json!({ "url": place, "log_policy": pinned }),
-            ),
-        );
+        let recorders = location.recorders.as_ref().map(Recorders::words);
+        let more = pinned.iter().chain(&recorders).cloned().collect::<Vec<_>>();
+        rows.push([vec![name.clone(), place.clone()], more].concat());
+        let mut fields = serde_json::Map::from_iter([("url".to_owned(), place.as_str().into())]);
+        fields.extend(pinned.map(|pinned| ("log_policy".to_owned(), pinned.into())));
+        fields.extend(location.recorders.as_ref().map(|all| ("recorders".to_owned(), described(all))));
+        let alone = fields.len() == 1;
+        value.insert(name, if alone { place.into() } else { fields.into() });
     }
     context.out.result(&value, || context.out.table(&rows))
+}
+
+/// Recorders, for programs.
+fn described(recorders: &Recorders) -> serde_json::Value {
+    let members = recorders.members.iter().map(|member| {
+        serde_json::json!({ "name": member.name, "url": Credentials::of_url(&member.url).0, "since": member.since })
+    });
+    serde_json::json!({
+        "needed": recorders.needed, "grace_hours": recorders.grace_hours, "members": members.collect::<Vec<_>>(),
+    })
 }
 
 /// What was pinned for the log of a repository, in one line.
@@ -243,6 +298,9 @@ fn added(context: &Context, name: &str, location: &Location, root: &Verified<Roo
     if let (Some(policy), Some(fields)) = (&policy, value.as_object_mut()) {
         fields.insert("log_policy".to_owned(), policy.as_str().into());
     }
+    if let (Some(recorders), Some(fields)) = (&location.recorders, value.as_object_mut()) {
+        fields.insert("recorders".to_owned(), described(recorders));
+    }
     context.out.result(&value, || {
         context
             .out
@@ -255,6 +313,9 @@ fn added(context: &Context, name: &str, location: &Location, root: &Verified<Roo
         }
         if let Some(policy) = &policy {
             context.out.line(format_args!("everything must be logged: {policy}"));
+        }
+        if let Some(recorders) = &location.recorders {
+            context.out.line(recorders.words());
         }
     })
 }

@@ -16,6 +16,7 @@ use super::Context;
 use super::client::{PAGES_AT_ONCE, project_page};
 use super::exit::{self, SomeFailed, client as client_code};
 use super::lock::names;
+use super::logged::warn_logs;
 use super::output::{BAD, FAINT, GOOD, STRONG, styled};
 use super::trust::QuorumArg;
 use crate::client::trust::cache_home;
@@ -159,6 +160,7 @@ pub(super) async fn verify(
         strangers_count: strangers.count,
         bytecode: strangers.bytecode.len(),
     };
+    warn_logs(&sitting, context);
     context.out.result(&report, || show(&report, how, context))?;
     if environment.shows_system() {
         context.out.note("the environment shows modules of the system too, which were not looked at");

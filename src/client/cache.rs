@@ -210,6 +210,11 @@ impl MetadataDir {
         LogDir::new(self.dir.join(LOG))
     }
 
+    /// Where evidence is kept that the log, or a recorder's, was rewritten.
+    pub(super) fn evidence(&self) -> PathBuf {
+        self.log().evidence()
+    }
+
     /// Removes what killed processes left in the spool a day ago or earlier.
     pub fn sweep_spool(&self, now: SystemTime) {
         let Ok(entries) = std::fs::read_dir(self.dir.join(SPOOL)) else { return };

@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 use thiserror::Error;
 
 pub use self::arriving::{Arrival, Arriving};
-use super::log::{Inclusion, Proven};
+use super::log::{Inclusion, Proven, Recorded};
 use super::source::Sink;
 use crate::crypto::{Digests, Hasher};
 use crate::tuf::lookup::Found;
@@ -109,6 +109,7 @@ pub struct VerifiedFile {
     target: TargetFile,
     fetched: bool,
     inclusion: Option<Inclusion>,
+    recorded: Option<Recorded>,
 }
 
 impl VerifiedFile {
@@ -130,6 +131,11 @@ impl VerifiedFile {
     /// Where it is in the log; none, where no policy asks for a log.
     pub fn inclusion(&self) -> Option<&Inclusion> {
         self.inclusion.as_ref()
+    }
+
+    /// What recorders say of it; none, where no recorders are asked.
+    pub fn recorded(&self) -> Option<&Recorded> {
+        self.recorded.as_ref()
     }
 }
 
@@ -233,8 +239,9 @@ fn verify_with(buffer: &mut [u8], found: &Proven, path: &Path) -> Result<Verifie
     right_length(found, about.len())?;
     let digests = digests(buffer, found, &mut file);
     right_hashes(found, &digests.map_err(|error| FileError::io("reading", path, &error))?)?;
-    let (target, inclusion) = (found.target.clone(), found.inclusion().cloned());
-    Ok(VerifiedFile { path: path.to_owned(), target, fetched: false, inclusion })
+    let (inclusion, recorded) = (found.inclusion().cloned(), found.recorded().cloned());
+    let target = found.target.clone();
+    Ok(VerifiedFile { path: path.to_owned(), target, fetched: false, inclusion, recorded })
 }
 
 /// Checks an open file, from its first byte to its last.
@@ -335,8 +342,8 @@ impl<'a> Spool<'a> {
             }
             Placed::Copied(file) => check_open(proven, file)?,
         };
-        let inclusion = proven.inclusion().cloned();
-        Ok((VerifiedFile { path: to.to_owned(), target, fetched: true, inclusion }, open))
+        let (inclusion, recorded) = (proven.inclusion().cloned(), proven.recorded().cloned());
+        Ok((VerifiedFile { path: to.to_owned(), target, fetched: true, inclusion, recorded }, open))
     }
 }
 

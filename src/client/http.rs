@@ -82,6 +82,8 @@ pub struct Http {
     plain: reqwest::Client,
     /// Made at the first https URL: reading the system's roots costs milliseconds in each update.
     secure: Arc<OnceLock<reqwest::Client>>,
+    /// Goes where it is told and nowhere else. Made when something is sent first.
+    direct: Arc<OnceLock<reqwest::Client>>,
     timing: Timing,
     credentials: Credentials,
     reach: Reach,
@@ -114,7 +116,8 @@ impl Http {
         drop(rustls::crypto::ring::default_provider().install_default());
         let plain = if secure_proxy() { builder(timing) } else { builder(timing).tls_certs_only([]) };
         let plain = reach.keep(plain).build().map_err(|error| unbuilt(&error))?;
-        Ok(Self { plain, secure: Arc::default(), timing, credentials: Credentials::default(), reach })
+        let (secure, direct) = (Arc::default(), Arc::default());
+        Ok(Self { plain, secure, direct, timing, credentials: Credentials::default(), reach })
     }
 
     /// A request for a URL.
@@ -138,6 +141,17 @@ impl Http {
             drop(self.secure.set(client));
         }
         Ok(self.secure.get().unwrap_or(&self.plain))
+    }
+
+    /// The connections for what is sent to a URL: redirects are not followed.
+    fn sender(&self, url: &str) -> Result<&reqwest::Client, FetchError> {
+        self.reach.check(url)?;
+        if let Some(client) = self.direct.get() {
+            return Ok(client);
+        }
+        let builder = self.reach.keep(builder(self.timing)).redirect(redirect::Policy::none());
+        let client = builder.build().map_err(|error| unbuilt(&error))?;
+        Ok(self.direct.get_or_init(|| client))
     }
 
     /// Metadata below `base`, asked for with the user and password in it, if it has some: names are quoted already, compressed answers are welcome.

@@ -40,7 +40,10 @@ pub use http::{
     Answer, Credentials, Hook, Http, HttpSource, Posted, Reach, SendError, Timing, Upload, Uploader,
 };
 use log::Standing;
-pub use log::{Contradiction, Growth, Inclusion, LogError, LogTrust, Logging, Proven, Whose};
+pub use log::{
+    Announced, Contradiction, Growth, Inclusion, LogError, LogTrust, Logging, MAX_ANNOUNCED_LEN, Panel,
+    Proven, Recorded, RecorderError, Recorders, Since, Whose,
+};
 pub use parallel::Wanted;
 pub use quorum::{Agreed, Quorum, Sitting, Vote};
 pub use session::Session;
@@ -150,7 +153,7 @@ impl Client {
         let trusted = self.update_targets(targets).await?;
         let standing = self.standing(&trusted, false).await?;
         self.cache.sweep_spool(now.into());
-        Ok(Session::new(self.clone(), trusted, standing, false))
+        Ok(Session::new(self.clone(), trusted, standing, now, false))
     }
 
     /// The same from local files alone, which must be in date. The session fetches nothing, target files included.
@@ -165,7 +168,7 @@ impl Client {
             return Err(TrustError::NoLocal { role: "targets".to_owned() }.into());
         };
         let standing = self.standing(&trusted, true).await?;
-        Ok(Session::new(self.clone(), trusted, standing, true))
+        Ok(Session::new(self.clone(), trusted, standing, now, true))
     }
 
     async fn update_root(&self, now: DateTime<Utc>) -> Result<AwaitTimestamp, ClientError> {
@@ -325,6 +328,8 @@ struct Terms {
     consistent: bool,
     /// Nothing is fetched.
     offline: bool,
+    /// When the session began.
+    now: DateTime<Utc>,
     /// The log, if a policy asks for one.
     standing: Option<Arc<Standing>>,
 }

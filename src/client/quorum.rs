@@ -202,6 +202,16 @@ impl<'a> Sitting<'a> {
         begun.filter_map(|(name, session)| Some((name, session.as_ref().ok()?.log()?))).collect()
     }
 
+    /// What recorders said that kept no file back, by repository: see [`Session::recorder_warnings`].
+    pub fn recorder_warnings(&self) -> Vec<(&'a str, String)> {
+        let begun = self.sessions.iter().filter_map(|(name, session)| Some((*name, session.get()?)));
+        let of = |(name, session): (&'a str, &Result<Session, ClientError>)| {
+            let warnings = session.as_ref().map(Session::recorder_warnings).unwrap_or_default();
+            warnings.into_iter().map(move |warning| (name, warning))
+        };
+        begun.flat_map(of).collect()
+    }
+
     /// Downloads all, each from the first of its repositories that has it. `progress` is told of the bytes of those
     /// that come from one repository.
     pub async fn download_all(

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, Utc};
+
 use super::file::{self, Arrival, Arriving, Flush, OpenFile};
 use super::log::Standing;
 use super::{
@@ -60,9 +62,15 @@ struct Loading {
 }
 
 impl Session {
-    pub(super) fn new(client: Client, trusted: Trusted, standing: Option<Standing>, offline: bool) -> Self {
+    pub(super) fn new(
+        client: Client,
+        trusted: Trusted,
+        standing: Option<Standing>,
+        now: DateTime<Utc>,
+        offline: bool,
+    ) -> Self {
         let consistent = trusted.root().consistent_snapshot;
-        let terms = Terms { consistent, offline, standing: standing.map(Arc::new) };
+        let terms = Terms { consistent, offline, now, standing: standing.map(Arc::new) };
         let (trusted, turns, held) = (Mutex::new(trusted), Mutex::default(), AtomicUsize::new(0));
         Self { client, common: Arc::new(Common { trusted, terms, turns, held }), max_held: usize::MAX }
     }
@@ -72,7 +80,12 @@ impl Session {
         self.common.terms.standing.as_ref().map(|standing| standing.logging())
     }
 
-    /// Checks that a target was logged, if it is to be: fetches the proof, unless it is kept on this machine.
+    /// What recorders said since this was last asked that kept no file back: that their content is another, or what does not hold.
+    pub fn recorder_warnings(&self) -> Vec<String> {
+        self.client.log.recorders.iter().flat_map(|panel| panel.warnings()).collect()
+    }
+
+    /// Checks that a target was logged and recorded, if it is to be: fetches the proofs, unless they are kept on this machine.
     pub async fn prove(&self, found: &Found) -> Result<Proven, ClientError> {
         self.client.prove(found, &self.common.terms).await
     }

@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::cache::{CacheError, MetadataDir};
 use super::http::{Credentials, Http, Timing};
 use super::source::{DirSource, FetchError, Source};
-use super::{Client, ClientError, LogTrust};
+use super::{Client, ClientError, LogTrust, Panel, RecorderError, Recorders};
 use crate::crypto::sha256;
 use crate::tlog::policy::{Policy, PolicyError};
 use crate::tuf::map::{MAX_MAP, MapFile};
@@ -57,6 +57,9 @@ pub enum TrustStoreError {
     /// The file given as policy of the log is none.
     #[error("the policy of the log is not usable: {0}")]
     BadPolicy(PolicyError),
+    /// The recorders given cannot be used.
+    #[error("the recorders are not usable: {0}")]
+    BadRecorders(RecorderError),
     /// The settings of a trust do not read.
     #[error("{path} does not read: {reason}")]
     BadSettings {
@@ -114,6 +117,9 @@ pub struct Location {
     /// A policy (c2sp.org/tlog-policy) by which everything must have been logged, whatever the repository's own says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_policy: Option<String>,
+    /// Third parties that must have recorded each file too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorders: Option<Recorders>,
 }
 
 /// The folder of pages in a repository as wheelseal lays it out.
@@ -129,6 +135,7 @@ impl Location {
             targets: format!("{base}/targets/"),
             index: None,
             log_policy: None,
+            recorders: None,
         }
     }
 
@@ -172,8 +179,23 @@ impl Location {
             reason: error.to_string(),
         };
         let policy = self.log_policy().map_err(bad)?;
-        let log = LogTrust { policy, tiles: Some(files(&http, &self.log())?.into()) };
+        let tiles = Some(files(&http, &self.log())?.into());
+        let log = LogTrust { policy, tiles, recorders: self.panel(&http)?.map(Into::into) };
         Ok(Client::new(metadata, targets, cache, limits).with_log(log))
+    }
+
+    /// Its recorders; nobody is asked yet.
+    fn panel(&self, http: &Http) -> Result<Option<Panel>, FetchError> {
+        let open = |base: &str| Ok::<_, PanelError>(files(http, base)?.into());
+        let panel = self.recorders.as_ref().map(|recorders| Panel::new(recorders, open)).transpose();
+        panel.map_err(|error| match error {
+            PanelError::Fetch(error) => error,
+            PanelError::Recorder(error) => FetchError::Local {
+                what: "reading the recorders of",
+                path: self.place(),
+                reason: error.to_string(),
+            },
+        })
     }
 
     /// What the user pinned for its log.
@@ -186,6 +208,24 @@ impl Location {
         let base = self.metadata.trim_end_matches('/');
         let base = base.strip_suffix("/metadata").unwrap_or(self.url.trim_end_matches('/'));
         format!("{base}/log/")
+    }
+}
+
+/// Why there is no panel of recorders.
+enum PanelError {
+    Fetch(FetchError),
+    Recorder(RecorderError),
+}
+
+impl From<FetchError> for PanelError {
+    fn from(error: FetchError) -> Self {
+        Self::Fetch(error)
+    }
+}
+
+impl From<RecorderError> for PanelError {
+    fn from(error: RecorderError) -> Self {
+        Self::Recorder(error)
     }
 }
 
@@ -237,12 +277,14 @@ impl TrustStore {
     ) -> Result<Verified<Root>, TrustStoreError> {
         check_name(name)?;
         location.log_policy().map_err(TrustStoreError::BadPolicy)?;
+        location.recorders.iter().try_for_each(Recorders::check).map_err(TrustStoreError::BadRecorders)?;
         let verified = Signed::<Root>::new(root).verify_initial().map_err(TrustStoreError::BadRoot)?;
         let dir = self.dir(name);
         if dir.exists() {
             let url = self.location(name)?.place();
             return Err(TrustStoreError::Taken { name: name.to_owned(), url });
         }
+        self.keep_evidence(name)?;
         let state = self.state.join(name);
         match std::fs::remove_dir_all(&state) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -299,9 +341,10 @@ impl TrustStore {
         })
     }
 
-    /// Forgets a repository, with the metadata that was trusted.
-    pub fn remove(&self, name: &str) -> Result<(), TrustStoreError> {
+    /// Forgets a repository, with the metadata that was trusted. Evidence that logs were rewritten is kept: where, if there is any.
+    pub fn remove(&self, name: &str) -> Result<Option<PathBuf>, TrustStoreError> {
         self.location(name)?;
+        let kept = self.keep_evidence(name)?;
         // State first: a trust added later under this name must not start from what this one trusted.
         for dir in [self.state.join(name), self.dir(name)] {
             match std::fs::remove_dir_all(&dir) {
@@ -311,14 +354,39 @@ impl TrustStore {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(kept)
+    }
+
+    /// Moves the evidence out of what was trusted, beside it.
+    fn keep_evidence(&self, name: &str) -> Result<Option<PathBuf>, TrustStoreError> {
+        let from = self.cache(name).evidence();
+        let entries = match std::fs::read_dir(&from) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(TrustStoreError::io("reading", &from, &error)),
+        };
+        // No trust has such a name.
+        let to = self.state.join(".evidence").join(name);
+        std::fs::create_dir_all(&to).map_err(|error| TrustStoreError::io("making", &to, &error))?;
+        let mut any = false;
+        for entry in entries {
+            let entry = entry.map_err(|error| TrustStoreError::io("reading", &from, &error))?;
+            let (file, kept) = (entry.path(), to.join(entry.file_name()));
+            std::fs::rename(&file, &kept).map_err(|error| TrustStoreError::io("moving", &file, &error))?;
+            any = true;
+        }
+        Ok(any.then_some(to))
+    }
+
+    fn cache(&self, name: &str) -> MetadataDir {
+        MetadataDir::new(self.state.join(name).join("metadata"))
     }
 
     /// A client for a trusted repository. Starts from the given root the first time, from the newest trusted one
     /// ever after.
     pub fn client(&self, name: &str, timing: Timing, limits: Limits) -> Result<Client, OpenError> {
         let location = self.location(name)?;
-        let cache = MetadataDir::new(self.state.join(name).join("metadata"));
+        let cache = self.cache(name);
         if !cache.has_root() {
             let path = self.dir(name).join("root.json");
             let root = std::fs::read(&path).map_err(|error| TrustStoreError::io("reading", &path, &error))?;
@@ -344,10 +412,10 @@ impl TrustStore {
             let location = if *place == own.url || *place == own.place() {
                 own.clone()
             } else {
-                Location { log_policy: own.log_policy.clone(), ..Location::below(place) }
+                let (log_policy, recorders) = (own.log_policy.clone(), own.recorders.clone());
+                Location { log_policy, recorders, ..Location::below(place) }
             };
-            let cache = MetadataDir::new(self.state.join(name).join("metadata"));
-            Ok(location.client(cache, timing, limits)?)
+            Ok(location.client(self.cache(name), timing, limits)?)
         };
         places.iter().map(at).collect()
     }

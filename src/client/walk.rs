@@ -31,10 +31,21 @@ impl Session {
         visit: &(dyn Fn(&Targets) + Sync),
         told: &(dyn Fn(u64, u64) + Sync),
     ) -> Vec<Unread> {
+        self.walk_some(jobs, &|_| true, visit, told).await
+    }
+
+    /// The same for those roles alone that `wanted` says, and what is below them.
+    pub async fn walk_some(
+        &self,
+        jobs: NonZeroUsize,
+        wanted: &(dyn Fn(&RoleName) -> bool + Sync),
+        visit: &(dyn Fn(&Targets) + Sync),
+        told: &(dyn Fn(u64, u64) + Sync),
+    ) -> Vec<Unread> {
         let top = self.with_trusted(|trusted| trusted.targets().clone());
         visit(&top);
         let (mut unread, mut seen, mut done) = (Vec::new(), HashSet::new(), 0);
-        let mut level = self.below(&[(RoleName::targets(), top)].into(), &mut seen);
+        let mut level = self.below(&[(RoleName::targets(), top)].into(), wanted, &mut seen);
         let mut known = count(&level);
         while !level.is_empty() {
             let roles =
@@ -45,7 +56,7 @@ impl Session {
                     Ok(Some(role)) => {
                         visit(&role);
                         let chain = edge.chain().iter().cloned().chain([(edge.role().clone(), role)]);
-                        let more = self.below(&chain.collect(), &mut seen);
+                        let more = self.below(&chain.collect(), wanted, &mut seen);
                         known += count(&more);
                         level.extend(more);
                     }
@@ -63,6 +74,7 @@ impl Session {
     fn below(
         &self,
         chain: &Arc<[(RoleName, Verified<Targets>)]>,
+        wanted: &(dyn Fn(&RoleName) -> bool + Sync),
         seen: &mut HashSet<(RoleName, RoleName)>,
     ) -> Vec<Edge> {
         let Some((delegator, content)) = chain.last() else { return Vec::new() };
@@ -70,7 +82,8 @@ impl Session {
             let delegations = content.delegations.iter();
             delegations.flat_map(|delegations| delegations.names_in(trusted.snapshot())).collect::<Vec<_>>()
         });
-        let new = names.into_iter().filter(|name| seen.insert((delegator.clone(), name.clone())));
+        let new =
+            names.into_iter().filter(|name| wanted(name) && seen.insert((delegator.clone(), name.clone())));
         new.map(|name| Edge::new(Arc::clone(chain), name)).collect()
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use thiserror::Error;
 
 use super::LogError;
-use super::head::Logged;
+use super::head::{Logged, MAX_INLINE};
 use crate::tlog::bundle::{self, BundleError};
 use crate::tlog::leaf::{Leaf, Role, TufLeaf};
 
@@ -128,6 +128,11 @@ impl Entries {
 
     pub(super) fn blocks(&self) -> usize {
         self.written.len() + usize::from(!self.block.is_empty())
+    }
+
+    /// Whether `log/head` takes them.
+    pub(super) fn fit_in_head(&self) -> Result<bool, EntriesError> {
+        Ok(self.blocks() <= 1 && self.block(0)?.len() <= MAX_INLINE)
     }
 
     /// The entries of a block, as in a bundle.

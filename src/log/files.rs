@@ -1,5 +1,6 @@
 //! [`Files`]: a log's files, wherever they are.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::LogError;
+use super::growth::Write;
 use crate::store::{Store, StorePath};
 
 /// Files asked for at once.
@@ -40,5 +42,41 @@ impl Files for StoreFiles {
     async fn read_all(&self, paths: &[String], max: u64) -> Result<Vec<Option<Vec<u8>>>, LogError> {
         let paths: Result<Vec<_>, _> = paths.iter().map(StorePath::new).collect();
         Ok(self.0.read_all(&paths?, max).await?)
+    }
+}
+
+/// Files that are not written yet, in front of those that are.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    new: BTreeMap<String, Arc<Vec<u8>>>,
+    behind: Arc<dyn Files>,
+}
+
+impl Unwritten {
+    pub(super) fn new(writes: &[Write], behind: Arc<dyn Files>) -> Self {
+        let new = writes.iter().map(|write| (write.path.clone(), Arc::clone(&write.bytes)));
+        Self { new: new.collect(), behind }
+    }
+}
+
+#[async_trait]
+impl Files for Unwritten {
+    async fn read(&self, path: &str, max: u64) -> Result<Option<Vec<u8>>, LogError> {
+        match self.new.get(path) {
+            Some(bytes) => Ok(Some(bytes.to_vec())),
+            None => self.behind.read(path, max).await,
+        }
+    }
+
+    async fn read_all(&self, paths: &[String], max: u64) -> Result<Vec<Option<Vec<u8>>>, LogError> {
+        let others: Vec<String> =
+            paths.iter().filter(|path| !self.new.contains_key(*path)).cloned().collect();
+        let others = if others.is_empty() { Vec::new() } else { self.behind.read_all(&others, max).await? };
+        let mut others = others.into_iter();
+        let found = paths.iter().map(|path| match self.new.get(path) {
+            Some(bytes) => Some(bytes.to_vec()),
+            None => others.next().flatten(),
+        });
+        Ok(found.collect())
     }
 }

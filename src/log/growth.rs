@@ -1,5 +1,7 @@
 //! [`Growth`]: what a writer holds of the log to append to it, whatever its size.
 
+use std::sync::Arc;
+
 use super::LogError;
 use super::entries::Entries;
 use super::head::Tail;
@@ -20,7 +22,13 @@ pub(super) const STAGED: &str = "log/staged/";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Write {
     pub(super) path: String,
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Arc<Vec<u8>>,
+}
+
+impl Write {
+    pub(super) fn new(path: String, bytes: Vec<u8>) -> Self {
+        Self { path, bytes: Arc::new(bytes) }
+    }
 }
 
 /// The right edge of the tree, and the entries of the bundle that is not full. At most 64 KiB, and 255 entries.
@@ -46,12 +54,9 @@ impl Growth {
             bundle::push(&mut self.bundle, entry)?;
             for (id, bytes) in self.edge.push(Hash::leaf(entry)) {
                 if id.level() == 0 {
-                    full.push(Write {
-                        path: in_folder(&id.entries_path()),
-                        bytes: std::mem::take(&mut self.bundle),
-                    });
+                    full.push(Write::new(in_folder(&id.entries_path()), std::mem::take(&mut self.bundle)));
                 }
-                full.push(Write { path: in_folder(&id.path()), bytes });
+                full.push(Write::new(in_folder(&id.path()), bytes));
             }
         }
         Ok(full)
@@ -63,9 +68,9 @@ impl Growth {
         let mut writes = Vec::new();
         for (id, bytes) in self.edge.partials().into_iter().filter(|(id, _)| wider.contains(id)) {
             if id.level() == 0 {
-                writes.push(Write { path: in_folder(&id.entries_path()), bytes: self.bundle.clone() });
+                writes.push(Write::new(in_folder(&id.entries_path()), self.bundle.clone()));
             }
-            writes.push(Write { path: in_folder(&id.path()), bytes });
+            writes.push(Write::new(in_folder(&id.path()), bytes));
         }
         writes
     }

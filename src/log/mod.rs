@@ -5,10 +5,11 @@
 //! | `head` | `log/head`: what the log has, and its last append whole |
 //! | `entries` | leaves on their way in, few or millions |
 //! | `growth` | the edge of the tree, which hands out tiles as it grows; the blocks of an append |
-//! | `append` | stage → swap the head → tiles; ending what another began |
+//! | `append` | stage → swap the head → tiles; in steps for a publisher that has more to write; ending what another began |
 //! | `sign` | the head signed, cosigned, published |
 //! | `files`, `reader` | a log read from a store or from afar: leaves, proofs, consistency |
 //! | `find` | leaves by path |
+//! | `tail` | a log followed from afar, each leaf verified before it is shown |
 //! | `audit`, `paths` | a whole log checked; whether a path stands in it twice |
 //! | `tidy` | what nobody needs any more |
 //!
@@ -16,7 +17,8 @@
 //!
 //! * A swap of `log/head` is the one moment at which entries are logged. It comes before any signature over them, so a
 //!   crash never leaves a signature for what nobody has.
-//! * Tiles are made of the head's tail alone, and are durable before the head is signed and before the next append.
+//! * Tiles are made of the head's tail alone, and are durable before a checkpoint of the head is shown to anybody but
+//!   witnesses, and before the next append. Signed may be what only the tail has: who has the head can make the tiles.
 //! * What is read is not trusted: the edge must lead to the head's root, proofs to that of the checkpoint.
 //! * A head that is behind its own checkpoint is a restored backup; nothing is appended to it, and nothing signed.
 //!
@@ -49,11 +51,13 @@ mod head;
 mod paths;
 mod reader;
 mod sign;
+mod tail;
 mod tidy;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use self::append::{Appended, Planned};
 pub use self::audit::Audit;
 pub use self::entries::{Entries, EntriesError};
 pub use self::error::LogError;
@@ -62,7 +66,8 @@ use self::growth::Growth;
 use self::head::MAX_HEAD_LEN;
 pub use self::head::{Head, HeadError};
 pub use self::reader::{Prover, Reader, Visit};
-pub use self::sign::{ConsistencyProofs, CosignError, Cosigners, LogSigner, Unwitnessed};
+pub use self::sign::{ConsistencyProofs, CosignError, Cosigners, LogSigner, Publication, Unwitnessed};
+pub use self::tail::{Grown, Leaves, Step, Tail, TailError};
 use crate::store::{Store, StorePath};
 use crate::tlog::checkpoint::SignedCheckpoint;
 use crate::tlog::merkle::Hash;

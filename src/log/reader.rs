@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::files::Unwritten;
 use super::growth::in_folder;
-use super::{Files, LogError};
+use super::{Appended, Files, LogError};
 use crate::tlog::bundle;
 use crate::tlog::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::tlog::leaf::Leaf;
@@ -42,6 +43,11 @@ impl Reader {
     /// The log among these files.
     pub fn new(files: Arc<dyn Files>) -> Self {
         Self { files }
+    }
+
+    /// The same log, with what an append is about to write.
+    pub fn with(&self, appended: &Appended) -> Self {
+        Self::new(Arc::new(Unwritten::new(&appended.writes, Arc::clone(&self.files))))
     }
 
     /// The newest checkpoint, not verified. None: nothing was signed yet.

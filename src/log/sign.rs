@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use super::reader::{CHECKPOINT, Reader};
-use super::{Head, Log, LogError};
-use crate::store::{StoreError, StorePath, Tag};
+use super::{Appended, Head, Log, LogError};
+use crate::store::{StoreError, StorePath, Swap, Tag};
 use crate::tlog::checkpoint::SignedCheckpoint;
 use crate::tlog::key::{KeyKind, KnownKeys, SIGNATURE_LEN, VerifierKey};
 use crate::tlog::merkle::Hash;
@@ -87,6 +87,21 @@ impl Cosigners for Unwitnessed {
     }
 }
 
+/// A checkpoint that is to be the log's newest.
+#[derive(Debug)]
+pub struct Publication {
+    path: StorePath,
+    text: String,
+    expected: Option<Tag>,
+}
+
+impl Publication {
+    /// The swap that makes it so.
+    pub fn swap(&self) -> Swap<'_> {
+        Swap { path: &self.path, bytes: self.text.as_bytes(), expected: self.expected.as_ref() }
+    }
+}
+
 /// Proofs up to one size.
 struct UpTo<'a> {
     reader: &'a Reader,
@@ -109,21 +124,43 @@ impl Log {
         witnesses: &dyn Cosigners,
     ) -> Result<(Head, SignedCheckpoint), LogError> {
         let head = self.head().await?.ok_or(LogError::None)?;
+        self.settled(&head).await?;
+        let checkpoint = self.signed(&head, self.reader(), signer, witnesses).await?;
+        Ok((head, checkpoint))
+    }
+
+    /// The same for what was just appended, whose tiles need not be written yet: its entries are in `log/head`, so nobody
+    /// can lose them.
+    pub async fn sign_appended(
+        &self,
+        appended: &Appended,
+        signer: &dyn LogSigner,
+        witnesses: &dyn Cosigners,
+    ) -> Result<SignedCheckpoint, LogError> {
+        self.signed(&appended.head, &self.reader().with(appended), signer, witnesses).await
+    }
+
+    async fn signed(
+        &self,
+        head: &Head,
+        reader: &Reader,
+        signer: &dyn LogSigner,
+        witnesses: &dyn Cosigners,
+    ) -> Result<SignedCheckpoint, LogError> {
         let key = signer.key();
         if key.kind() != KeyKind::Log || key.name().as_str() != head.origin() {
             let (key, origin) = (key.name().to_string(), head.origin().to_owned());
             return Err(LogError::WrongKey { key, origin });
         }
-        self.settled(&head).await?;
-        self.check_continues(&head).await?;
+        self.check_continues(head, reader).await?;
         let message = head.tree.to_string();
         let signature =
             signer.sign(message.as_bytes()).await.map_err(|message| LogError::Signer { message })?;
         let checkpoint = SignedCheckpoint::sign(head.tree.clone(), key, &signature)?;
-        let proofs = UpTo { reader: self.reader(), size: head.size() };
+        let proofs = UpTo { reader, size: head.size() };
         let cosigned = match witnesses.cosign(checkpoint, &proofs).await {
             Ok(cosigned) => cosigned,
-            Err(error) => return Err(self.not_cosigned(&head, error).await?),
+            Err(error) => return Err(self.not_cosigned(head, error).await?),
         };
         let keys = KnownKeys::new(vec![key.clone()])
             .map_err(|error| LogError::Signer { message: error.to_string() })?;
@@ -132,7 +169,7 @@ impl Log {
             let message = "the witnesses cosigned another checkpoint".to_owned();
             return Err(LogError::Signer { message });
         }
-        Ok((head, cosigned))
+        Ok(cosigned)
     }
 
     /// A witness may know more because another publisher was faster: then there is another head by now.
@@ -143,8 +180,8 @@ impl Log {
     }
 
     /// The head continues what was published, so that the key never signs two histories.
-    async fn check_continues(&self, head: &Head) -> Result<(), LogError> {
-        let Some(published) = self.reader().checkpoint().await? else { return Ok(()) };
+    async fn check_continues(&self, head: &Head, reader: &Reader) -> Result<(), LogError> {
+        let Some(published) = reader.checkpoint().await? else { return Ok(()) };
         let old = published.claimed();
         if old.origin() != head.origin() {
             return Err(LogError::WrongKey {
@@ -155,35 +192,42 @@ impl Log {
         if old.size() > head.size() {
             return Err(self.behind(head, old.size()).await?);
         }
-        let hashes = self.reader().consistency(old.size(), head.size()).await?;
+        let hashes = reader.consistency(old.size(), head.size()).await?;
         check_consistency(old.size(), head.size(), &hashes, old.root(), head.root())
             .map_err(|error| LogError::Forked { size: old.size(), problem: error.to_string() })
     }
 
-    /// Makes this the log's newest checkpoint, unless a larger one is published already, which is fine too.
+    /// Makes this the log's newest checkpoint, unless a larger one is published already, which is fine too. Tiles of its head
+    /// are durable.
     pub async fn publish(&self, checkpoint: &SignedCheckpoint) -> Result<(), LogError> {
-        let new = checkpoint.claimed();
         let mut lost = None;
         for _ in 0..PUBLISH_TRIES {
-            let (old, tag) = self.published().await?;
-            if let Some(old) = &old {
-                let tree = old.claimed();
-                if tree.size() == new.size() && tree.root() != new.root() || tree.origin() != new.origin() {
-                    let problem = format!("one is {tree}the other {new}");
-                    return Err(LogError::Forked { size: tree.size(), problem });
-                }
-                if tree.size() > new.size() || old == checkpoint {
-                    return Ok(());
-                }
-            }
-            let text = checkpoint.to_string();
-            match self.store().swap(&StorePath::new(CHECKPOINT)?, text.as_bytes(), tag.as_ref()).await {
+            let Some(publication) = self.publication(checkpoint).await? else { return Ok(()) };
+            let Swap { path, bytes, expected } = publication.swap();
+            match self.store().swap(path, bytes, expected).await {
                 Ok(_) => return Ok(()),
                 Err(error @ StoreError::Conflict { .. }) => lost = Some(error),
                 Err(error) => return Err(error.into()),
             }
         }
         lost.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// How this becomes the log's newest checkpoint, for a caller that makes the swap; if it fails, [`Self::publish`].
+    /// `None`: a larger one is published already, or this one.
+    pub async fn publication(&self, checkpoint: &SignedCheckpoint) -> Result<Option<Publication>, LogError> {
+        let (new, (old, expected)) = (checkpoint.claimed(), self.published().await?);
+        if let Some(old) = &old {
+            let tree = old.claimed();
+            if tree.size() == new.size() && tree.root() != new.root() || tree.origin() != new.origin() {
+                let problem = format!("one is {tree}the other {new}");
+                return Err(LogError::Forked { size: tree.size(), problem });
+            }
+            if tree.size() > new.size() || old == checkpoint {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Publication { path: StorePath::new(CHECKPOINT)?, text: checkpoint.to_string(), expected }))
     }
 
     async fn published(&self) -> Result<(Option<SignedCheckpoint>, Option<Tag>), LogError> {

@@ -39,6 +39,11 @@ impl Reverse {
         Self { indexes, limits, port: OnceLock::new() }
     }
 
+    /// The indexes that it serves.
+    pub fn indexes(&self) -> &[Index] {
+        &self.indexes
+    }
+
     /// Where it may listen: nowhere but on loopback.
     pub fn address(port: u16) -> (Ipv4Addr, u16) {
         (Ipv4Addr::LOCALHOST, port)

@@ -131,6 +131,11 @@ impl FromStr for FreeText {
 }
 
 impl Sha256Hex {
+    /// The digits of a digest.
+    pub fn of(digest: &[u8; 32]) -> Self {
+        Self(hex::encode(digest))
+    }
+
     /// The 64 digits.
     pub fn as_str(&self) -> &str {
         &self.0

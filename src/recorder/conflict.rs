@@ -1,18 +1,20 @@
 //! Contradictions of an index: kept in the store, each once, and never taken back.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::python::{DistributionFilename, Sha256Hex};
 use crate::store::{Content, Store, StoreError, StorePath};
 use crate::tlog::leaf::{ConflictLeaf, FileLeaf, Leaf, Source as LeafSource};
 
 /// Folder of all conflicts.
-const CONFLICTS: &str = "conflicts";
+pub(super) const CONFLICTS: &str = "conflicts";
 /// Conflicts of one project that are kept, at most: an index that invents more of them is known well enough by these.
 const MAX_KEPT: usize = 1_000;
+/// The ending of conflicts.
+pub(super) const ENDING: &str = ".json";
 
 /// Bytes, by what identifies them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// How many, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -22,17 +24,21 @@ pub struct Fingerprint {
 }
 
 /// What contradicts what was expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// The bytes that the index gave out, where its page had promised others.
     Bytes,
+    /// The maintainers' claim of the release has other bytes than those that the index gave out and that were recorded.
+    Claim,
     /// The page of the index, where other bytes were recorded under this path.
     Index,
+    /// The log of the index, where other bytes were recorded under this path.
+    Log,
 }
 
 /// Two contents for one path. Says nothing of when or by whom it was seen: all who see it write the same bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conflict {
     /// What was promised, or recorded before. Fields stand in the order of canonical JSON.
     pub expected: Fingerprint,
@@ -55,6 +61,12 @@ pub(super) enum Kept {
     Known,
     /// There are so many of its project that it was not kept.
     TooMany,
+}
+
+impl Fingerprint {
+    fn of(file: &FileLeaf) -> Self {
+        Self { length: Some(file.length()), sha256: Sha256Hex::of(file.sha256()) }
+    }
 }
 
 impl Conflict {
@@ -81,12 +93,27 @@ impl Conflict {
         Self { path: format!("{}.metadata", of_file.path), ..of_file }
     }
 
-    /// What a log says of it: that the index had this other content. Nothing if its length is not known.
+    /// What was claimed of a file, and what was recorded of it.
+    pub(super) fn of_claim(claimed: &FileLeaf, seen: &FileLeaf) -> Self {
+        Self {
+            expected: Fingerprint::of(claimed),
+            found: Fingerprint::of(seen),
+            path: claimed.path().to_owned(),
+            project: claimed.project().to_owned(),
+            source: Source::Claim,
+        }
+    }
+
+    /// What a log says of it: who had the content that was not recorded. Nothing if its length is not known.
     pub fn leaf(&self) -> Option<Leaf> {
+        let (other, source) = match self.source {
+            Source::Claim => (&self.expected, LeafSource::Claim),
+            Source::Bytes | Source::Index | Source::Log => (&self.found, LeafSource::Index),
+        };
         let mut sha256 = [0; 32];
-        hex::decode_to_slice(self.found.sha256.as_str(), &mut sha256).ok()?;
-        let file = FileLeaf::of_target(&self.path, self.found.length?, sha256).ok()??;
-        Some(Leaf::Conflict(ConflictLeaf { file, source: LeafSource::Index }))
+        hex::decode_to_slice(other.sha256.as_str(), &mut sha256).ok()?;
+        let file = FileLeaf::of_target(&self.path, other.length?, sha256).ok()??;
+        Some(Leaf::Conflict(ConflictLeaf { file, source }))
     }
 
     /// The bytes that are kept: canonical JSON, for nothing in it needs to be escaped.
@@ -94,9 +121,18 @@ impl Conflict {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Where it is kept.
+    /// Where it is kept in the store. Beside it are, with more endings, the proof that it was logged, and evidence if both contents are.
+    pub fn place(&self) -> String {
+        format!("{CONFLICTS}/{}.{}.json", self.path, self.found.sha256)
+    }
+
     fn at(&self) -> Result<StorePath, StoreError> {
-        StorePath::new(format!("{CONFLICTS}/{}.{}.json", self.path, self.found.sha256))
+        self.beside("")
+    }
+
+    /// Where something about it is kept, beside it.
+    pub(super) fn beside(&self, ending: &str) -> Result<StorePath, StoreError> {
+        StorePath::new(format!("{}{ending}", self.place()))
     }
 
     /// Keeps it.
@@ -105,7 +141,8 @@ impl Conflict {
         if store.exist(std::slice::from_ref(&at)).await?.contains(&true) {
             return Ok(Kept::Known);
         }
-        if store.list(&format!("{CONFLICTS}/{}", self.project)).await?.len() >= MAX_KEPT {
+        let kept = store.list(&format!("{CONFLICTS}/{}", self.project)).await?;
+        if kept.iter().filter(|entry| is_conflict(&entry.path)).count() >= MAX_KEPT {
             return Ok(Kept::TooMany);
         }
         match store.create(&at, Content::Bytes(self.to_json().as_bytes())).await {
@@ -116,12 +153,17 @@ impl Conflict {
     }
 }
 
+/// Whether this is one, and not what lies beside it.
+fn is_conflict(path: &StorePath) -> bool {
+    path.as_str().strip_suffix(ENDING).is_some()
+}
+
 /// How many are kept.
 pub(super) async fn count(store: &dyn Store) -> Result<u64, StoreError> {
     let mut count = 0_u64;
     store
-        .walk(CONFLICTS, &mut |_| {
-            count = count.saturating_add(1);
+        .walk(CONFLICTS, &mut |entry| {
+            count = count.saturating_add(u64::from(is_conflict(&entry.path)));
             Ok(())
         })
         .await?;

@@ -10,7 +10,7 @@ use axum::routing::get;
 use chrono::{DateTime, Utc};
 use tokio::net::TcpListener;
 
-use super::Round;
+use super::{Round, Standings};
 use crate::web::{Bounds, Families, Traffic, serve};
 
 /// What the server of metrics bears: a few who watch, and no one who is slow.
@@ -33,8 +33,23 @@ pub struct Metrics {
     waiting: AtomicU64,
     left_out: AtomicU64,
     conflicts: AtomicU64,
+    log_size: AtomicU64,
+    unrecorded: AtomicU64,
+    log_problem: AtomicU64,
     unsent: AtomicU64,
+    /// As the last round found them, in the order of [`STANDINGS`].
+    claims: [AtomicU64; STANDINGS.len()],
 }
+
+/// How claimed files stand, as labels.
+const STANDINGS: [&str; 6] = [
+    "{standing=\"agree\"}",
+    "{standing=\"index-only\"}",
+    "{standing=\"claim-only\"}",
+    "{standing=\"overdue\"}",
+    "{standing=\"conflict\"}",
+    "{standing=\"doubtful\"}",
+];
 
 impl Metrics {
     /// Conflicts that were kept before.
@@ -50,7 +65,17 @@ impl Metrics {
         self.conflicts.fetch_add(new_conflicts, Ordering::Relaxed);
         self.waiting.store(round.waiting, Ordering::Relaxed);
         self.left_out.store(round.left_out, Ordering::Relaxed);
+        if let Some(claims) = &round.claims {
+            let Standings { agree, index_only, claim_only, overdue, conflict, doubtful } = *claims;
+            let counts = [agree, index_only, claim_only, overdue, conflict, doubtful];
+            self.claims.iter().zip(counts).for_each(|(gauge, count)| gauge.store(count, Ordering::Relaxed));
+        }
         self.last_round.store(u64::try_from(now.timestamp()).unwrap_or(0), Ordering::Relaxed);
+        if let Some(log) = &round.log {
+            self.log_size.store(log.size, Ordering::Relaxed);
+            self.unrecorded.store(log.unrecorded, Ordering::Relaxed);
+            self.log_problem.store(u64::from(log.problem.is_some()), Ordering::Relaxed);
+        }
     }
 
     /// A round that did not.
@@ -74,11 +99,21 @@ impl Metrics {
             ("waiting", "gauge", "Files and pages that could not be had in the last round.", &self.waiting),
             ("left_out", "gauge", "Files that the last round refused.", &self.left_out),
             ("conflicts", "gauge", "Contradictions of the index that are kept.", &self.conflicts),
+            ("index_log_size", "gauge", "Leaves of the index's own log.", &self.log_size),
+            ("index_log_unrecorded", "gauge", "Files in it that are not recorded.", &self.unrecorded),
+            ("index_log_problem", "gauge", "1 while it is rewritten or refused.", &self.log_problem),
             ("unsent_conflicts", "gauge", "Those that the webhook has not taken.", &self.unsent),
         ] {
             let value = count.load(Ordering::Relaxed);
             families.family(&format!("record_{name}"), kind, help, &[("", value)]);
         }
+        let claims: Vec<_> = STANDINGS
+            .iter()
+            .zip(&self.claims)
+            .map(|(label, count)| (*label, count.load(Ordering::Relaxed)))
+            .collect();
+        let help = "Files of the claimed releases that the last round looked at.";
+        families.family("record_claimed_files", "gauge", help, &claims);
         families.into_text()
     }
 

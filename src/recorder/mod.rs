@@ -8,6 +8,10 @@
 //! | `fetch` | one file: fetched, hashed, read |
 //! | `publish` | many files, one commit |
 //! | `conflict` | contradictions, kept for good |
+//! | `index_log` | the index's own log against what was recorded |
+//! | `own_log` | conflicts as leaves of the recorder's own log |
+//! | `claims` | what maintainers claimed, held against what was recorded |
+//! | `answers` | claims over HTTP |
 //! | `metrics` | counts, for who watches |
 //!
 //! ```text
@@ -20,36 +24,50 @@
 //! 2. A path is recorded once. What comes later under it is a conflict, and the first stays. What the index removes stays.
 //! 3. A page is done with when each of its files is recorded, or refused for as long as the page stays as it is. A crash
 //!    before that means the page is read again; what was recorded is then known from the signed state.
-//! 4. One project that fails, or lies, holds up no other.
+//! 4. A conflict is kept before anything else is made of it, then told, then logged; each is done again until it is done.
+//! 5. One project that fails, or lies, holds up no other.
 
+mod answers;
+mod claims;
 mod compare;
 mod conflict;
 mod fetch;
+mod index_log;
 mod metrics;
+mod own_log;
 mod publish;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use thiserror::Error;
 use tokio::task::JoinSet;
 
+pub use self::answers::ClaimServer;
+pub use self::claims::{Claims, Standings};
 use self::compare::{Compared, Wanted, compare};
 use self::conflict::Kept;
 pub use self::conflict::{Conflict, Fingerprint, Source};
 use self::fetch::{Fate, Fetcher, Outcome, Taken};
+pub use self::index_log::{IndexLog, LogRound};
 pub use self::metrics::Metrics;
 use self::publish::{Batch, Desk, projects};
 use crate::crawl::{Change, CrawlError, Due, Follow};
+use crate::log::LogError;
 use crate::python::{ProjectName, ProjectPage};
 use crate::repository::{Keyring, Repository, RepositoryError, State};
 use crate::store::StoreError;
 
 /// Files and projects that are named in a report, at most; all are counted.
 const MAX_NAMED: usize = 1_000;
+/// Names of projects that cannot be recorded and are remembered as told, at most; more are told again.
+const MAX_UNFIT: usize = 100_000;
+/// Conflicts that wait to be told of after rounds that failed, at most; all are kept.
+const MAX_UNTOLD: usize = 10_000;
 /// Rounds for which a project rests that failed many times in a row, at most.
 const MAX_REST: u64 = 64;
 
@@ -90,9 +108,19 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Recorder {
     repository: Repository,
-    keys: Keyring,
+    keys: Arc<Keyring>,
     follow: Follow,
     settings: Settings,
+    claims: Option<Claims>,
+    log: Option<IndexLog>,
+    /// Conflicts that are kept and not logged; nothing, if that has to be looked up.
+    unlogged: Option<Vec<Conflict>>,
+    /// When they are tried again, after they could not be logged.
+    log_rest: Option<Rest>,
+    /// Conflicts that are kept, and that no round has reported.
+    untold: Vec<Conflict>,
+    /// Projects that cannot be recorded, and were told of.
+    unfit: HashSet<String>,
     /// Rounds of this process.
     rounds: u64,
     rests: HashMap<ProjectName, Rest>,
@@ -121,6 +149,12 @@ pub struct Round {
     pub new_conflicts: Vec<Conflict>,
     /// What was left out, waits or does not read, and why; the first 1,000.
     pub named: Vec<String>,
+    /// How what was claimed stands, if claims are judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claims: Option<Standings>,
+    /// What the index's own log says, if it is followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogRound>,
     /// Version of the snapshot that has what was recorded, if anything was.
     pub snapshot: Option<u64>,
 }
@@ -137,6 +171,9 @@ pub enum RecordError {
     /// Where it lies.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The index's log, or the recorder's own.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// This machine.
     #[error("{what} {path}: {reason}")]
     Local {
@@ -160,6 +197,15 @@ impl RecordError {
 struct Rest {
     failures: u32,
     until: u64,
+}
+
+impl Rest {
+    /// One round, and twice as many with each failure in a row.
+    fn after(before: Option<Self>, round: u64) -> Self {
+        let failures = before.map_or(0, |rest| rest.failures).saturating_add(1);
+        let rounds = 1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(MAX_REST).min(MAX_REST);
+        Self { failures, until: round.saturating_add(rounds) }
+    }
 }
 
 /// Something to ask the index for.
@@ -203,6 +249,10 @@ struct Work<'a> {
     open: HashMap<ProjectName, Open>,
     batch: Batch,
     round: Round,
+    /// Projects of which files were recorded.
+    touched: HashSet<ProjectName>,
+    /// Whether files were passed over for the first time.
+    passed_over: bool,
     now: DateTime<Utc>,
 }
 
@@ -210,14 +260,45 @@ impl Recorder {
     /// Records what `follow` finds in a repository that `keys` can sign. Refuses what no round could do.
     pub async fn new(
         repository: Repository,
-        keys: Keyring,
+        keys: impl Into<Arc<Keyring>>,
         follow: Follow,
         settings: Settings,
     ) -> Result<Self, RecordError> {
+        let keys = keys.into();
         repository.refuse_early(&keys).await?;
         let mut follow = follow;
         follow.expect_mark(repository.state().await?.snapshot.common.version)?;
-        Ok(Self { repository, keys, follow, settings, rounds: 0, rests: HashMap::new() })
+        Ok(Self {
+            repository,
+            keys,
+            follow,
+            settings,
+            claims: None,
+            log: None,
+            unlogged: None,
+            log_rest: None,
+            untold: Vec::new(),
+            unfit: HashSet::new(),
+            rounds: 0,
+            rests: HashMap::new(),
+        })
+    }
+
+    /// Follows the index's own log as well.
+    #[must_use]
+    pub fn following(self, log: IndexLog) -> Self {
+        Self { log: Some(log), ..self }
+    }
+
+    /// New conflicts that no round has reported, for it failed: they are told of here, once.
+    pub fn untold(&mut self) -> Vec<Conflict> {
+        std::mem::take(&mut self.untold)
+    }
+
+    /// Judges claims as well.
+    #[must_use]
+    pub fn judging(self, claims: Claims) -> Self {
+        Self { claims: Some(claims), ..self }
     }
 
     /// Contradictions that are kept, of all time.
@@ -248,13 +329,33 @@ impl Recorder {
         let steps: VecDeque<Step> = outlook.due.into_iter().filter(rested).map(Step::Page).collect();
         let state = self.repository.state().await?;
         let (running, open, batch) = (JoinSet::new(), HashMap::new(), Batch::default());
-        let mut work =
-            Work { recorder: self, fetcher, state, first, steps, running, open, batch, round, now };
+        let touched = HashSet::new();
+        let mut work = Work {
+            recorder: self,
+            fetcher,
+            state,
+            first,
+            steps,
+            running,
+            open,
+            batch,
+            round,
+            touched,
+            passed_over: false,
+            now,
+        };
         for why in outlook.unfit {
-            work.round.leave_out(why);
+            let known = &mut work.recorder.unfit;
+            if known.len() >= MAX_UNFIT || known.insert(why.clone()) {
+                work.round.leave_out(why);
+            }
         }
         work.run(told).await?;
-        Ok(work.round)
+        work.judge_claims().await?;
+        work.follow_log().await?;
+        work.log_conflicts().await?;
+        let round = work.round;
+        Ok(Round { new_conflicts: self.untold(), ..round })
     }
 }
 
@@ -333,6 +434,7 @@ impl Work<'_> {
         }
         self.round.passed_over =
             self.round.passed_over.saturating_add(u64::try_from(passed_over.len()).unwrap_or(0));
+        self.passed_over |= pass_over && !passed_over.is_empty();
         self.keep(conflicts).await?;
         let open = Open { change, lines: passed_over, left: wanted.len(), waits: false };
         self.open.insert(project.clone(), open);
@@ -362,9 +464,15 @@ impl Work<'_> {
     async fn keep(&mut self, conflicts: Vec<Conflict>) -> Result<(), RecordError> {
         for conflict in conflicts {
             self.round.conflicts = self.round.conflicts.saturating_add(1);
-            // The seam for the log: `leaf` of what is new.
             match conflict.keep(self.recorder.repository.store()).await? {
-                Kept::New => self.round.new_conflicts.push(conflict),
+                Kept::New => {
+                    if let Some(unlogged) = &mut self.recorder.unlogged {
+                        unlogged.push(conflict.clone());
+                    }
+                    if self.recorder.untold.len() < MAX_UNTOLD {
+                        self.recorder.untold.push(conflict);
+                    }
+                }
                 Kept::Known => {}
                 Kept::TooMany => self.round.leave_out(format!(
                     "{}: a conflict is not kept, for the project has too many",
@@ -412,10 +520,30 @@ impl Work<'_> {
         self.state = self.recorder.repository.state().await?;
         self.round.snapshot = Some(imported.snapshot);
         self.round.recorded = self.round.recorded.saturating_add(imported.added);
+        if let Some(claims) = &mut self.recorder.claims {
+            claims.recorded(files, &mut self.round).await?;
+        }
         for taken in files {
+            self.touched.insert(taken.offer.filename.project().clone());
             if let Some(why) = &taken.unread {
                 self.round.unread = self.round.unread.saturating_add(1);
                 self.round.name(format!("{}: recorded by its hash alone: {why}", taken.offer.filename));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is cut short is judged again in the next round.
+    async fn judge_claims(&mut self) -> Result<(), RecordError> {
+        let Some(claims) = &mut self.recorder.claims else { return Ok(()) };
+        self.round.claims.get_or_insert_default();
+        for release in claims.due() {
+            let Recorder { repository, claims: Some(claims), .. } = &mut *self.recorder else { break };
+            let (conflicts, waits) =
+                claims.judge(repository, &self.state, &release, &mut self.round, self.now).await?;
+            self.keep(conflicts).await?;
+            if let Some(claims) = self.recorder.claims.as_mut().filter(|_| !waits) {
+                claims.done(&release);
             }
         }
         Ok(())
@@ -452,10 +580,8 @@ impl Work<'_> {
 impl Recorder {
     /// Leaves a project alone for one round, for twice as many with each failure in a row.
     fn rest(&mut self, project: &ProjectName) {
-        let failures = self.rests.get(project).map_or(0, |rest| rest.failures).saturating_add(1);
-        let rounds = 1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(MAX_REST).min(MAX_REST);
-        let until = self.rounds.saturating_add(rounds);
-        self.rests.insert(project.clone(), Rest { failures, until });
+        let rest = Rest::after(self.rests.get(project).copied(), self.rounds);
+        self.rests.insert(project.clone(), rest);
     }
 }
 
@@ -474,7 +600,13 @@ fn is_of_a_project(error: &RepositoryError) -> bool {
 impl Round {
     /// Whether something happened that somebody may want to know.
     pub fn is_news(&self) -> bool {
-        self.recorded > 0 || self.left_out > 0 || self.waiting > 0 || self.conflicts > 0
+        let log = self.log.as_ref();
+        self.recorded > 0
+            || self.left_out > 0
+            || self.waiting > 0
+            || self.conflicts > 0
+            || !self.named.is_empty()
+            || log.is_some_and(|log| log.is_new || !log.log_only.is_empty())
     }
 
     fn leave_out(&mut self, why: String) {

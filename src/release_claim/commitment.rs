@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Claim;
 use crate::crypto::sha256;
+use crate::tlog::leaf::CommitmentLeaf;
 
 /// Bytes of a salt: nobody finds a claim by trying all that a project could release.
 pub const SALT_LEN: usize = 32;
@@ -47,6 +48,21 @@ impl Commitment {
     /// The commitment to a claim.
     pub fn new(salt: &Salt, claim: &Claim) -> Self {
         Self(sha256(&[HEADER.as_bytes(), &salt.0, claim.to_string().as_bytes()].concat()))
+    }
+
+    /// Reads 64 lower-case hexadecimal digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        Salt::from_hex(text).map(|hash| Self(hash.0))
+    }
+
+    /// The hash as text.
+    pub fn to_hex(&self) -> String {
+        hex::encode(self.0)
+    }
+
+    /// What a log has of it.
+    pub fn leaf(&self) -> CommitmentLeaf {
+        CommitmentLeaf { sha256: self.0 }
     }
 
     /// The hash.

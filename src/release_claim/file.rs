@@ -1,6 +1,6 @@
 //! A claim as text, with and without signatures.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use thiserror::Error;
 
@@ -86,18 +86,24 @@ pub struct Claim {
     version: String,
 }
 
+/// Refuses what is no address of an index, as claims have it.
+pub fn check_index(index: &str) -> Result<(), ClaimError> {
+    let plain = index.bytes().all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'\\'));
+    let host = index.strip_prefix("https://").or(index.strip_prefix("http://"));
+    let named = host
+        .is_some_and(|host| host.ends_with('/') && !host.starts_with('/') && !host.contains(['?', '#', '@']));
+    if plain && named && index.len() <= MAX_INDEX {
+        return Ok(());
+    }
+    let expected = "an address with http or https, a '/' at its end, and no password";
+    Err(ClaimError::Field { field: "index", expected })
+}
+
 impl Claim {
     /// A claim of these files, for the index with this address.
     pub fn new(index: &str, project: ProjectName, mut files: Vec<FileLeaf>) -> Result<Self, ClaimError> {
         let field = |field, expected| Err(ClaimError::Field { field, expected });
-        let plain = index.bytes().all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'\\'));
-        let host = index.strip_prefix("https://").or(index.strip_prefix("http://"));
-        let named = host.is_some_and(|host| {
-            host.ends_with('/') && !host.starts_with('/') && !host.contains(['?', '#', '@'])
-        });
-        if !plain || !named || index.len() > MAX_INDEX {
-            return field("index", "an address with http or https, a '/' at its end, and no password");
-        }
+        check_index(index)?;
         files.sort_by(|one, other| one.path().cmp(other.path()));
         let Some(version) = files.first().map(|file| file.version().to_owned()) else {
             return field("files", "a list of at least one file");
@@ -195,18 +201,23 @@ impl SignedClaim {
         if bytes.len() > MAX_CLAIM {
             return Err(ClaimError::TooLong { found: bytes.len() });
         }
-        let whole = json::parse(bytes)?;
+        let read = Self::of_json(&json::parse(bytes)?)?;
+        in_one_form(read, str::from_utf8(bytes).map_err(|_| ClaimError::Form)?)
+    }
+
+    /// Reads it, in whatever form it is written.
+    pub(super) fn of_json(whole: &Json<'_>) -> Result<Self, ClaimError> {
         let claim = whole.get("signed").ok_or(ClaimError::Field { field: "signed", expected: "a claim" })?;
-        let claim = Claim::of_json(claim)?;
-        let Some(Json::Array(listed)) = whole.get("signatures") else {
-            return Err(ClaimError::Field { field: "signatures", expected: "a list" });
-        };
-        if listed.len() > MAX_SIGNATURES {
-            return Err(ClaimError::Field { field: "signatures", expected: "a list of at most 64" });
-        }
-        let signatures = listed.iter().map(signature_of_json).collect::<Result<_, _>>()?;
-        let text = str::from_utf8(bytes).map_err(|_| ClaimError::Form)?;
-        in_one_form(Self::new(claim, signatures), text)
+        Ok(Self::new(Claim::of_json(claim)?, signatures_of_json(whole)?))
+    }
+
+    /// The same with one signature more; one by the same key is replaced.
+    #[must_use]
+    pub fn signed(self, id: KeyId, signature: Vec<u8>) -> Self {
+        let mut signatures = self.signatures;
+        signatures.retain(|(other, _)| *other != id);
+        signatures.push((id, signature));
+        Self::new(self.claim, signatures)
     }
 
     /// The claim, if so many of the project's keys signed it as the role has for its threshold.
@@ -216,12 +227,7 @@ impl SignedClaim {
             let project = self.claim.project.to_string();
             return Err(ClaimError::OtherProject { project, role: role.to_owned() });
         }
-        let signatures = self.signatures.iter().map(|(id, signature)| (id, signature.as_slice()));
-        let valid = authority.signed_by(self.claim.to_string().as_bytes(), signatures).len();
-        let threshold = authority.threshold();
-        if u64::try_from(valid).unwrap_or(0) < threshold.max(1) {
-            return Err(ClaimError::BelowThreshold { role: role.to_owned(), valid, threshold });
-        }
+        enough(authority, &self.claim.to_string(), &self.signatures)?;
         Ok(&self.claim)
     }
 
@@ -233,22 +239,40 @@ impl SignedClaim {
 
 impl fmt::Display for SignedClaim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut signatures = String::new();
-        for (at, (id, signature)) in self.signatures.iter().enumerate() {
-            let id = String::from_utf8(Json::str(id.as_str()).canonical()).unwrap_or_default();
-            let comma = if at == 0 { "" } else { "," };
-            write!(signatures, r#"{comma}{{"keyid":{id},"sig":"{}"}}"#, hex::encode(signature))?;
-        }
-        write!(f, r#"{{"signatures":[{signatures}],"signed":{}}}"#, self.claim)
+        write!(f, r#"{{"signatures":{},"signed":{}}}"#, list_of(&self.signatures), self.claim)
     }
 }
 
+/// Signatures as they are written.
+pub(super) fn list_of(signatures: &[(KeyId, Vec<u8>)]) -> String {
+    let one = |(id, signature): &(KeyId, Vec<u8>)| {
+        let id = String::from_utf8(Json::str(id.as_str()).canonical()).unwrap_or_default();
+        format!(r#"{{"keyid":{id},"sig":"{}"}}"#, hex::encode(signature))
+    };
+    format!("[{}]", signatures.iter().map(one).collect::<Vec<_>>().join(","))
+}
+
+/// Refuses a text that too few keys of a role signed.
+pub(super) fn enough(
+    authority: &Authority<'_>,
+    text: &str,
+    signatures: &[(KeyId, Vec<u8>)],
+) -> Result<(), ClaimError> {
+    let signatures = signatures.iter().map(|(id, signature)| (id, signature.as_slice()));
+    let valid = authority.signed_by(text.as_bytes(), signatures).len();
+    let (role, threshold) = (authority.role().to_owned(), authority.threshold());
+    if u64::try_from(valid).unwrap_or(0) < threshold.max(1) {
+        return Err(ClaimError::BelowThreshold { role, valid, threshold });
+    }
+    Ok(())
+}
+
 /// What was read, if it is written as it came.
-fn in_one_form<T: fmt::Display>(read: T, text: &str) -> Result<T, ClaimError> {
+pub(super) fn in_one_form<T: fmt::Display>(read: T, text: &str) -> Result<T, ClaimError> {
     if read.to_string() == text { Ok(read) } else { Err(ClaimError::Form) }
 }
 
-fn text<'a>(object: &'a Json<'_>, field: &'static str) -> Result<&'a str, ClaimError> {
+pub(super) fn text<'a>(object: &'a Json<'_>, field: &'static str) -> Result<&'a str, ClaimError> {
     object.get(field).and_then(Json::as_str).ok_or(ClaimError::Field { field, expected: "a text" })
 }
 
@@ -263,6 +287,17 @@ fn file_of_json(file: &Json<'_>) -> Result<FileLeaf, ClaimError> {
     let leaf = FileLeaf::of_target(path, length, sha256).map_err(refused)?;
     let expected = "a distribution or its metadata";
     leaf.ok_or_else(|| refused(LeafError::Field { field: "path", expected }))
+}
+
+/// The signatures of what is signed.
+pub(super) fn signatures_of_json(whole: &Json<'_>) -> Result<Vec<(KeyId, Vec<u8>)>, ClaimError> {
+    let Some(Json::Array(listed)) = whole.get("signatures") else {
+        return Err(ClaimError::Field { field: "signatures", expected: "a list" });
+    };
+    if listed.len() > MAX_SIGNATURES {
+        return Err(ClaimError::Field { field: "signatures", expected: "a list of at most 64" });
+    }
+    listed.iter().map(signature_of_json).collect()
 }
 
 fn signature_of_json(signature: &Json<'_>) -> Result<(KeyId, Vec<u8>), ClaimError> {

@@ -16,8 +16,10 @@
 
 mod commitment;
 mod file;
+mod request;
 mod standing;
 
 pub use commitment::{Commitment, SALT_LEN, Salt};
-pub use file::{Claim, ClaimError, MAX_CLAIM, MAX_FILES, MAX_INDEX, SignedClaim};
-pub use standing::{Standing, standing};
+pub use file::{Claim, ClaimError, MAX_CLAIM, MAX_FILES, MAX_INDEX, SignedClaim, check_index};
+pub use request::{ClaimRequest, Embargo, MAX_REQUEST, Told};
+pub use standing::{Standing, standing, standings};

@@ -1,9 +1,9 @@
 //! New files, then the one commit point.
 //!
 //! Target files, changed targets roles, snapshot and a note of the pages to refresh are written and made durable
-//! together ([`Repository::stage`]); nothing refers to them yet. Then what is staged is logged, if the repository has a log,
-//! and its proofs are written. Last is the swap of `timestamp.json`. A version number
-//! that a crash or a slower publisher left taken is skipped: versions must grow, not be consecutive.
+//! together ([`Repository::stage`]); nothing refers to them yet. In a repository with a log, what is staged is logged with the
+//! same flushing or after it, and its tiles and proofs are written ([`super::log`]). Last is the swap of `timestamp.json`. A
+//! version number that a crash or a slower publisher left taken is skipped: versions must grow, not be consecutive.
 
 use chrono::{DateTime, Utc};
 
@@ -13,12 +13,13 @@ use super::bins::spread;
 use super::check::names::file_name;
 use super::check::split_name;
 use super::keyring::{Crew, Keyring};
-use super::log::Leaves;
+use super::log::{Leaves, Logged};
 use super::pages::note;
 use super::state::{RUNAWAY, State};
 use super::{MAX_ATTEMPTS, Repository, RepositoryError, days_after, layout};
 use crate::crypto::sha256;
-use crate::store::{Content, StoreError, StorePath};
+use crate::log::Appended;
+use crate::store::{Content, Order, StoreError, StorePath, Swap};
 use crate::tlog::leaf;
 use crate::tuf::held::Held;
 use crate::tuf::metadata::{About, Hashes, MetaFile, Role, Root, Snapshot, Targets, TopLevel, Version};
@@ -95,6 +96,8 @@ pub(super) struct Staged {
     pub(super) found: Vec<StorePath>,
     /// Notes of the pages to refresh.
     pub(super) notes: Vec<StorePath>,
+    /// What became of the append that was to be made with it; `None`: none was.
+    pub(super) appended: Option<Result<Appended, RepositoryError>>,
 }
 
 /// What a commit writes before its commit point.
@@ -155,12 +158,12 @@ impl Repository {
         }
         let Transaction { roles, written, snapshot, pages, files, leaves, .. } = transaction;
         let (found, notes) = (Vec::new(), Vec::new());
-        let mut staged = Staged { leaves, snapshot: None, roles: Vec::new(), found, notes };
+        let mut staged = Staged { leaves, snapshot: None, roles: Vec::new(), found, notes, appended: None };
         if !snapshot && roles.is_empty() && written.is_empty() {
             return Ok(staged);
         }
         let mut draft = self.next_snapshot(state, now).await?;
-        self.skip_logged(state, &mut draft).await?;
+        self.skip_logged(state, &staged.leaves, &mut draft).await?;
         if self.writes_siblings() {
             self.write_siblings_of(&written).await?;
         }
@@ -177,7 +180,7 @@ impl Repository {
         }
         let mut work = Stage { keys, authorities, snapshot: draft, roles: pending, files, pages };
         for _ in 0..MAX_SKIPPED {
-            if let Some(bytes) = self.write_stage(&mut work, &mut staged).await? {
+            if let Some(bytes) = self.write_stage(state, &mut work, &mut staged).await? {
                 if self.writes_siblings() {
                     self.write_siblings(&work.metadata(&bytes)?).await?;
                 }
@@ -190,21 +193,23 @@ impl Repository {
         Err(RepositoryError::Busy(MAX_SKIPPED))
     }
 
-    /// Writes what is not written yet. Returns the snapshot's file, or nothing if some version was taken.
+    /// Writes what is not written yet, and appends to the log if nothing of it was there. Returns the snapshot's file, or
+    /// nothing if some version was taken.
     async fn write_stage(
         &self,
-        stage: &mut Stage<'_>,
+        state: &State,
+        work: &mut Stage<'_>,
         staged: &mut Staged,
     ) -> Result<Option<Vec<u8>>, RepositoryError> {
-        let version = stage.snapshot.content.common.version;
-        let bytes = sign_for(stage.keys, &stage.snapshot, &stage.authorities).await?;
-        let note = note(&stage.pages, version)?;
+        let version = work.snapshot.content.common.version;
+        let bytes = sign_for(work.keys, &work.snapshot, &work.authorities).await?;
+        let note = note(&work.pages, version)?;
         let (mut kinds, mut objects) = (Vec::new(), Vec::new());
-        for file in std::mem::take(&mut stage.files) {
+        for file in std::mem::take(&mut work.files) {
             kinds.push(Kind::File(file.1));
             objects.push(file);
         }
-        for (at, role) in stage.roles.iter().enumerate().filter(|(_, role)| !role.written) {
+        for (at, role) in work.roles.iter().enumerate().filter(|(_, role)| !role.written) {
             kinds.push(Kind::Role(at));
             objects.push((role.at.clone(), Content::Bytes(&role.bytes)));
         }
@@ -214,7 +219,22 @@ impl Repository {
         }
         kinds.push(Kind::Snapshot);
         objects.push((layout::versioned("snapshot", version)?, Content::Bytes(&bytes)));
-        let outcomes = self.store.create_all(&objects).await;
+        // A file that was there may have other content, which refuses its publication: then nothing is to be logged yet.
+        let planned = if staged.found.is_empty() {
+            Box::pin(self.plan_append(state, &staged.leaves, &work.snapshot, &bytes)).await?
+        } else {
+            None
+        };
+        let outcomes = match planned {
+            None => self.store.create_all(&objects).await,
+            Some(planned) => {
+                let written = self.store.create_then_swap(&objects, &[planned.swap()], Order::Open).await;
+                if let Some(swapped) = written.swapped.and_then(|swapped| swapped.into_iter().next()) {
+                    staged.appended = Some(self.appended(planned, swapped).await);
+                }
+                written.created
+            }
+        };
         drop(objects);
         let mut taken = false;
         for (kind, outcome) in kinds.into_iter().zip(outcomes) {
@@ -222,7 +242,7 @@ impl Repository {
                 (Kind::File(content), outcome) => staged.file_is(&content, outcome)?,
                 (Kind::Role(_) | Kind::Snapshot, Err(StoreError::Exists { .. })) => taken = true,
                 (_, Err(error)) => return Err(error.into()),
-                (Kind::Role(at), Ok(())) => stage.roles.iter_mut().skip(at).take(1).for_each(Pending::done),
+                (Kind::Role(at), Ok(())) => work.roles.iter_mut().skip(at).take(1).for_each(Pending::done),
                 (_, Ok(())) => {}
             }
         }
@@ -235,13 +255,15 @@ impl Repository {
         &self,
         keys: &Keyring,
         state: &State,
-        staged: Staged,
+        mut staged: Staged,
         successor: Option<&Root>,
         now: DateTime<Utc>,
     ) -> Result<State, RepositoryError> {
-        let logged = self.log_staged(keys, state, &staged).await?;
+        let logged = Box::pin(self.log_staged(keys, state, &mut staged)).await?;
         let mut timestamp = state.timestamp.draft();
-        timestamp.content.log = logged;
+        if staged.snapshot.is_some() {
+            timestamp.content.log = logged.as_ref().map(Logged::named);
+        }
         if let Some((snapshot, bytes)) = &staged.snapshot {
             timestamp.content.snapshot = announce(snapshot.content.common.version, bytes);
         }
@@ -250,7 +272,12 @@ impl Repository {
         common.expires = days_after(now, self.settings.expiry.timestamp);
         let authorities = |role| authorities(state, successor, role);
         let bytes = sign_for(keys, &timestamp, &authorities(TopLevel::Timestamp)).await?;
-        let tag = self.store.swap(&layout::timestamp()?, &bytes, Some(&state.tag)).await?;
+        let path = layout::timestamp()?;
+        let swap = Swap { path: &path, bytes: &bytes, expected: Some(&state.tag) };
+        let tag = match &logged {
+            Some(logged) => Box::pin(self.commit_logged(logged, swap)).await?,
+            None => self.store.swap(swap.path, swap.bytes, swap.expected).await?,
+        };
         self.write_missing(staged.metadata()?).await?;
         let signers = |role| keys.signers_for(&authorities(role));
         let timestamp = Held::signed(timestamp, bytes, signers(TopLevel::Timestamp));
@@ -318,13 +345,22 @@ impl Repository {
 
     /// No two snapshots of one version are ever logged, also if the first was of a commit that came to nothing, and its file
     /// is gone.
-    async fn skip_logged(&self, state: &State, draft: &mut Draft<Snapshot>) -> Result<(), RepositoryError> {
-        if (state.timestamp.log.is_some() || self.settings.log.is_some())
-            && let Some(head) = self.log.head().await?
-        {
-            let version = &mut draft.content.common.version;
-            *version = (*version).max(head.logged(leaf::Role::Snapshot).saturating_add(1));
-        }
+    async fn skip_logged(
+        &self,
+        state: &State,
+        leaves: &Leaves,
+        draft: &mut Draft<Snapshot>,
+    ) -> Result<(), RepositoryError> {
+        let logged = match leaves {
+            Leaves::New(book, _) | Leaves::All(book) => book.logged(leaf::Role::Snapshot),
+            Leaves::Compared | Leaves::Nothing => {
+                let may_be = state.timestamp.log.is_some() || self.settings.log.is_some();
+                let head = if may_be { self.log.head().await? } else { None };
+                head.map_or(0, |head| head.logged(leaf::Role::Snapshot))
+            }
+        };
+        let version = &mut draft.content.common.version;
+        *version = (*version).max(logged.saturating_add(1));
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 //! Marked are the current snapshot and the ones before it, as many as are to be kept, with everything they name; and
 //! those that were superseded within the grace period: a client may be reading them. Roots are never removed. Files
 //! younger than the grace period are never removed: a publication may be under way that will refer to them. Neither is
-//! anything of the transparency log, nor the proof that a file is in it.
+//! the proof that a file is in the transparency log, nor anything of the log but its leftovers: blobs of appends that came to
+//! nothing, and partial tiles whose full one is there.
 //!
 //! ```text
 //! kept snapshots ─▶ every role, all cores ─▶ marks ─┐           ┌─▶ partition 0: listed, old, not marked ─▶ batches
@@ -104,6 +105,9 @@ impl Repository {
         let state = self.state().await?;
         self.finish_pending(&state).await?;
         let before = self.old_before(retention, dry_run, now).await?;
+        // Read first: where the log is damaged, nothing is removed.
+        let logged = state.timestamp.log.is_some();
+        let of_log = if logged { self.log.leftovers(before).await? } else { Vec::new() };
         let (board, mut snapshots) = (Board::new(before), Vec::new());
         self.list(layout::METADATA, &mut |entry| match kind_of(&entry) {
             Kind::Root => Ok(()),
@@ -148,6 +152,9 @@ impl Repository {
         board.sweep(&mut sweep, progress).await?;
         for entry in unsigned {
             sweep.forgotten(entry).await?;
+        }
+        for entry in of_log {
+            sweep.log_file(entry).await?;
         }
         let mut collected = sweep.finish().await?;
         if !dry_run {

@@ -54,6 +54,11 @@ impl Publisher {
         Self { queue, keys, scout }
     }
 
+    /// The keys it publishes with.
+    pub fn keys(&self) -> Arc<Keyring> {
+        Arc::clone(&self.keys)
+    }
+
     /// Publishes all of `edits`, or none. Returns when the new snapshot is durable and visible. If the future is
     /// dropped, the publication may still happen.
     pub async fn publish(

@@ -96,7 +96,10 @@ pub use group::Publisher;
 pub use init::{BinStyle, Plan, RolePlan};
 pub use keyring::Keyring;
 pub use layout::{LOG, METADATA, PROOF, SIMPLE, TARGETS};
-pub use log::{Begun, LogPolicy, LoggingError, NamedKey, NewLog, Predecessor, Remark, verifier_key};
+pub use log::{
+    Begun, FileProof, LogEntry, LogPicture, LogPolicy, LogTree, LoggingError, NamedKey, NewLog, Predecessor,
+    ProofStep, Remark, Signed, verifier_key,
+};
 pub use plain::Repair;
 pub use publish::Published;
 pub use recover::{

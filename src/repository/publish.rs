@@ -137,7 +137,7 @@ impl Repository {
     ) -> Decided<E> {
         let mut committed = None;
         for attempt in 0..MAX_ATTEMPTS {
-            match self.attempt(keys, recent, &mut group, now, progress).await {
+            match Box::pin(self.attempt(keys, recent, &mut group, now, progress)).await {
                 Ok(Some(done)) => {
                     committed = Some(done);
                     break;
@@ -308,6 +308,7 @@ impl Repository {
         if plan.changes() {
             plan.finish().await?;
             plan.require_keys(keys)?;
+            self.refuse_unloggable(keys, &state, leaves_of(edits)?).await?;
         }
         Ok(Published::new(taken, &state))
     }

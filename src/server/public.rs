@@ -51,6 +51,11 @@ impl FromStr for PublicUrl {
 }
 
 impl PublicUrl {
+    /// The address, with a '/' at its end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Where the provenance object of a file is, below it.
     fn provenance(&self, file: &PageFile) -> Option<FileUrl> {
         let below = FileUrl::below(&file.filename);

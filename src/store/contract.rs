@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
 
-use super::{Content, Store, StoreError, StorePath, Swap, Tag};
+use super::{Content, Order, Store, StoreError, StorePath, Swap, Tag};
 
 const NO_LIMIT: u64 = u64::MAX;
 
@@ -35,6 +35,9 @@ pub(super) async fn all(fresh: impl Fn() -> Vec<Arc<dyn Store>>) -> Result<(), B
     many_objects_are_created_each_with_its_outcome(&*one()).await?;
     of_concurrent_batches_each_object_has_one_winner(&fresh()).await?;
     many_swaps_happen_each_on_its_own(&*one()).await?;
+    swaps_follow_what_is_created(&*one()).await?;
+    swaps_behind_what_cannot_be_created_do_not_happen(&*one()).await?;
+    of_concurrent_swaps_behind_what_is_created_one_wins(&fresh()).await?;
     a_walk_shows_what_a_list_does_and_ends_when_told(&*one()).await
 }
 
@@ -415,6 +418,91 @@ pub(super) async fn many_swaps_happen_each_on_its_own(store: &dyn Store) -> Resu
     }
     assert_eq!(names(store, "").await?.len(), paths.len());
     assert_eq!(store.swap_all(&[]).await, []);
+    Ok(())
+}
+
+pub(super) async fn swaps_follow_what_is_created(store: &dyn Store) -> Result<(), Box<dyn Error>> {
+    let (old, new) = (StorePath::new("old")?, StorePath::new("a/new")?);
+    let mut tag = store.swap(&old, b"0", None).await?;
+    for (number, order) in ["1", "2"].into_iter().zip([Order::Kept, Order::Open]) {
+        let (object, copy) = (StorePath::new(format!("b/{number}"))?, StorePath::new(format!("c/{number}"))?);
+        let objects = [(copy.clone(), Content::Copy(&object)), (object.clone(), Content::Bytes(b"object"))];
+        let swap = |path, expected| Swap { path, bytes: number.as_bytes(), expected };
+        let swaps = [swap(&old, Some(&tag)), swap(&new, None)];
+        let written = store.create_then_swap(&objects, &swaps, order).await;
+        assert_eq!(written.created, [Ok(()), Ok(())]);
+        let Some([Ok(first), Ok(second)]) = written.swapped.as_deref() else { panic!("{written:?}") };
+        let (first, second) = (first.clone(), second.clone());
+        for path in ["old", "a/new"] {
+            assert_eq!(bytes_of(store, path).await?, Some(number.as_bytes().to_vec()), "{path}");
+        }
+        assert_eq!(bytes_of(store, copy.as_str()).await?, Some(b"object".to_vec()));
+        // Nothing to create, and each swap by itself.
+        let swaps = [swap(&old, Some(&tag)), Swap { path: &new, bytes: b"3", expected: Some(&second) }];
+        let written = store.create_then_swap(&[], &swaps, order).await;
+        let Some([refused, Ok(third)]) = written.swapped.as_deref() else { panic!("{written:?}") };
+        assert_eq!(*refused, Err(StoreError::Conflict { path: old.clone() }));
+        assert_eq!(
+            store.swap(&new, b"4", Some(&second)).await,
+            Err(StoreError::Conflict { path: new.clone() })
+        );
+        store.swap(&new, b"4", Some(third)).await?;
+        store.delete(&new).await?;
+        tag = first;
+    }
+    Ok(())
+}
+
+pub(super) async fn swaps_behind_what_cannot_be_created_do_not_happen(
+    store: &dyn Store,
+) -> Result<(), Box<dyn Error>> {
+    let (swapped, taken) = (StorePath::new("swapped")?, StorePath::new("a/taken")?);
+    let tag = store.swap(&swapped, b"old", None).await?;
+    store.create(&taken, Content::Bytes(b"taken")).await?;
+    for (path, order) in ["a/0", "a/1"].into_iter().zip([Order::Kept, Order::Open]) {
+        let fresh = StorePath::new(path)?;
+        let objects = [(fresh, Content::Bytes(b"new")), (taken.clone(), Content::Bytes(b"other"))];
+        let swap = Swap { path: &swapped, bytes: b"new", expected: Some(&tag) };
+        let written = store.create_then_swap(&objects, &[swap], order).await;
+        assert_eq!(written.created, [Ok(()), Err(StoreError::Exists { path: taken.clone() })]);
+        assert_eq!(written.swapped, None);
+        assert_eq!(bytes_of(store, "swapped").await?, Some(b"old".to_vec()));
+        assert_eq!(bytes_of(store, path).await?, Some(b"new".to_vec()));
+    }
+    assert_eq!(names(store, "").await?, ["a/0", "a/1", "a/taken", "swapped"]);
+    Ok(())
+}
+
+pub(super) async fn of_concurrent_swaps_behind_what_is_created_one_wins(
+    stores: &[Arc<dyn Store>],
+) -> Result<(), Box<dyn Error>> {
+    let mut writers = JoinSet::new();
+    for number in 0..8_usize {
+        let Some(store) = stores.get(number % stores.len()).cloned() else { continue };
+        writers.spawn(async move {
+            let object = StorePath::new(format!("a/{number}"))?;
+            let path = StorePath::new("swapped")?;
+            let text = number.to_string();
+            let objects = [(object, Content::Bytes(text.as_bytes()))];
+            let order = if number % 2 == 0 { Order::Kept } else { Order::Open };
+            let swap = Swap { path: &path, bytes: text.as_bytes(), expected: None };
+            let written = store.create_then_swap(&objects, &[swap], order).await;
+            assert_eq!(written.created, [Ok(())]);
+            match written.swapped.as_deref() {
+                Some([Ok(_)]) => Ok::<_, StoreError>(Some(text)),
+                Some([Err(StoreError::Conflict { .. })]) => Ok(None),
+                other => panic!("{other:?}"),
+            }
+        });
+    }
+    let mut winners = Vec::new();
+    while let Some(done) = writers.join_next().await {
+        winners.extend(done??);
+    }
+    let [winner] = winners.as_slice() else { panic!("{winners:?}") };
+    let store = stores.first().ok_or("a store")?;
+    assert_eq!(bytes_of(&**store, "swapped").await?, Some(winner.clone().into_bytes()));
+    assert_eq!(names(&**store, "a").await?.len(), 8);
     Ok(())
 }
 

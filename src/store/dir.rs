@@ -8,6 +8,7 @@
 //! | `create` of a copy | hard link → fsync of the folder; where there are no hard links, as above |
 //! | `swap` | lock → compare SHA-256 → unfinished file → fsync → rename → fsync of the folder |
 //! | `create_all`, `swap_all` | the same steps, each for all objects before the next; many are flushed by one `syncfs` |
+//! | `create_then_swap` | all bytes flushed → names of what is created → \[flushed\] → lock → compare → rename → names flushed |
 //! | `delete` | lock → unlink |
 //!
 //! [`Store::turn`] is a lock of the same kind on `.wheelseal.turn`. Who waits for it holds `.wheelseal.next`, so that who
@@ -44,8 +45,8 @@ use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
 use self::batch::Batch;
-use self::disk::{Disk, Source};
-use super::{Content, Entry, Object, Store, StoreError, StorePath, Swap, Tag, Turn, Visit};
+use self::disk::{Disk, Replacement, Source};
+use super::{Content, Entry, Object, Order, Store, StoreError, StorePath, Swap, Tag, Turn, Visit, Written};
 
 /// Bytes that are copied at once to the thread that writes them, at most, unless a single object is larger. Small
 /// against what a caller holds, large against the cost of waking a thread.
@@ -95,6 +96,32 @@ impl DirStore {
     ) -> Result<T, StoreError> {
         let disk = Arc::clone(&self.disk);
         blocking(move || work(&disk)).await
+    }
+
+    /// Stages new objects part by part, and ends the batch of `count` writes.
+    async fn batch<T: Send + 'static>(
+        &self,
+        objects: &[(StorePath, Content<'_>)],
+        count: usize,
+        end: impl FnOnce(Batch, &Disk) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let mut batch = Batch::new(&self.disk, count, None);
+        let mut parts = chunks(objects, |(_, content)| content.copied()).peekable();
+        while let Some(part) = parts.next() {
+            let owned: Vec<_> =
+                part.iter().map(|(path, content)| (path.clone(), Source::of(*content))).collect();
+            let stage = move |mut batch: Batch, disk: &Disk| {
+                for (path, source) in owned {
+                    batch.create(disk, path, source);
+                }
+                batch
+            };
+            if parts.peek().is_none() {
+                return self.run(move |disk| Ok(end(stage(batch, disk), disk))).await;
+            }
+            batch = self.run(move |disk| Ok(stage(batch, disk))).await?;
+        }
+        self.run(move |disk| Ok(end(batch, disk))).await
     }
 }
 
@@ -146,27 +173,25 @@ impl Store for DirStore {
     }
 
     async fn create_all(&self, objects: &[(StorePath, Content<'_>)]) -> Vec<Result<(), StoreError>> {
-        let mut batch = Batch::new(&self.disk, objects.len(), None);
-        let mut parts = chunks(objects, |(_, content)| content.copied());
-        let mut rest = parts.next();
-        while let Some(part) = rest {
-            rest = parts.next();
-            let owned: Vec<_> =
-                part.iter().map(|(path, content)| (path.clone(), Source::of(*content))).collect();
-            let last = rest.is_none();
-            let staged = self.run(move |disk| {
-                for (path, source) in owned {
-                    batch.create(disk, path, source);
-                }
-                Ok(if last { ControlFlow::Break(batch.finish(disk)) } else { ControlFlow::Continue(batch) })
-            });
-            batch = match staged.await {
-                Ok(ControlFlow::Continue(batch)) => batch,
-                Ok(ControlFlow::Break(outcomes)) => return outcomes,
-                Err(error) => return vec![Err(error); objects.len()],
-            };
+        if objects.is_empty() {
+            return Vec::new();
         }
-        Vec::new()
+        let created = self.batch(objects, objects.len(), Batch::finish).await;
+        created.unwrap_or_else(|error| vec![Err(error); objects.len()])
+    }
+
+    async fn create_then_swap(
+        &self,
+        objects: &[(StorePath, Content<'_>)],
+        swaps: &[Swap<'_>],
+        order: Order,
+    ) -> Written {
+        let (count, owned) = (objects.len().saturating_add(swaps.len()), owned(swaps));
+        let written =
+            self.batch(objects, count, move |batch, disk| batch.finish_and_swap(disk, owned, order));
+        written
+            .await
+            .unwrap_or_else(|error| Written { created: vec![Err(error); objects.len()], swapped: None })
     }
 
     async fn swap(&self, path: &StorePath, bytes: &[u8], expected: Option<&Tag>) -> Result<Tag, StoreError> {
@@ -174,10 +199,7 @@ impl Store for DirStore {
     }
 
     async fn swap_all(&self, swaps: &[Swap<'_>]) -> Vec<Result<Tag, StoreError>> {
-        let owned: Vec<_> = swaps
-            .iter()
-            .map(|swap| (swap.path.clone(), swap.bytes.to_vec(), swap.expected.cloned()))
-            .collect();
+        let owned = owned(swaps);
         // In one piece: between pieces the lock would be held while others wait for it, perhaps on every thread.
         let swapped = self.run(move |disk| disk.swap_all(owned)).await;
         swapped.unwrap_or_else(|error| vec![Err(error); swaps.len()])
@@ -252,6 +274,12 @@ impl Store for DirStore {
     async fn sweep(&self, before: SystemTime) -> Result<usize, StoreError> {
         self.run(move |disk| disk.sweep(before)).await
     }
+}
+
+/// Swaps that a blocking thread can own.
+fn owned(swaps: &[Swap<'_>]) -> Vec<Replacement> {
+    let own = |swap: &Swap<'_>| (swap.path.clone(), swap.bytes.to_vec(), swap.expected.cloned());
+    swaps.iter().map(own).collect()
 }
 
 /// The one outcome of a batch of one.

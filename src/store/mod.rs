@@ -151,6 +151,21 @@ pub trait Store: Send + Sync + fmt::Debug {
         outcomes
     }
 
+    /// [`Self::create_all`], and if every object was created, [`Self::swap_all`]: in fewer rounds of flushing where a backend
+    /// can. Nobody sees a swap without what was created. No object is named twice, and no copy is of one that is swapped.
+    async fn create_then_swap(
+        &self,
+        objects: &[(StorePath, Content<'_>)],
+        swaps: &[Swap<'_>],
+        order: Order,
+    ) -> Written {
+        let _ = order;
+        let created = self.create_all(objects).await;
+        let all = created.iter().all(Result::is_ok);
+        let swapped = if all { Some(self.swap_all(swaps).await) } else { None };
+        Written { created, swapped }
+    }
+
     /// Shows `visit` what [`Self::list`] would return, in any order, without holding all of it in memory. Ends with the
     /// first error that `visit` returns.
     async fn walk(&self, prefix: &str, visit: &mut Visit<'_>) -> Result<(), StoreError> {
@@ -215,6 +230,24 @@ pub struct Swap<'a> {
     pub bytes: &'a [u8],
     /// The tag it must have; `None`: it must not exist.
     pub expected: Option<&'a Tag>,
+}
+
+/// What a power cut in the middle of [`Store::create_then_swap`] may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// No swap without everything that was created before it.
+    Kept,
+    /// Any of the swaps and of what was created: for a swap that nothing created with it is needed for.
+    Open,
+}
+
+/// Outcomes of [`Store::create_then_swap`], in the orders given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Of each object.
+    pub created: Vec<Result<(), StoreError>>,
+    /// Of each swap; `None`: none was tried, because some object was not created.
+    pub swapped: Option<Vec<Result<Tag, StoreError>>>,
 }
 
 /// An object as read: its bytes, and the tag that a `swap` of it must name.

@@ -15,6 +15,7 @@
 //! | `cosignature` | tlog-cosignature v1.0.1 | what witnesses sign |
 //! | `policy` | tlog-policy | which log and which witnesses are enough |
 //! | `proof_file` | tlog-proof@v1 | all that an offline check needs, in one file |
+//! | `evidence` | none | contradictions of logs, for a third person to check |
 //! | `witness` | tlog-witness v1.0.0 | requests, answers, and what a witness decides |
 //!
 //! Trust runs one way. What comes out of tiles is not trusted: a proof made of it counts once it was checked against a
@@ -44,6 +45,7 @@ pub mod bundle;
 pub mod checkpoint;
 pub mod cosignature;
 pub mod edge;
+pub mod evidence;
 pub mod key;
 pub mod leaf;
 pub mod merkle;

@@ -254,6 +254,22 @@ impl Policy {
         Ok(Accepted { checkpoint: content.clone(), cosigned: names, witnessing: self.witnessing() })
     }
 
+    /// The tree, if its log, one of the policy's, signed it. Witnesses are not looked at: nothing rests on this but what is held
+    /// against the log.
+    pub fn signed_by_log(&self, checkpoint: &SignedCheckpoint) -> Result<Checkpoint, Refusal> {
+        let origin = checkpoint.claimed_origin();
+        let mut refusal = Refusal::UnknownLog { origin: quoted(origin) };
+        for log in self.logs.iter().filter(|log| log.key.name().as_str() == origin) {
+            let Ok(key) = KnownKeys::new(vec![log.key.clone()]) else { continue };
+            match checkpoint.verify(&key) {
+                Ok((tree, _)) => return Ok(tree.clone()),
+                Err(NoteError::Unsigned) => refusal = Refusal::NotByItsLog { origin: quoted(origin) },
+                Err(error) => refusal = error.into(),
+            }
+        }
+        Err(refusal)
+    }
+
     /// Whether these witnesses are enough. Members stand before their groups, so one walk is.
     pub fn is_quorum(&self, cosigned: impl Fn(&VerifierKey) -> bool) -> bool {
         let Quorum::Of(quorum) = self.quorum else { return true };

@@ -8,7 +8,7 @@ use std::slice::Iter;
 use thiserror::Error;
 
 use super::merkle::Hash;
-use super::recipe::{MAX_LEAVES, Range, RecipeError, check_growth, check_index};
+use super::recipe::{MAX_LEAVES, Range, Recipe, RecipeError, check_growth, check_index};
 
 /// Why a proof does not prove.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -65,6 +65,35 @@ pub fn check_inclusion(
         (at, last) = (at >> 1, last >> 1);
     }
     if last > 0 { Err(length) } else { same_root(found, *root) }
+}
+
+/// One step of a proof on its way from a leaf to the root: for who wants to see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The hash that the proof gives.
+    pub given: Hash,
+    /// Whether it stands before the one that is known, and so is hashed first.
+    pub before: bool,
+    /// The leaves that it is the hash over, by number.
+    pub covers: std::ops::Range<u64>,
+    /// The hash over both.
+    pub made: Hash,
+}
+
+/// The way of a proof from the leaf `index` up to the root of the tree of `size` leaves, which is what the last step made.
+/// Whether that is the right root is for [`check_inclusion`] to say.
+pub fn steps(leaf: &Hash, index: u64, size: u64, hashes: &[Hash]) -> Result<Vec<Step>, ProofError> {
+    let recipe = Recipe::inclusion(index, size)?;
+    if recipe.len() != hashes.len() {
+        return Err(ProofError::Length { found: hashes.len() });
+    }
+    let mut known = *leaf;
+    let step = |(covers, given): (std::ops::Range<u64>, &Hash)| {
+        let before = covers.end <= index;
+        known = if before { Hash::node(given, &known) } else { Hash::node(&known, given) };
+        Step { given: *given, before, covers, made: known }
+    };
+    Ok(recipe.ranges().zip(hashes).map(step).collect())
 }
 
 /// That the tree of `new` leaves begins with the tree of `old` leaves (RFC 9162, section 2.1.4.2). The empty tree begins
@@ -214,6 +243,16 @@ mod tests {
                 let hashes = made(Recipe::inclusion(number(index), number(size)), &tiles);
                 assert_eq!(hashes, path(index, &all[..size]), "{index} of {size}");
                 inclusion(index, size, &hashes, &all).unwrap();
+                let way = steps(&all[index], number(index), number(size), &hashes).unwrap();
+                assert_eq!(way.last().map_or(all[index], |step| step.made), root(&all[..size]));
+                for step in way {
+                    let covered = usize::try_from(step.covers.start).unwrap()
+                        ..usize::try_from(step.covers.end).unwrap();
+                    assert_eq!(
+                        (step.given, step.before),
+                        (root(&all[covered.clone()]), covered.end <= index)
+                    );
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::checkpoint::{CheckpointError, SignedCheckpoint};
+use super::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 use super::merkle::Hash;
 use super::note::MAX_NOTE_LEN;
 use super::policy::{Accepted, Policy, Refusal};
@@ -105,6 +105,11 @@ impl ProofFile {
         self.index
     }
 
+    /// The hashes beside the way from the leaf to the root; not verified.
+    pub fn hashes(&self) -> &[Hash] {
+        &self.hashes
+    }
+
     /// What the application that made it added; nobody signed it.
     pub fn extra(&self) -> Option<&[u8]> {
         self.extra.as_deref()
@@ -119,8 +124,12 @@ impl ProofFile {
 
     /// That `entry` is a leaf of the tree of a checkpoint that a policy accepted: of this file's one, which many files share.
     pub fn verify_in(&self, entry: &[u8], accepted: &Accepted) -> Result<(), ProofFileError> {
-        let (size, root) = (accepted.checkpoint().size(), accepted.checkpoint().root());
-        Ok(check_inclusion(&Hash::leaf(entry), self.index, size, &self.hashes, root)?)
+        self.verify_under(entry, accepted.checkpoint())
+    }
+
+    /// That `entry` is a leaf of a tree, whoever vouches for it.
+    pub(super) fn verify_under(&self, entry: &[u8], tree: &Checkpoint) -> Result<(), ProofFileError> {
+        Ok(check_inclusion(&Hash::leaf(entry), self.index, tree.size(), &self.hashes, tree.root())?)
     }
 }
 
@@ -272,10 +281,8 @@ mod tests {
             hash
         });
         let log = Pair::log("pypi.example.org/transparency");
-        let mut checkpoint = log.signed(
-            super::super::checkpoint::Checkpoint::new("pypi.example.org/transparency", size, hash_of(0))
-                .unwrap(),
-        );
+        let mut checkpoint =
+            log.signed(Checkpoint::new("pypi.example.org/transparency", size, hash_of(0)).unwrap());
         for n in 0..3 {
             checkpoint = Pair::witness(&format!("witness-{n}.example.org/w1")).cosign(checkpoint, NOW);
         }

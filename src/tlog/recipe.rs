@@ -123,6 +123,11 @@ impl Recipe {
         self.ranges.iter().map(|range| range.hash(self.size, tiles)).collect()
     }
 
+    /// The leaves that each hash is over, by number, in the order of the hashes.
+    pub fn ranges(&self) -> impl Iterator<Item = std::ops::Range<u64>> {
+        self.ranges.iter().map(|range| range.start..range.end)
+    }
+
     /// Number of hashes.
     pub fn len(&self) -> usize {
         self.ranges.len()

@@ -76,7 +76,11 @@ pub(super) enum Failed {
     /// It did not cosign.
     Said(Said),
     /// The log itself signed what this checkpoint contradicts.
-    Proven(CosignError),
+    Proven {
+        error: CosignError,
+        /// What it signed.
+        shown: Checkpoint,
+    },
 }
 
 impl<E: Into<Said>> From<E> for Failed {
@@ -127,7 +131,7 @@ impl Ask<'_> {
     }
 
     async fn once(&self, old: u64) -> Result<Answered, Failed> {
-        let hashes = self.proof(old).await.map_err(Said::NoProof)?;
+        let hashes = proof(old, self.checkpoint, self.proofs).await.map_err(Said::NoProof)?;
         let request = AddCheckpoint::new(old, hashes, self.signed.clone()).to_string();
         let url = format!("{}/add-checkpoint", self.url.trim_end_matches('/'));
         let posted =
@@ -142,11 +146,6 @@ impl Ask<'_> {
             Answer::Cosigned(lines) => Ok(Answered::Cosigned(lines)),
             Answer::Knows { size } => Ok(Answered::Knows(size)),
         }
-    }
-
-    /// The proof from a size to that of the checkpoint.
-    async fn proof(&self, old: u64) -> Result<Vec<Hash>, String> {
-        if old == 0 || old == self.checkpoint.size() { Ok(Vec::new()) } else { self.proofs.from(old).await }
     }
 
     fn verified(&self, lines: Vec<Signature>) -> Result<Vec<Signature>, Said> {
@@ -165,18 +164,8 @@ impl Ask<'_> {
     async fn proven(&self) -> Option<Failed> {
         let theirs = self.theirs().await?;
         let (theirs, _) = theirs.verify(self.log).ok()?;
-        let (ours, witness) = (self.checkpoint, self.name.escape_debug().to_string());
-        if theirs.origin() != ours.origin() {
-            return None;
-        }
-        if theirs.size() > ours.size() {
-            let (known, size) = (theirs.size(), ours.size());
-            return Some(Failed::Proven(CosignError::Larger { witness, known, size }));
-        }
-        let hashes = self.proof(theirs.size()).await.ok()?;
-        let grown = check_consistency(theirs.size(), ours.size(), &hashes, theirs.root(), ours.root());
-        let problem = grown.err()?.to_string();
-        Some(Failed::Proven(CosignError::Conflict { witness, problem }))
+        let error = contradiction(&self.name, theirs, self.checkpoint, self.proofs).await.ok()??;
+        Some(Failed::Proven { error, shown: theirs.clone() })
     }
 
     async fn theirs(&self) -> Option<SignedCheckpoint> {
@@ -189,6 +178,35 @@ impl Ask<'_> {
             _ => None,
         }
     }
+}
+
+/// What a tree that the log signed and a witness showed says against another one, if anything; why it cannot be told.
+pub(super) async fn contradiction(
+    witness: &str,
+    theirs: &Checkpoint,
+    ours: &Checkpoint,
+    proofs: &dyn ConsistencyProofs,
+) -> Result<Option<CosignError>, String> {
+    let witness = witness.escape_debug().to_string();
+    if theirs.origin() != ours.origin() {
+        return Ok(None);
+    }
+    if theirs.size() > ours.size() {
+        let (known, size) = (theirs.size(), ours.size());
+        return Ok(Some(CosignError::Larger { witness, known, size }));
+    }
+    let hashes = proof(theirs.size(), ours, proofs).await?;
+    let grown = check_consistency(theirs.size(), ours.size(), &hashes, theirs.root(), ours.root());
+    Ok(grown.err().map(|error| CosignError::Conflict { witness, problem: error.to_string() }))
+}
+
+/// The proof from a size to that of a checkpoint.
+async fn proof(
+    old: u64,
+    checkpoint: &Checkpoint,
+    proofs: &dyn ConsistencyProofs,
+) -> Result<Vec<Hash>, String> {
+    if old == 0 || old == checkpoint.size() { Ok(Vec::new()) } else { proofs.from(old).await }
 }
 
 /// The start of what a server says, without characters that a terminal obeys.

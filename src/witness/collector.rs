@@ -3,8 +3,12 @@
 //! All are asked at once, each with patience of its own, again and again while that can help. It ends when the quorum
 //! holds and the others had a moment more; or when it cannot hold any more; or when time is up. Installing needs none of
 //! this: what was published has its cosignatures with it.
+//!
+//! What is remembered from one checkpoint to the next: the size that each witness knows; who failed, and is not waited for in
+//! the next few rounds; and what a witness showed that the log's key had signed and that contradicted a checkpoint. Each later one is
+//! held against that first, whoever cosigns it, until one continues it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +19,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 
-use super::ask::{Ask, Failed, Said};
+use super::ask::{Ask, Failed, Said, contradiction};
 use crate::client::Http;
 use crate::log::{ConsistencyProofs, CosignError, Cosigners};
 use crate::tlog::checkpoint::{Checkpoint, SignedCheckpoint};
@@ -30,7 +34,7 @@ pub struct Patience {
     pub each: Duration,
     /// For all of them together, with everything that is tried again.
     pub whole: Duration,
-    /// For the others, once there are enough. Not for those that failed the last time.
+    /// For the others, once there are enough. Not for those that failed a short while ago.
     pub grace: Duration,
     /// Before a witness is asked again; the pause doubles each time.
     pub pause: Duration,
@@ -51,6 +55,9 @@ impl Default for Patience {
 /// Pauses grow up to so many times the first one.
 const MAX_GROWTH: u32 = 16;
 
+/// Rounds that a witness is not waited for double each time it fails, up to so many times: 15 rounds.
+const MAX_DOUBLINGS: u32 = 4;
+
 /// Asks the witnesses of one policy.
 #[derive(Debug)]
 pub struct Collector {
@@ -65,10 +72,42 @@ pub struct Collector {
 struct Memory {
     /// The size that a witness cosigned last.
     sizes: HashMap<String, u64>,
-    /// Who failed the last time.
-    failed: HashSet<String>,
+    /// Who failed, or was late.
+    lapses: HashMap<String, Lapse>,
     /// What those who are asked again said last.
     said: HashMap<String, Said>,
+    /// What a witness showed against the log, each signed by the log's key.
+    shown: HashMap<String, Checkpoint>,
+}
+
+/// That a witness failed.
+#[derive(Debug, Default)]
+struct Lapse {
+    /// Times in a row, as far as they are counted.
+    times: u32,
+    /// Rounds in which it is not waited for, this one included.
+    rounds: u32,
+}
+
+impl Memory {
+    /// Another checkpoint is to be cosigned.
+    fn next_round(&mut self) {
+        self.lapses.values_mut().for_each(|lapse| lapse.rounds = lapse.rounds.saturating_sub(1));
+    }
+
+    /// Whoever fails again after it was waited for is waited for later still.
+    fn failed(&mut self, name: &str) {
+        let lapse = self.lapses.entry(name.to_owned()).or_default();
+        if lapse.rounds == 0 {
+            lapse.times = lapse.times.saturating_add(1).min(MAX_DOUBLINGS);
+            lapse.rounds = 1 << lapse.times;
+        }
+    }
+
+    /// Whether it is worth a moment more.
+    fn awaits(&self, name: &str) -> bool {
+        self.lapses.get(name).is_none_or(|lapse| lapse.rounds == 0)
+    }
 }
 
 /// What came of asking one witness.
@@ -124,14 +163,13 @@ impl Collector {
         self.memory(|memory| match done {
             Ok(_) => {
                 memory.sizes.insert(name.to_owned(), size);
-                memory.failed.remove(name);
+                memory.lapses.remove(name);
             }
-            Err(failed) => {
-                memory.failed.insert(name.to_owned());
-                if let Failed::Said(said) = failed {
-                    memory.said.insert(name.to_owned(), said.clone());
-                }
+            Err(Failed::Said(said)) => {
+                memory.failed(name);
+                memory.said.insert(name.to_owned(), said.clone());
             }
+            Err(Failed::Proven { shown, .. }) => drop(memory.shown.insert(name.to_owned(), shown.clone())),
         });
     }
 
@@ -141,7 +179,7 @@ impl Collector {
 
     /// Whether one of those who are still asked is worth a moment more.
     fn awaits(&self, pending: &[&Witness]) -> bool {
-        self.memory(|memory| pending.iter().any(|one| !memory.failed.contains(&one.key().to_string())))
+        self.memory(|memory| pending.iter().any(|one| memory.awaits(&one.key().to_string())))
     }
 
     /// Whether the quorum could still hold.
@@ -188,7 +226,7 @@ impl<'a> Round<'a> {
                 }
             }
             Err(Failed::Said(said)) => self.problems.push(problem(witness, &said)),
-            Err(Failed::Proven(error)) => return Err(error),
+            Err(Failed::Proven { error, .. }) => return Err(error),
         }
         Ok(())
     }
@@ -204,6 +242,8 @@ impl Cosigners for Collector {
         let log = KnownKeys::new(self.log_keys(checkpoint.claimed_origin()));
         let log = log.map_err(|error| CosignError::NoQuorum { problems: vec![error.to_string()] })?;
         let content = self.signed(&checkpoint, &log)?;
+        self.memory(Memory::next_round);
+        self.recall(&content, proofs).await?;
         let (signed, failed) = (checkpoint.clone(), Notify::new());
         let asks = self.policy.witnesses().iter().map(|witness| {
             let url = witness.url().ok_or(Said::NoAddress);
@@ -238,6 +278,24 @@ impl Collector {
         verified.map_err(|error| CosignError::NoQuorum { problems: vec![error.to_string()] })
     }
 
+    /// Holds a checkpoint against what witnesses have shown. What it continues need not be remembered any more.
+    async fn recall(&self, content: &Checkpoint, proofs: &dyn ConsistencyProofs) -> Result<(), CosignError> {
+        for witness in self.policy.witnesses() {
+            let name = witness.key().to_string();
+            let shown = self.memory(|memory| memory.shown.get(&name).cloned());
+            let Some(shown) = shown.filter(|shown| shown.origin() == content.origin()) else { continue };
+            match contradiction(&witness.name(), &shown, content, proofs).await {
+                Ok(None) => drop(self.memory(|memory| memory.shown.remove(&name))),
+                Ok(Some(error)) => return Err(error),
+                Err(reason) => {
+                    let problems = vec![problem(witness, &Said::NoProof(reason))];
+                    return Err(CosignError::NoQuorum { problems });
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn collect<'a>(
         &'a self,
         mut round: Round<'a>,
@@ -268,7 +326,7 @@ impl Collector {
                 () = failed.notified() => {}
                 () = over => {
                     self.memory(|memory| {
-                        memory.failed.extend(round.pending.iter().map(|one| one.key().to_string()));
+                        round.pending.iter().for_each(|one| memory.failed(&one.key().to_string()));
                     });
                     return Ok(round.checkpoint);
                 }
@@ -282,4 +340,29 @@ impl Collector {
 
 fn problem(witness: &Witness, said: &Said) -> String {
     format!("{}: {said}", witness.name().escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a witness that fails whenever it is waited for is waited for, round by round.
+    fn awaited(rounds: usize) -> Vec<bool> {
+        let mut memory = Memory::default();
+        let round = |_| {
+            memory.next_round();
+            let awaited = memory.awaits("w");
+            memory.failed("w");
+            awaited
+        };
+        (0..rounds).map(round).collect()
+    }
+
+    #[test]
+    fn who_fails_is_waited_for_again_later_and_later() {
+        let rounds = awaited(60);
+        let at: Vec<_> =
+            rounds.iter().enumerate().filter(|(_, awaited)| **awaited).map(|(at, _)| at).collect();
+        assert_eq!(at, [0, 2, 6, 14, 30, 46]);
+    }
 }

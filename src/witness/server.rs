@@ -66,7 +66,7 @@ impl Default for Limits {
 struct Shared {
     witness: Witness,
     limits: Limits,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     answers: [Count; COUNTED.len()],
     traffic: Arc<Traffic>,
 }
@@ -83,7 +83,7 @@ impl WitnessServer {
         let shared = Shared {
             witness,
             limits,
-            turns: Semaphore::new(limits.at_once),
+            turns: Arc::new(Semaphore::new(limits.at_once)),
             answers: Default::default(),
             traffic: Arc::default(),
         };
@@ -136,12 +136,14 @@ async fn add_checkpoint(State(shared): State<Arc<Shared>>, body: Body) -> Respon
     answer(reply)
 }
 
-/// Decides on its own task: a client that goes away does not stop what has begun.
+/// Waits for its turn as long as the client does, and decides on its own task: a client that goes away does not stop what has begun,
+/// and leaves nothing behind that has not.
 async fn decided(shared: Arc<Shared>, body: Vec<u8>) -> Reply {
     let later = || Reply::plain(503, "try again later");
+    let turn = timeout(shared.limits.body, Arc::clone(&shared.turns).acquire_owned()).await;
+    let Ok(Ok(turn)) = turn else { return later() };
     let work = tokio::spawn(async move {
-        let turn = timeout(shared.limits.body, shared.turns.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return later() };
+        let _turn = turn;
         shared.witness.answer(&body).await
     });
     work.await.unwrap_or_else(|_| later())

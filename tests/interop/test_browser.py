@@ -37,6 +37,7 @@ PAGES = {
     "yanked": "project/sealed-box/sealed_box-1.1-py3-none-any.whl",
     "absent": "project/nothing/",
     "tree": "tree/",
+    "log": "log/",
     "buckets": "tree/recently-claimed/",
     "bucket": "tree/recently-claimed-0000/",
     "ceremonies": "ceremony/",
@@ -71,7 +72,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def repository(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with claimed and other projects, yanks, a long list and a ceremony under way."""
+    """A logged repository with claimed and other projects, yanks, a long list and a ceremony under way."""
     top = tmp_path_factory.mktemp("world")
     wheelseal = Wheelseal(binary, top / "home")
     roots = [key("root-1"), key("root-2"), key("root-3")]
@@ -83,6 +84,7 @@ def repository(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     files += [wheel(dists, "lighthouse", f"1.{number}") for number in range(MANY)]
     sealed.run("add", *files)
     sealed.run("yank", "sealed_box-1.1-py3-none-any.whl", "--reason", REASON)
+    sealed.run("log", "init", "--origin", "packages.example.org/log", keys=[key("log"), key("targets-1")])
     sealed.run("claims", "enable", keys=[key("targets-1")])
     wheelseal("trust", "add", "index", sealed.folder, "--root", sealed.first_root)
     claim = top / "claim.json"
@@ -210,7 +212,7 @@ def test_the_keyboard_reaches_everything_in_the_order_of_the_page(world: World) 
     page = world.open()
     page.goto(world.url + "project/sealed-box/")
     stops = []
-    for _ in range(12):
+    for _ in range(13):
         page.keyboard.press("Tab")
         stop = page.evaluate(
             "(() => { const e = document.activeElement, s = getComputedStyle(e);"
@@ -218,8 +220,9 @@ def test_the_keyboard_reaches_everything_in_the_order_of_the_page(world: World) 
         )
         assert stop[1:] == ["solid", 3], stop
         stops.append(stop[0])
-    assert stops[:7] == ["Skip to the content", "Health", "Projects", "Delegations", "Ceremonies", "name", "Find"]
-    assert stops[7:9] == ["sealed_box-2.0.tar.gz", "sealed_box-2.0-py3-none-any.whl"]
+    before = ["Skip to the content", "Health", "Projects", "Delegations", "Log", "Ceremonies", "name", "Find"]
+    assert stops[:8] == before
+    assert stops[8:10] == ["sealed_box-2.0.tar.gz", "sealed_box-2.0-py3-none-any.whl"]
     assert stops[-1].startswith("Keys "), "the keys of root, to be opened"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.parentElement.open") is True
@@ -277,12 +280,19 @@ def test_every_link_leads_somewhere(world: World) -> None:
         if url in seen:
             continue
         seen.add(url)
+        if url.startswith(world.url + "targets/"):
+            # Files, which a browser would save.
+            assert page.request.get(url).status == 200, url
+            continue
         answer = page.goto(url)
         assert answer is not None and answer.status == 200, url
         for href in page.evaluate("[...document.links].map(link => link.getAttribute('href'))"):
             parts = urlsplit(href)
             assert (parts.scheme, parts.netloc) == ("", "") and not href.startswith("/"), href
             waiting.append(urljoin(url, href))
-    expected = {world.url + PAGES[name] for name in ("health", "search", "tree", "buckets", "bucket", "ceremony")}
+    named = ("health", "search", "tree", "log", "buckets", "bucket", "ceremony")
+    expected = {world.url + PAGES[name] for name in named}
+    proof = "targets/sealed-box/sealed_box-2.0-py3-none-any.whl.tlog-proof"
+    expected |= {world.url + proof, world.url + "targets/tlog-policy"}
     assert expected <= seen
     page.context.close()

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::net::TcpListener;
 
+use crate::claim_desk::{ClaimDesk, Teams};
 use crate::cli::keys::{KeyArgs, open_repository};
 use crate::cli::listen::{self, TlsArgs};
 use crate::cli::watch::WatchArgs;
@@ -28,6 +29,9 @@ pub(crate) struct Serve {
     /// Address at which the world finds this server, with https: pages then name the attestations of files (PEP 740)
     #[arg(long, value_name = "URL")]
     public_url: Option<PublicUrl>,
+    /// Address of the index in the claims of releases that are taken, if it is not that of --public-url
+    #[arg(long, value_name = "URL", requires = "tokens")]
+    claims_for: Option<String>,
     #[command(flatten)]
     tls: TlsArgs,
     /// Connections at once; more wait
@@ -96,7 +100,8 @@ impl Serve {
                 Some(folder) => tempfile::tempdir_in(folder),
                 None => tempfile::tempdir(),
             }?;
-            server = server.accepting(self.uploads(tokens, repository, keyring, spool.path(), context));
+            let uploads = self.uploads(tokens, repository, keyring, spool.path(), context).await?;
+            server = server.accepting(uploads);
         }
         context.out.result(&serde_json::json!({"url": url}), || context.out.line(&url))?;
         server.run(listener, stop).await;
@@ -110,14 +115,14 @@ impl Serve {
         Pages::new(repository.clone().only_read(), ceremonies, context.clock, report)
     }
 
-    fn uploads(
+    async fn uploads(
         &self,
         tokens: &Path,
         repository: Repository,
         keyring: Keyring,
         spool: &Path,
         context: &Context,
-    ) -> Uploads {
+    ) -> anyhow::Result<Uploads> {
         let limits = UploadLimits {
             file: self.max_file.saturating_mul(1_024 * 1_024),
             per_minute: self.upload_rate,
@@ -125,7 +130,15 @@ impl Serve {
         };
         let out = context.out.clone();
         let report = move |fault: &str| out.note(format_args!("an upload was not published: {fault}"));
-        let publisher = Publisher::start(repository, keyring);
-        Uploads::new(publisher, Tokens::at(tokens), spool.to_owned(), limits, context.clock, report)
+        let publisher = Publisher::start(repository.clone(), keyring);
+        let keys = publisher.keys();
+        let uploads =
+            Uploads::new(publisher, Tokens::at(tokens), spool.to_owned(), limits, context.clock, report);
+        let index = match (&self.claims_for, &self.public_url) {
+            (Some(url), _) => format!("{}/", url.trim_end_matches('/')),
+            (None, Some(url)) => url.as_str().to_owned(),
+            (None, None) => return Ok(uploads),
+        };
+        Ok(uploads.claiming(ClaimDesk::open(repository, keys, &index, Teams::Own).await?))
     }
 }

@@ -5,7 +5,7 @@ use crate::cli::client::{MAX_PAGE, TrustArg};
 use crate::client::{Client, ClientError, Session};
 use crate::crypto::sha256;
 use crate::python::{ProjectName, ProjectPage};
-use crate::repository::{Base, Owners};
+use crate::repository::{Base, LogPolicy, Owners, RepositoryError};
 use crate::tuf::metadata::{Role, Targets};
 use crate::tuf::path::{RoleName, TargetPath};
 use crate::tuf::signed::Verified;
@@ -20,6 +20,8 @@ pub(super) struct Seen {
     pub(super) root: (u64, [u8; 32]),
     /// Version of the snapshot.
     pub(super) snapshot: u64,
+    /// What the repository says of its log, if it has one.
+    pub(super) policy: Option<LogPolicy>,
 }
 
 /// A claimed project.
@@ -60,7 +62,9 @@ impl Seen {
             }
             None => add_targets(&session, project, &mut base).await?,
         }
-        Ok(Self { base, owned, root, snapshot })
+        let policy = session.with_trusted(|trusted| LogPolicy::of(trusted.targets()));
+        let policy = policy.map_err(RepositoryError::from)?;
+        Ok(Self { base, owned, root, snapshot, policy })
     }
 }
 

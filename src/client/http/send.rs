@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{Timing, builder, text, unbuilt};
 use crate::client::FetchError;
+use crate::tlog::proof_file::MAX_PROOF_LEN;
 
 /// Bytes of an answer that are kept: it is one line.
 const MAX_ANSWER: usize = 4 * 1_024;
@@ -30,7 +31,7 @@ pub enum SendError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// A token that anybody could read on the way.
-    #[error("{0} is neither https nor on this machine: a token sent there is anybody's")]
+    #[error("{0} is neither https nor on this machine: a token or claim sent there is anybody's")]
     Open(String),
     /// The index does not take it, and why.
     #[error("{url} refused: {reason} ({status})")]
@@ -65,20 +66,29 @@ pub struct Upload<'a> {
     pub attestations: Option<&'a str>,
 }
 
-/// An index that one may send to.
+/// An index that one may send to, or a recorder.
 #[derive(Debug)]
 pub struct Uploader {
     client: reqwest::Client,
     base: Url,
-    token: Zeroizing<String>,
+    /// None: nothing is asked for there.
+    token: Option<Zeroizing<String>>,
     pauses: [Duration; 3],
 }
 
 impl Uploader {
     /// The index at `base`, by its address or by that of its upload API. The token is sent by https only, or on this machine.
     pub fn new(base: &str, token: Zeroizing<String>, timing: Timing) -> Result<Self, SendError> {
-        let bad = |reason: String| FetchError::BadUrl { url: base.to_owned(), reason };
-        let address = base.trim_end_matches('/').trim_end_matches("/legacy");
+        Self::open(base.trim_end_matches('/').trim_end_matches("/legacy"), Some(token), timing)
+    }
+
+    /// A recorder, by the address where it takes claims. Claims are sent by https only, or on this machine.
+    pub fn recorder(claims: &str, timing: Timing) -> Result<Self, SendError> {
+        Self::open(claims.trim_end_matches('/').trim_end_matches("/claim"), None, timing)
+    }
+
+    fn open(address: &str, token: Option<Zeroizing<String>>, timing: Timing) -> Result<Self, SendError> {
+        let bad = |reason: String| FetchError::BadUrl { url: address.to_owned(), reason };
         let url = Url::parse(&format!("{address}/")).map_err(|error| bad(error.to_string()))?;
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
@@ -145,6 +155,29 @@ impl Uploader {
         self.send(&url, request, size).await
     }
 
+    /// Sends a claim, or a commitment to one; the receipt, unchecked. Tried again where the network fails: the same claim has the
+    /// same receipt.
+    pub async fn claim(&self, request: &str) -> Result<Vec<u8>, SendError> {
+        let url = self.url("claim/")?;
+        let once = async || {
+            let post = self.client.post(url.clone()).header(CONTENT_TYPE, "application/json");
+            let (status, answer) =
+                self.exchange(&url, post.body(request.to_owned()), PATIENCE, MAX_PROOF_LEN).await?;
+            if status == StatusCode::OK {
+                return Ok(answer);
+            }
+            let reason = plain(answer.get(..MAX_ANSWER).unwrap_or(&answer));
+            Err(SendError::Refused { url: url.to_string(), status: status.as_u16(), reason })
+        };
+        for pause in self.pauses {
+            match once().await {
+                Err(SendError::Fetch(FetchError::Network { .. })) => sleep(pause).await,
+                done => return done,
+            }
+        }
+        once().await
+    }
+
     fn url(&self, path: &str) -> Result<Url, FetchError> {
         let bad = |error: url::ParseError| FetchError::BadUrl {
             url: self.base.to_string(),
@@ -154,13 +187,32 @@ impl Uploader {
     }
 
     async fn send(&self, url: &Url, request: RequestBuilder, size: u64) -> Result<String, SendError> {
-        let network = |reason| FetchError::Network { url: url.to_string(), reason };
-        let request = request.basic_auth("__token__", Some(self.token.as_str()));
         let most = PATIENCE.saturating_add(Duration::from_secs(size / SLOWEST));
+        let (status, answer) = self.exchange(url, request, most, MAX_ANSWER).await?;
+        let said = plain(&answer);
+        if matches!(status, StatusCode::OK | StatusCode::ACCEPTED) {
+            return Ok(said);
+        }
+        Err(SendError::Refused { url: url.to_string(), status: status.as_u16(), reason: said })
+    }
+
+    /// Status and the first `max` bytes of the answer.
+    async fn exchange(
+        &self,
+        url: &Url,
+        request: RequestBuilder,
+        most: Duration,
+        max: usize,
+    ) -> Result<(StatusCode, Vec<u8>), SendError> {
+        let network = |reason| FetchError::Network { url: url.to_string(), reason };
+        let request = match &self.token {
+            Some(token) => request.basic_auth("__token__", Some(token.as_str())),
+            None => request,
+        };
         let exchange = async {
             let mut response = request.send().await?;
             let mut answer = Vec::new();
-            while answer.len() < MAX_ANSWER
+            while answer.len() < max
                 && let Some(chunk) = response.chunk().await?
             {
                 answer.extend_from_slice(&chunk);
@@ -171,12 +223,8 @@ impl Uploader {
             Ok(done) => done.map_err(|error| network(text(&error)))?,
             Err(_) => return Err(network(format!("no answer in {} s", most.as_secs())).into()),
         };
-        answer.truncate(MAX_ANSWER);
-        let said = plain(&answer);
-        if matches!(status, StatusCode::OK | StatusCode::ACCEPTED) {
-            return Ok(said);
-        }
-        Err(SendError::Refused { url: url.to_string(), status: status.as_u16(), reason: said })
+        answer.truncate(max);
+        Ok((status, answer))
     }
 }
 

@@ -1,11 +1,12 @@
-//! What is kept of a log on this machine, beside the trusted metadata. Nothing here is trusted but `heads/`.
+//! What is kept of a log on this machine, beside the trusted metadata. Nothing here is trusted but the folders `heads/`.
 //!
 //! ```text
 //! log/policy                  the repository's policy
 //! log/snapshot                proof of the current snapshot
 //! log/heads/SHA256            the largest checkpoint of a log that was accepted, by its origin
 //! log/proofs/ab/SHA256        proofs of files, by target path
-//! log/evidence/…              checkpoints that cannot both be
+//! log/evidence/…              checkpoints that cannot both be, contents that cannot both have been published
+//! log/recorders/NAME/…        of each recorder: heads/ and proofs/ as above
 //! ```
 
 use std::fs::File;
@@ -32,6 +33,11 @@ impl LogDir {
     /// Made when first written to.
     pub(in crate::client) fn new(dir: PathBuf) -> Self {
         Self { dir }
+    }
+
+    /// A folder below it, of the same kind.
+    pub(super) fn below(&self, name: &str) -> Self {
+        Self { dir: self.dir.join(name) }
     }
 
     /// A file, unless it is larger or not there.
@@ -101,6 +107,11 @@ impl LogDir {
     /// Where the largest checkpoint of a log is kept.
     pub(super) fn head_name(origin: &str) -> String {
         format!("heads/{}", hex::encode(sha256(origin.as_bytes())))
+    }
+
+    /// The folder with evidence.
+    pub(in crate::client) fn evidence(&self) -> PathBuf {
+        self.path("evidence")
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {

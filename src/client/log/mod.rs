@@ -6,6 +6,7 @@
 //! | | this tree is no other and no smaller one than was seen before | `head` in the client's folder |
 //! | | with `quorum none`: it continues the one seen before ([`growth`]) | tiles below `log/` |
 //! | a search ([`proven`]) | the file was logged, by path, length and hash | `targets/P/F.tlog-proof` |
+//! | | so many recorders have the same leaf in their logs ([`recorders`]) | `targets/P/F.tlog-proof` of each |
 //!
 //! Rules are policies (c2sp.org/tlog-policy): the repository's target `tlog-policy`, which the offline key of targets signed, and one
 //! that the user pinned. Each of them must accept each checkpoint. Without any, nothing is asked and nothing is checked.
@@ -13,10 +14,14 @@
 //! A [`Proven`] is the only thing a verified file is made of, and it is made here alone. Whatever is missing, damaged or cannot
 //! be read refuses. Two checkpoints that cannot both be go to an evidence file ([`evidence`]).
 
+mod announced;
 mod evidence;
 mod folder;
 mod growth;
+mod member;
+mod patience;
 mod proven;
+mod recorders;
 mod rules;
 mod standing;
 
@@ -25,15 +30,17 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::source::{FetchError, Fetched, Source};
+pub use crate::tlog::evidence::Contradiction;
 use crate::tlog::leaf::LeafError;
 use crate::tlog::policy::{Policy, PolicyError};
 use crate::tlog::proof::ProofError;
 use crate::tlog::proof_file::ProofFileError;
 use crate::tlog::tile::TileError;
 
-pub use evidence::Contradiction;
+pub use announced::{Announced, MAX_ANNOUNCED_LEN, RecorderError, Recorders, Since};
 pub(super) use folder::LogDir;
 pub use proven::{Inclusion, Proven};
+pub use recorders::{Panel, Recorded};
 pub use rules::Whose;
 pub use standing::Logging;
 pub(super) use standing::Standing;
@@ -45,6 +52,8 @@ pub struct LogTrust {
     pub policy: Option<Policy>,
     /// Files below `log/`. Without it, what needs tiles is refused.
     pub tiles: Option<Arc<dyn Source>>,
+    /// Third parties that must have seen each file too.
+    pub recorders: Option<Arc<Panel>>,
 }
 
 /// Why a log, or what it says, is refused.
@@ -146,6 +155,28 @@ pub enum LogError {
         /// Why.
         problem: Growth,
     },
+    /// A recorder proves that it recorded something else, and too few say what the index says.
+    #[error("recorders do not agree with the index about {path}, as {needed} must: {}", said.join("; "))]
+    Contradicted {
+        /// The target path.
+        path: String,
+        /// How many must.
+        needed: usize,
+        /// What each says.
+        said: Vec<String>,
+    },
+    /// Too few recorders say what the index says, and none says otherwise.
+    #[error("{needed} of {of} recorders must have recorded {path} as it is signed, but: {}", said.join("; "))]
+    Unrecorded {
+        /// The target path.
+        path: String,
+        /// How many must.
+        needed: usize,
+        /// Of how many.
+        of: usize,
+        /// What each says.
+        said: Vec<String>,
+    },
     /// What was seen of the log before is damaged.
     #[error("{path}, where the newest checkpoint of the log is kept, is damaged: {reason}")]
     Memory {
@@ -179,6 +210,12 @@ impl LogError {
             }
             Self::Memory { .. } => {
                 "compare it with a backup; only if you are sure that your disk is to blame, remove it: then the log may show another history unnoticed, once"
+            }
+            Self::Contradicted { .. } => {
+                "do not install; the index gives you other bytes than it gave others, or a recorder lies: keep the evidence, and ask both"
+            }
+            Self::Unrecorded { .. } => {
+                "do not install what nobody else has seen; if the file is new or a recorder is down, try again later"
             }
             Self::BadPolicy { whose: Whose::User, .. } => {
                 "mend the policy, or add the trust anew with another"

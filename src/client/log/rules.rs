@@ -22,6 +22,8 @@ pub enum Whose {
     Repository,
     /// The user's own.
     User,
+    /// A recorder's, for its own log.
+    Recorder,
 }
 
 impl fmt::Display for Whose {
@@ -29,6 +31,7 @@ impl fmt::Display for Whose {
         f.write_str(match self {
             Self::Repository => "the repository's policy",
             Self::User => "your policy",
+            Self::Recorder => "the recorder's policy",
         })
     }
 }
@@ -45,6 +48,11 @@ impl Rules {
     /// None without a policy.
     pub(super) fn new(policies: Vec<(Whose, Policy)>) -> Option<Self> {
         (!policies.is_empty()).then(|| Self { policies, accepted: Mutex::default() })
+    }
+
+    /// One policy alone.
+    pub(super) fn of(whose: Whose, policy: Policy) -> Self {
+        Self { policies: vec![(whose, policy)], accepted: Mutex::default() }
     }
 
     /// Whose is the first.
@@ -76,7 +84,11 @@ impl Rules {
     }
 
     /// That all policies accept a checkpoint. The answer is that of the first, with the witnesses of all.
-    fn accepts(&self, what: &str, checkpoint: &SignedCheckpoint) -> Result<Arc<Accepted>, LogError> {
+    pub(super) fn accepts(
+        &self,
+        what: &str,
+        checkpoint: &SignedCheckpoint,
+    ) -> Result<Arc<Accepted>, LogError> {
         let text = sha256(checkpoint.to_string().as_bytes());
         if let Some(known) = self.known().get(&text) {
             return Ok(Arc::clone(known));

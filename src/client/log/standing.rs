@@ -1,6 +1,6 @@
 //! What is known of the log when a session begins: which policies hold, and which tree its snapshot is in.
 
-use super::evidence::{Contradiction, Evidence};
+use super::evidence;
 use super::growth::grew;
 use super::proven::included;
 use super::rules::{Rules, Whose};
@@ -9,6 +9,7 @@ use crate::client::source::Source;
 use crate::client::{CacheError, Client, ClientError};
 use crate::crypto::sha256;
 use crate::tlog::checkpoint::{Checkpoint, SignedCheckpoint};
+use crate::tlog::evidence::{Contradiction, Evidence};
 use crate::tlog::leaf::{Leaf, Role, TufLeaf};
 use crate::tlog::merkle::Hash;
 use crate::tlog::note::MAX_NOTE_LEN;
@@ -33,7 +34,7 @@ pub(in crate::client) struct Standing {
     pub(super) head: LogHead,
     witnesses: Vec<String>,
     /// The signed checkpoint of the head.
-    checkpoint: String,
+    checkpoint: SignedCheckpoint,
     timestamp: Verified<Timestamp>,
     folder: LogDir,
 }
@@ -77,7 +78,7 @@ impl Client {
         let head = trusted.timestamp().log.clone();
         let head = head.ok_or_else(|| LogError::NoLog { whose: rules.first() })?;
         let (checkpoint, witnesses) = self.snapshot_logged(trusted, &head, &rules, offline).await?;
-        let (checkpoint, timestamp) = (checkpoint.to_string(), trusted.timestamp().clone());
+        let timestamp = trusted.timestamp().clone();
         let standing = Standing { rules, head, witnesses, checkpoint, timestamp, folder: self.cache.log() };
         self.remember(&standing, offline).await?;
         Ok(Some(standing))
@@ -162,13 +163,13 @@ impl Client {
         let name = LogDir::head_name(&head.origin);
         if let Some(before) = standing.remembered(&name)? {
             if let Some(what) = self.contradiction(before.claimed(), standing, offline).await? {
-                return Err(standing.fork(what, &before.to_string(), checkpoint)?.into());
+                return Err(standing.fork(what, &before)?.into());
             }
             if before.claimed().size() == head.size {
                 return Ok(());
             }
         }
-        folder.write(&name, checkpoint.as_bytes())?;
+        folder.write(&name, checkpoint.to_string().as_bytes())?;
         Ok(())
     }
 
@@ -220,7 +221,7 @@ impl Standing {
         tiles: Option<&dyn Source>,
         path: &str,
         accepted: &Accepted,
-        signed: &str,
+        signed: &SignedCheckpoint,
     ) -> Result<(), ClientError> {
         let (other, head) = (accepted.checkpoint(), &self.head);
         let smaller = other.origin() == head.origin && (1..head.size).contains(&other.size());
@@ -234,18 +235,32 @@ impl Standing {
             return Ok(self.folder.keep_proof(&line, path.as_bytes())?);
         }
         let what = Contradiction::NotGrown { before: other.size(), now: head.size };
-        Err(self.fork(what, signed, &self.checkpoint)?.into())
+        Err(self.fork(what, signed)?.into())
     }
 
-    /// Writes down that the log shows two histories.
-    pub(super) fn fork(&self, what: Contradiction, before: &str, now: &str) -> Result<LogError, CacheError> {
-        let (origin, timestamp) = (&self.head.origin, &String::from_utf8_lossy(self.timestamp.bytes()));
-        let evidence = Evidence { origin, what, before, now, timestamp }.write(&self.folder)?;
-        Ok(LogError::Fork { origin: origin.clone(), what, evidence })
+    /// Writes down that the log shows two histories: another one than that of this session's head.
+    pub(super) fn fork(
+        &self,
+        what: Contradiction,
+        before: &SignedCheckpoint,
+    ) -> Result<LogError, CacheError> {
+        let timestamp = String::from_utf8_lossy(self.timestamp.bytes());
+        let evidence = Evidence::two_trees(before.clone(), self.checkpoint.clone(), Some(&timestamp));
+        let origin = self.head.origin.clone();
+        let evidence = match evidence {
+            Ok(evidence) => evidence::keep(&evidence, &self.folder)?,
+            Err(error) => format!("no file: {error}"),
+        };
+        Ok(LogError::Fork { origin, what, evidence })
     }
 
     /// Refuses a checkpoint that was accepted, but cannot be of the history that this session is in.
-    pub(super) fn fits(&self, path: &str, accepted: &Accepted, signed: &str) -> Result<(), ClientError> {
+    pub(super) fn fits(
+        &self,
+        path: &str,
+        accepted: &Accepted,
+        signed: &SignedCheckpoint,
+    ) -> Result<(), ClientError> {
         let (other, head) = (accepted.checkpoint(), &self.head);
         if other.origin() != head.origin || other.size() < head.size {
             return Ok(());
@@ -262,7 +277,7 @@ impl Standing {
             return Ok(());
         }
         let what = Contradiction::OtherRoot { size: head.size };
-        Err(self.fork(what, signed, &self.checkpoint)?.into())
+        Err(self.fork(what, signed)?.into())
     }
 }
 

@@ -14,6 +14,8 @@ use super::record::Record;
 use crate::crypto::sha256;
 use crate::repository::{Progress, RepositoryError, layout};
 use crate::spill::{Spill, Writer};
+use crate::tlog::leaf::FileLeaf;
+use crate::tuf::json::quoted;
 
 /// Reads lines into a spill: by the bins of their targets, or by the bins of their projects' pages.
 pub(super) struct Filler {
@@ -23,6 +25,8 @@ pub(super) struct Filler {
     layout: Layout,
     /// `custom` of each target, or nothing.
     custom: String,
+    /// Whether each target must be one that can be logged.
+    logged: bool,
     lines: AtomicU64,
     failed: AtomicBool,
     /// The first bad line found so far.
@@ -36,10 +40,11 @@ impl Filler {
         bins: Arc<BinMap>,
         layout: Layout,
         custom: String,
+        logged: bool,
     ) -> Result<Self, RepositoryError> {
         let input = Mutex::new(Input::new(list).map_err(|error| unread(&error))?);
         let (lines, failed, fault) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(None));
-        Ok(Self { input, spill, bins, layout, custom, lines, failed, fault })
+        Ok(Self { input, spill, bins, layout, custom, logged, lines, failed, fault })
     }
 
     /// Reads to the end; how many lines there are.
@@ -115,6 +120,11 @@ impl Filler {
     /// The record of a target as it stands, and its key.
     fn target(&self, line: &str, number: u64, record: &mut Vec<u8>) -> Result<Option<u64>, LineFault> {
         let line = Line::parse_bare(line)?;
+        if self.logged {
+            // Whatever its hash is.
+            let leaf = FileLeaf::of_target(line.path, line.length, [0; 32]);
+            leaf.map_err(|error| LineFault::Unlogged { found: quoted(line.path), error })?;
+        }
         Record { custom: &self.custom, ..Record::of(&line, number) }.write(record);
         Ok(self.bins.key(&sha256(line.path.as_bytes())))
     }

@@ -169,8 +169,15 @@ impl Repository {
         let budget = if list.layout == Layout::Pages { BUDGET / 2 } else { BUDGET };
         let spill = || Arc::new(Spill::new(bins.groups(GROUPS), budget));
         let (lines, custom) = (spill(), custom(list.hashes_from));
-        let filler =
-            Filler::new(list.text, Arc::clone(&lines), Arc::clone(&bins), list.layout, custom.clone())?;
+        let logged = state.timestamp.log.is_some();
+        let filler = Filler::new(
+            list.text,
+            Arc::clone(&lines),
+            Arc::clone(&bins),
+            list.layout,
+            custom.clone(),
+            logged,
+        )?;
         let count = filler.fill(list.bytes, progress).await?;
         let (targets, composer) = match list.layout {
             Layout::AsIs => (lines, None),

@@ -3,6 +3,7 @@
 
 use thiserror::Error;
 
+use crate::tlog::leaf::LeafError;
 use crate::tuf::json::quoted;
 use crate::tuf::path::{MAX_TARGET_PATH, NameError, TargetPath};
 
@@ -49,6 +50,14 @@ pub enum LineFault {
         project: String,
         /// The folder.
         found: String,
+    },
+    /// A path that the repository's transparency log has no leaf for.
+    #[error("{found} cannot be logged: {error}")]
+    Unlogged {
+        /// The path.
+        found: String,
+        /// Why.
+        error: LeafError,
     },
     /// A column of the page that does not read, or a name that is no distribution's.
     #[error("{what}: {reason}")]

@@ -21,6 +21,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bucket::{BucketEdit, Take};
+use super::file::alone;
 use super::names::{Family, project_of_role, project_role};
 use crate::python::ProjectName;
 use crate::repository::{RepositoryError, layout};
@@ -415,6 +416,11 @@ impl Owners {
         let (ids, threshold) = delegations.role(role)?;
         let keys = ids.iter().filter_map(|id| Some((id.clone(), delegations.keys.get(id)?.clone())));
         Some(Self { keys: keys.collect(), threshold })
+    }
+
+    /// Delegations to their project alone.
+    pub fn delegations(&self, project: &ProjectName) -> Result<Delegations, RepositoryError> {
+        alone(project, self)
     }
 
     /// Those that a delegator names.

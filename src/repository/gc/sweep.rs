@@ -71,6 +71,14 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
+    /// A file of the transparency log that nobody needs any more.
+    pub(super) async fn log_file(&mut self, entry: Entry) -> Result<(), RepositoryError> {
+        if self.dry_run || self.repository.log.remove(&entry).await? {
+            self.removed(&Listed { path: entry.path, len: entry.len, young: false });
+        }
+        Ok(())
+    }
+
     /// Something that is not marked.
     pub(super) async fn unmarked(&mut self, listed: Listed) -> Result<(), RepositoryError> {
         if listed.young {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! open: head follows what is committed and what this machine knows ─▶ what a crash left is signed and proven
-//!   ─▶ which files are new? ─▶ snapshot staged ─▶ append ─▶ sign, cosign ─▶ proofs ─▶ checkpoint ─▶ timestamp
+//!   ─▶ which files are new? ─▶ snapshot staged, append ─▶ sign, cosign ─▶ tiles, proofs ─▶ checkpoint, timestamp
 //! ```
 //!
 //! Invariant: whoever appends has seen to it that each file that was logged before has its proof beside it. So one look at
@@ -14,7 +14,7 @@ use super::error::LoggingError;
 use super::key::NamedKey;
 use super::policy::LogPolicy;
 use super::proofs::Present;
-use crate::log::{Head, LogSigner};
+use crate::log::{Appended, Cosigners, Head, LogSigner};
 use crate::repository::keyring::Keyring;
 use crate::repository::state::State;
 use crate::repository::{Repository, RepositoryError};
@@ -72,6 +72,19 @@ impl Book {
     /// Newest version of a role that is logged; 0 for none.
     pub(in crate::repository) fn logged(&self, role: Role) -> u64 {
         self.head.logged(role)
+    }
+
+    fn witnesses<'a>(&self, keys: &'a Keyring) -> Result<&'a dyn Cosigners, LoggingError> {
+        let origin = || LoggingError::NoKey { origin: self.head.origin().to_owned() };
+        Ok(&*keys.log().ok_or_else(origin)?.witnesses)
+    }
+
+    /// Goes on from a head that was signed, if clients will accept its checkpoint.
+    fn accept(&mut self, head: Head, checkpoint: &SignedCheckpoint) -> Result<(), LoggingError> {
+        let accepted = self.policy.policy().check(checkpoint);
+        accepted.map_err(|refusal| LoggingError::Unaccepted { refusal })?;
+        self.head = head;
+        Ok(())
     }
 
     /// What timestamp says of it.
@@ -135,7 +148,11 @@ impl Repository {
         self.policy_for(state.log_policy()?, &log.origin).map(Some)
     }
 
-    fn policy_for(&self, signed: Option<LogPolicy>, origin: &str) -> Result<LogPolicy, RepositoryError> {
+    pub(super) fn policy_for(
+        &self,
+        signed: Option<LogPolicy>,
+        origin: &str,
+    ) -> Result<LogPolicy, RepositoryError> {
         match (signed, &self.settings.log) {
             (Some(policy), _) if policy.log().name().as_str() == origin => Ok(policy),
             (_, Some(settings)) => Ok(LogPolicy::parse(settings.policy.as_bytes())?),
@@ -161,16 +178,31 @@ impl Repository {
         keys: &Keyring,
         book: &mut Book,
     ) -> Result<SignedCheckpoint, RepositoryError> {
-        let origin = || LoggingError::NoKey { origin: book.head.origin().to_owned() };
-        let witnesses = &keys.log().ok_or_else(origin)?.witnesses;
-        let (head, checkpoint) = self.log.sign(&*book.signer, &**witnesses).await?;
-        let accepted = book.policy.policy().check(&checkpoint);
-        accepted.map_err(|refusal| LoggingError::Unaccepted { refusal })?;
-        if let Some(anchor) = &self.anchor {
-            anchor.saw_log(&head)?;
-        }
-        book.head = head;
+        let (head, checkpoint) = self.log.sign(&*book.signer, book.witnesses(keys)?).await?;
+        book.accept(head, &checkpoint)?;
+        self.remember_head(&book.head).await?;
         Ok(checkpoint)
+    }
+
+    /// Signs and cosigns what was just appended, of which nothing may be shown to anybody yet.
+    pub(super) async fn sign_appended(
+        &self,
+        keys: &Keyring,
+        book: &mut Book,
+        appended: &Appended,
+    ) -> Result<SignedCheckpoint, RepositoryError> {
+        let witnesses = book.witnesses(keys)?;
+        let checkpoint = self.log.sign_appended(appended, &*book.signer, witnesses).await?;
+        book.accept(appended.head().clone(), &checkpoint)?;
+        Ok(checkpoint)
+    }
+
+    /// Has this machine remember what was signed for. It flushes a file, on a thread of its own.
+    pub(super) async fn remember_head(&self, head: &Head) -> Result<(), RepositoryError> {
+        let Some(anchor) = self.anchor.clone() else { return Ok(()) };
+        let head = head.clone();
+        let remembered = tokio::task::spawn_blocking(move || anchor.saw_log(&head)).await;
+        remembered.map_err(|error| RepositoryError::Plan(error.to_string()))?
     }
 
     /// An error, unless the log is what this machine saw of it, or goes on from there.

@@ -7,14 +7,13 @@ use super::error::LoggingError;
 use crate::crypto::sha256;
 use crate::log::Entries;
 use crate::repository::bins::in_order;
-use crate::repository::commit::Staged;
 use crate::repository::root::first_root;
 use crate::repository::state::{BINS, State, read};
 use crate::repository::{Distribution, MAX_METADATA, Repository, RepositoryError, layout};
 use crate::tlog::leaf::{FileLeaf, Leaf, Role, TufLeaf};
-use crate::tuf::metadata::{MetaFile, TargetFile, Targets};
+use crate::tuf::metadata::{MetaFile, Snapshot, TargetFile, Targets};
 use crate::tuf::path::RoleName;
-use crate::tuf::signed::Verified;
+use crate::tuf::signed::{Draft, Verified};
 
 /// Files that are held against the log at once, of one role.
 const AT_ONCE: usize = 1_024;
@@ -36,16 +35,17 @@ pub(in crate::repository) enum Leaves {
 type Change = (String, MetaFile, Option<MetaFile>);
 
 impl Repository {
-    /// The leaves of a commit that is staged: those of its files, if they are not logged, and those of its metadata.
+    /// The leaves of a commit: those of its files, if they are not logged, and those of its metadata, last of its snapshot.
     pub(super) async fn entries(
         &self,
         book: &Book,
         state: &State,
-        staged: &Staged,
+        leaves: &Leaves,
+        snapshot: &Draft<Snapshot>,
+        bytes: &[u8],
     ) -> Result<Entries, RepositoryError> {
         let mut entries = Entries::default();
-        let Some((snapshot, bytes)) = &staged.snapshot else { return Ok(entries) };
-        match &staged.leaves {
+        match leaves {
             Leaves::Nothing => {}
             Leaves::New(_, leaves) => {
                 for leaf in leaves {
@@ -53,7 +53,7 @@ impl Repository {
                 }
             }
             Leaves::Compared | Leaves::All(_) => {
-                let before = matches!(staged.leaves, Leaves::Compared).then_some(&*state.snapshot);
+                let before = matches!(leaves, Leaves::Compared).then_some(&*state.snapshot);
                 let said = |role: &str| before.and_then(|before| before.role(role)).cloned();
                 let roles =
                     snapshot.content.roles().map(|(role, file)| (role.to_owned(), file.clone(), said(role)));

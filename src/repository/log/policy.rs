@@ -63,7 +63,7 @@ impl LogPolicy {
     }
 
     /// The policy that top-level targets names, if it does.
-    pub(in crate::repository) fn of(targets: &Targets) -> Result<Option<Self>, LoggingError> {
+    pub fn of(targets: &Targets) -> Result<Option<Self>, LoggingError> {
         let Some(file) = targets.targets.get(POLICY) else { return Ok(None) };
         let policy = Self::parse(text_of(file)?.as_bytes())?;
         let same = policy.entry();

@@ -20,7 +20,7 @@ use crate::repository::keyring::Keyring;
 use crate::repository::publish::refuse_unvouched;
 use crate::repository::settings::LogSettings;
 use crate::repository::state::State;
-use crate::repository::{MAX_ATTEMPTS, Repository, RepositoryError, layout, path, pause};
+use crate::repository::{MAX_ATTEMPTS, PATIENCE, Repository, RepositoryError, layout, path, pause};
 use crate::store::{Content, StoreError, StorePath};
 use crate::tlog::leaf::LogLeaf;
 use crate::tuf::key::Key;
@@ -90,8 +90,11 @@ impl Repository {
             None => None,
         };
         for attempt in 0..MAX_ATTEMPTS {
+            let turn = self.store.turn(PATIENCE).await;
             let state = self.state().await?;
-            match self.begin_once(keys, new, first.as_ref(), &state, now).await {
+            let begun = self.begin_once(keys, new, first.as_ref(), &state, now).await;
+            drop(turn);
+            match begun {
                 Err(RepositoryError::Store(StoreError::Conflict { .. })) => pause(attempt).await,
                 Err(error) => return Err(error),
                 Ok(()) => return self.begun().await,

@@ -24,6 +24,7 @@ pub(super) enum Ask {
     Tree,
     Family(Family, usize),
     Bucket(String, usize),
+    Log,
     Ceremonies,
     Ceremony(String),
     /// Another spelling of an address.
@@ -40,7 +41,9 @@ impl Ask {
         let part = || value(uri, "page").and_then(|page| page.parse().ok()).unwrap_or(1);
         Some(match segments.as_slice() {
             [""] => Self::Health,
-            [folder @ ("project" | "tree" | "ceremony")] => Self::Elsewhere(Address::root(0).folder(folder)),
+            [folder @ ("project" | "tree" | "log" | "ceremony")] => {
+                Self::Elsewhere(Address::root(0).folder(folder))
+            }
             ["project", ""] => Self::Search(value(uri, "name")),
             ["project", name] => {
                 Self::Elsewhere(Address::root(0).folder(ProjectName::from_str(name).ok()?.as_str()))
@@ -56,6 +59,7 @@ impl Ask {
                 }
             }
             ["tree", ""] => Self::Tree,
+            ["log", ""] => Self::Log,
             ["ceremony", ""] => Self::Ceremonies,
             ["tree" | "ceremony", name] => Self::Elsewhere(Address::root(0).folder(name)),
             ["tree", name, ""] => match Family::named(name) {
@@ -71,7 +75,7 @@ impl Ask {
     pub(super) fn depth(&self) -> usize {
         match self {
             Self::Health => 0,
-            Self::Search(_) | Self::Tree | Self::Ceremonies | Self::Elsewhere(_) => 1,
+            Self::Search(_) | Self::Tree | Self::Log | Self::Ceremonies | Self::Elsewhere(_) => 1,
             Self::Project(..) | Self::File(..) | Self::Family(..) | Self::Bucket(..) | Self::Ceremony(_) => 2,
         }
     }
@@ -112,12 +116,14 @@ mod tests {
         assert_eq!(ask("/tree/"), Some(Ask::Tree));
         assert_eq!(ask("/tree/claimed/?page=x"), Some(Ask::Family(Family::Claimed, 1)));
         assert_eq!(ask("/tree/claimed-0000/"), Some(Ask::Bucket("claimed-0000".into(), 1)));
+        assert_eq!(ask("/log/"), Some(Ask::Log));
         assert_eq!(ask("/ceremony/two/"), Some(Ask::Ceremony("two".into())));
     }
 
     #[test]
     fn other_spellings_lead_to_it() {
         assert_eq!(ask("/project"), Some(to("project")));
+        assert_eq!(ask("/log"), Some(to("log")));
         assert_eq!(ask("/project/Six"), Some(to("six")));
         assert_eq!(ask("/tree/claimed"), Some(to("claimed")));
         let up = Ask::Elsewhere(Address::root(1).folder("zope-interface"));
@@ -127,7 +133,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_asks_for_nothing() {
         for address in
-            ["/project/-/", "/project/six/a/b", "/project/six/%ff", "/tree/a/b", "/x", "/project//"]
+            ["/project/-/", "/project/six/a/b", "/project/six/%ff", "/tree/a/b", "/x", "/log/x", "/project//"]
         {
             assert_eq!(ask(address), None, "{address}");
         }

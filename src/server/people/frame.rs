@@ -20,6 +20,7 @@ pub(super) enum Section {
     Health,
     Projects,
     Tree,
+    Log,
     Ceremonies,
 }
 
@@ -31,6 +32,8 @@ pub(super) struct Frame<'a> {
     pub(super) section: Section,
     /// Folders that the page lies below the root of the server.
     pub(super) depth: usize,
+    /// Whether there is a log to link to.
+    pub(super) log: bool,
     /// Whether there are pages of ceremonies to link to.
     pub(super) ceremonies: bool,
     /// What to type to learn the same without trusting the server.
@@ -71,6 +74,9 @@ impl Frame<'_> {
                     self.entry(html, Section::Health, &root, "Health");
                     self.entry(html, Section::Projects, &root.folder("project"), "Projects");
                     self.entry(html, Section::Tree, &root.folder("tree"), "Delegations");
+                    if self.log {
+                        self.entry(html, Section::Log, &root.folder("log"), "Log");
+                    }
                     if self.ceremonies {
                         self.entry(html, Section::Ceremonies, &root.folder("ceremony"), "Ceremonies");
                     }

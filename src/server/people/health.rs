@@ -9,7 +9,7 @@ use super::html::{Address, Html};
 use super::parts::{self, Due, facts, section, table};
 use super::words::{counted, grouped, number};
 use super::{Ceremonies, Shown, View};
-use crate::repository::{Link, RepositoryError, RoleStatus, Signer, Status};
+use crate::repository::{Link, LogPicture, RepositoryError, RoleStatus, Signer, Status};
 
 /// Time before expiry from which a role that people sign is due.
 const DUE_WITHIN: TimeDelta = TimeDelta::days(14);
@@ -58,12 +58,13 @@ impl View<'_> {
             Ceremonies::Hidden => Vec::new(),
         };
         let standings = self.standings(&links);
+        let log = self.repository.log_picture(&self.state).await;
         let check = ["wheelseal trust add NAME URL --root root.json", "wheelseal explain FILE"];
         let frame = self.frame("Repository health", Section::Health, 0, &check);
         let page = frame.around(|html| {
             html.says("h1", &[], "Repository health");
-            verdict(html, &standings);
-            self.numbers(html);
+            verdict(html, &standings, log.as_ref());
+            self.numbers(html, log.as_ref());
             section(html, "expiry", "Expiry", |html| timeline(html, &standings, self.now));
             section(html, "roles", "Roles", |html| roles(html, &standings));
             section(html, "keys", "Keys", |html| keys(html, &links));
@@ -88,7 +89,7 @@ impl View<'_> {
         links.iter().map(|link| Standing { link, due: due(link) }).collect()
     }
 
-    fn numbers(&self, html: &mut Html) {
+    fn numbers(&self, html: &mut Html, log: Option<&LogPicture>) {
         let claims = if self.state.claims_enabled() { "possible" } else { "not enabled" };
         let told = [
             ("Root version", grouped(self.state.root.common.version)),
@@ -96,20 +97,25 @@ impl View<'_> {
             ("Snapshot version", grouped(self.state.snapshot.common.version)),
             ("Hashed bins", grouped(self.state.bin_count())),
             ("Claims by maintainers", claims.to_owned()),
+            ("Entries in the log", log.map_or_else(|| "no log".to_owned(), |log| grouped(log.named.size))),
         ];
         facts(html, &told);
     }
 }
 
-fn verdict(html: &mut Html, standings: &[Standing<'_>]) {
-    let wrong: Vec<_> =
+fn verdict(html: &mut Html, standings: &[Standing<'_>], log: Option<&LogPicture>) {
+    let mut wrong: Vec<_> =
         standings.iter().filter_map(|standing| Some((standing.due, standing.wrong()?))).collect();
+    if let Some(Err(why)) = log.map(|log| &log.newest) {
+        wrong.push((Due::Expired, format!("the log’s newest checkpoint does not hold: {why}.")));
+    }
     if wrong.is_empty() {
         html.element("p", &[Class("lead")], |html| {
             html.says("span", &[Class("state good")], "✓ Well.");
             html.text(&format!(
-                " The {} listed here are in date and signed by enough keys.",
-                counted(number(standings.len()), "role")
+                " The {} listed here are in date and signed by enough keys{}.",
+                counted(number(standings.len()), "role"),
+                if log.is_some() { ", and the log continues" } else { "" }
             ));
         });
         return;

@@ -50,6 +50,8 @@ pub(super) enum Attribute<'a> {
     Value(&'a str),
     /// A measure of a drawing, in its own units.
     Measure(&'static str, u64),
+    /// Width and height of a drawing, in its own units.
+    ViewBox(u64, u64),
 }
 
 /// A relative address: so many folders up, then down again.
@@ -171,6 +173,10 @@ impl Html {
             Attribute::Measure(name, measure) => {
                 number = measure.to_string();
                 (name, number.as_str())
+            }
+            Attribute::ViewBox(width, height) => {
+                number = format!("0 0 {width} {height}");
+                ("viewBox", number.as_str())
             }
         };
         self.0.push(' ');

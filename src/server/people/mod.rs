@@ -1,5 +1,5 @@
-//! Pages for people: how the repository is, projects and why their files are trusted, who delegates to whom, and, if the
-//! operator wants it, ceremonies under way.
+//! Pages for people: how the repository is, projects and why their files are trusted, who delegates to whom, the transparency log,
+//! and, if the operator wants it, ceremonies under way.
 //!
 //! | file | what |
 //! |---|---|
@@ -10,12 +10,15 @@
 //! | `health` | `/` |
 //! | `project` | `/project/?name=…`, `/project/NAME/`, `/project/NAME/FILE` |
 //! | `tree` | `/tree/`, `/tree/claimed/`, `/tree/claimed-0000/` |
+//! | `log` | `/log/` |
+//! | `proof` | a proof of the log, drawn |
 //! | `ceremony` | `/ceremony/`, `/ceremony/NAME/` |
 //!
 //! Rules:
 //! 1. What is shown comes from the signed state, verified when it was read. Expiry is told. The page itself proves nothing, and
 //!    says so.
-//! 2. A page reads a fixed number of roles: never all bins, buckets or projects. Long lists come in parts.
+//! 2. A page reads a fixed number of roles: never all bins, buckets or projects. Long lists come in parts. Of the log it reads a
+//!    checkpoint, and one proof or the last few entries.
 //! 3. No script, no picture, no font, nothing from elsewhere: the policy sent along allows the one style sheet, by its hash,
 //!    and the form of the search.
 //! 4. Nothing is sent that changes with who asks, and nothing is noted about them.
@@ -27,8 +30,10 @@ mod ceremony;
 mod frame;
 mod health;
 mod html;
+mod log;
 mod parts;
 mod project;
+mod proof;
 mod trail;
 mod tree;
 mod words;
@@ -118,6 +123,8 @@ impl Pages {
             let (slash, below) = (format!("{folder}/"), format!("{folder}/{{*path}}"));
             router.route(folder, get(page)).route(&slash, get(page)).route(&below, get(page))
         });
+        // Below it are the log's own files.
+        let router = router.route("/log", get(page)).route("/log/", get(page));
         router.with_state((self, shared))
     }
 
@@ -165,6 +172,7 @@ impl Pages {
             Ask::Tree => view.tree().await,
             Ask::Family(family, part) => view.family(*family, *part).await,
             Ask::Bucket(bucket, part) => view.bucket(bucket, *part).await,
+            Ask::Log => Ok(view.log().await),
             Ask::Ceremonies if ceremonies == Ceremonies::Shown => view.ceremonies().await,
             Ask::Ceremony(name) if ceremonies == Ceremonies::Shown => view.ceremony(name).await,
             _ => Ok(view.nothing(Section::Health, ask.depth(), "There is no such page.")),
@@ -175,7 +183,8 @@ impl Pages {
 impl View<'_> {
     /// The frame of a page.
     fn frame<'a>(&self, title: &'a str, section: Section, depth: usize, check: &'a [&'a str]) -> Frame<'a> {
-        Frame { title, section, depth, ceremonies: self.ceremonies == Ceremonies::Shown, check }
+        let (log, ceremonies) = (self.state.timestamp.log.is_some(), self.ceremonies == Ceremonies::Shown);
+        Frame { title, section, depth, log, ceremonies, check }
     }
 
     /// A page that says that there is none.
@@ -198,6 +207,7 @@ fn failed(ask: &Ask, ceremonies: Ceremonies) -> Shown {
         title: "Not available",
         section: Section::Health,
         depth: ask.depth(),
+        log: false,
         ceremonies: ceremonies == Ceremonies::Shown,
         check: &["wheelseal explain NAME"],
     };

@@ -8,12 +8,13 @@ use chrono::{DateTime, Utc};
 use super::frame::{Section, search};
 use super::html::Attribute::{Class, Id};
 use super::html::{Address, Html};
+use super::log::NO_LOG;
 use super::parts::{self, Part, facts, section, table};
 use super::trail::trust;
 use super::words::{grouped, number, size};
-use super::{Shown, View};
+use super::{Shown, View, proof};
 use crate::python::{PageFile, ProjectName, ProjectPage, Status, StatusMarker, Yanked};
-use crate::repository::{Portrait, RepositoryError, Signer, Trail};
+use crate::repository::{FileProof, Portrait, RepositoryError, Signer, Trail};
 
 /// Files on one page, at most: the largest projects have more than ten thousand.
 const MAX_FILES: usize = 100;
@@ -82,6 +83,7 @@ impl View<'_> {
             return Ok(self.nothing(Section::Projects, 2, "The project has no file of that name."));
         };
         let trail = self.repository.file_trail(&self.state, project, name).await?;
+        let proof = self.proof_of(&trail, file).await?;
         let check =
             [format!("wheelseal explain {}", file.filename), format!("wheelseal download {}", file.filename)];
         let check: Vec<_> = check.iter().map(String::as_str).collect();
@@ -92,8 +94,27 @@ impl View<'_> {
             about(html, file, self.now);
             let heading = "Why it is trusted";
             section(html, "trust", heading, |html| trust(html, &trail, Some(file), self.now));
+            section(html, "log", "In the transparency log", |html| {
+                let Some(proof) = &proof else { return html.says("p", &[], NO_LOG) };
+                proof::proof(html, proof, project.as_str(), file.filename.as_str(), self.now);
+            });
         });
         Ok(Shown::Page(StatusCode::OK, bytes))
+    }
+
+    /// The proof that a file is logged as its role lists it.
+    async fn proof_of(
+        &self,
+        trail: &Trail,
+        file: &PageFile,
+    ) -> Result<Option<Result<FileProof, String>>, RepositoryError> {
+        let signed = trail.listed.as_ref().and_then(|listed| Some((listed.length, listed.hashes.sha256?)));
+        let of_page = || {
+            let mut digest = [0; 32];
+            hex::decode_to_slice(file.sha256.as_str(), &mut digest).ok().map(|()| (file.size, digest))
+        };
+        let Some((length, sha256)) = signed.or_else(of_page) else { return Ok(None) };
+        self.repository.file_proof(&self.state, &trail.target, length, sha256).await
     }
 
     fn no_project(&self, project: &ProjectName) -> Shown {

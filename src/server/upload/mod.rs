@@ -6,6 +6,7 @@
 //! | `form` | the form, read as a stream |
 //! | `places` | how much is read at once, in all and with one token |
 //! | `release` | what maintainers signed: releases, changes of keys, claims |
+//! | `claim` | what they claim of a release before its files come |
 //! | `refusal` | why it is refused |
 //!
 //! Order: token; how many are under way, and how many in this minute; then the form, whose file is hashed on its way to the
@@ -13,6 +14,7 @@
 //! who wait. The answer is sent when the new snapshot is durable and visible. Nothing is kept of what is refused.
 //! A file of a claimed project is answered with 202: it waits for a release of its maintainers.
 
+mod claim;
 mod form;
 mod places;
 mod refusal;
@@ -46,6 +48,7 @@ use self::refusal::Refused;
 pub use self::token::{Grant, TokenError, Tokens};
 use super::metrics::Metrics;
 use super::watch::{About, Ended, Note, Watch};
+use crate::claim_desk::ClaimDesk;
 use crate::journal::{Digest, Outcome, TokenUse};
 use crate::python::{DistributionFilename, Kind, ProjectName, Provenance};
 use crate::repository::{Distribution, Edit, Published, Publisher, RepositoryError, Staging};
@@ -98,6 +101,8 @@ pub struct Uploads {
     memory: Semaphore,
     /// For each token: when its minute began, and the uploads in it.
     counts: Mutex<BTreeMap<String, (DateTime<Utc>, u32)>>,
+    /// None: no claims of releases are taken.
+    desk: Option<ClaimDesk>,
     report: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -117,7 +122,14 @@ impl Uploads {
         let requests = Places::new(release::AT_ONCE, release::EACH);
         let memory = Semaphore::new(release::PARTS);
         let (counts, report) = (Mutex::default(), Box::new(report));
-        Self { publisher, tokens, spool, limits, clock, places, requests, memory, counts, report }
+        let desk = None;
+        Self { publisher, tokens, spool, limits, clock, places, requests, memory, counts, desk, report }
+    }
+
+    /// Takes claims of releases as well.
+    #[must_use]
+    pub fn claiming(self, desk: ClaimDesk) -> Self {
+        Self { desk: Some(desk), ..self }
     }
 
     /// Counts a refusal, and reads on for a while, so that the uploader reads the answer.
@@ -138,6 +150,7 @@ impl Uploads {
     /// Its routes.
     pub(super) fn router(self: Arc<Self>, metrics: Arc<Metrics>, watch: Option<Arc<Watch>>) -> Router {
         let routes = Router::new().route("/legacy/", post(upload)).route("/release/", post(release::take));
+        let routes = routes.route("/claim/", post(claim::take));
         let routes = routes.layer(from_fn(to_the_end));
         routes.with_state(Desk { uploads: self, metrics, watch })
     }

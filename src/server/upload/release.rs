@@ -68,7 +68,7 @@ impl Uploads {
         let grant = self.admit(headers, watch, note)?;
         let _place = self.requests.take(&grant.id)?;
         // Held until all is done with it.
-        let (bytes, _memory) = self.read(body.take().unwrap_or_default()).await?;
+        let (bytes, _memory) = self.read(body.take().unwrap_or_default(), MAX_PROJECT_FILE).await?;
         let form = |error: RepositoryError| Refused::Form(error.to_string());
         // Before all of it is taken apart, which costs much more.
         permitted(&grant, &ProjectFile::project_of(&bytes).map_err(form)?)?;
@@ -82,8 +82,8 @@ impl Uploads {
         }
     }
 
-    /// The bytes of a request, and the memory that is theirs. Who asks for more than there is is to come again.
-    async fn read(&self, body: Body) -> Result<(Vec<u8>, SemaphorePermit<'_>), Refused> {
+    /// The bytes of a request, `max` at most, and the memory that is theirs. Who asks for more than there is is to come again.
+    pub(super) async fn read(&self, body: Body, max: u64) -> Result<(Vec<u8>, SemaphorePermit<'_>), Refused> {
         let parts = |count: usize| {
             let count = u32::try_from(count).unwrap_or(u32::MAX);
             self.memory.try_acquire_many(count).map_err(|_| Refused::Busy)
@@ -102,8 +102,8 @@ impl Uploads {
                 Ok(true)
             };
             more = timeout(self.limits.stall, gather).await.map_err(|_| Refused::Stalled)??;
-            if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_PROJECT_FILE {
-                return Err(Refused::TooLarge(MAX_PROJECT_FILE));
+            if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > max {
+                return Err(Refused::TooLarge(max));
             }
         }
         Ok((bytes, memory))

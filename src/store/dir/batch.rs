@@ -9,6 +9,9 @@
 //! | 3 | rename each; after that link the copies | the same |
 //! | 4 | fsync of each folder touched | the same, or for many folders one more `syncfs` |
 //!
+//! Swaps that follow what is created are written in step 1. Behind step 3, or 4 if their order is kept, they are compared and
+//! renamed under the lock; then comes step 4.
+//!
 //! Each folder is looked at once per batch: that it is no link, that it is on the root's file system, and which mode
 //! new files get in it.
 
@@ -18,10 +21,10 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::disk::{Disk, Source};
+use super::disk::{Disk, Replacement, Source, swapped, tag_of};
 use super::files::{FILE_MODE, Unfinished, date_anew, make_folder, over_a_link, sync_folder};
 use super::sync::Together;
-use crate::store::{StoreError, StorePath, Tag};
+use crate::store::{Order, StoreError, StorePath, Tag, Written};
 
 /// Objects, or folders, from which on one `syncfs` is preferred to an fsync of each. On a quiet ext4 a publication of
 /// ten objects cost a sixth less CPU with 4 than with 8. `syncfs` also waits for what other programs wrote to the same
@@ -51,6 +54,15 @@ struct Write {
     /// Its folder, by its place among the batch's folders.
     folder: usize,
     step: Step,
+}
+
+/// A swap that comes after everything else.
+#[derive(Debug)]
+struct Later {
+    write: Write,
+    expected: Option<Tag>,
+    /// The tag it will have.
+    tag: Tag,
 }
 
 /// How far a write has come.
@@ -131,6 +143,37 @@ impl Batch {
     /// Gives everything its name, durably; one outcome for each write in the order staged. A name that was taken is
     /// [`StoreError::Exists`], for a swap too.
     pub(super) fn finish(mut self, disk: &Disk) -> Vec<Result<(), StoreError>> {
+        let mut outcomes = self.name(disk);
+        self.keep(disk, &mut outcomes);
+        outcomes
+    }
+
+    /// The same, and then swaps, if everything was created. Their lock is held from the comparison on.
+    pub(super) fn finish_and_swap(mut self, disk: &Disk, swaps: Vec<Replacement>, order: Order) -> Written {
+        let mut later: Vec<_> = swaps.into_iter().map(|swap| self.stage_swap(disk, swap)).collect();
+        let mut outcomes = self.name(disk);
+        let count = outcomes.len();
+        let kept = if order == Order::Kept || outcomes.iter().any(Result::is_err) { count } else { 0 };
+        if kept > 0 {
+            self.keep(disk, &mut outcomes);
+        }
+        if outcomes.iter().any(Result::is_err) {
+            return Written { created: outcomes, swapped: None };
+        }
+        let lock = disk.lock();
+        outcomes.extend(later.iter_mut().map(|swap| match &lock {
+            Ok(_) => self.replace(disk, swap),
+            Err(error) => Err(error.clone()),
+        }));
+        self.keep(disk, outcomes.get_mut(kept..).unwrap_or_default());
+        drop(lock);
+        let tags = later.into_iter().map(|swap| swap.tag);
+        let swapped = outcomes.split_off(count).into_iter().zip(tags).map(swapped).collect();
+        Written { created: outcomes, swapped: Some(swapped) }
+    }
+
+    /// Flushes the bytes, and gives each object its name.
+    fn name(&mut self, disk: &Disk) -> Vec<Result<(), StoreError>> {
         let flushed = self.together.as_ref().map_or(Ok(()), Together::sync);
         let flushed = flushed.map_err(|error| StoreError::io("sync", disk.root.display(), &error));
         let mut outcomes = vec![flushed.clone(); self.writes.len()];
@@ -146,11 +189,34 @@ impl Batch {
                 }
             }
         }
+        outcomes
+    }
+
+    /// Makes the names durable, those that were there already too.
+    fn keep(&mut self, disk: &Disk, outcomes: &mut [Result<(), StoreError>]) {
         if let Err(error) = self.folders.sync(disk, self.together.as_ref()) {
             let named = |outcome: &&mut _| matches!(outcome, Ok(()) | Err(StoreError::Exists { .. }));
             outcomes.iter_mut().filter(named).for_each(|outcome| *outcome = Err(error.clone()));
         }
-        outcomes
+    }
+
+    /// Writes the next version of an object, which is compared when it gets its name.
+    fn stage_swap(&mut self, disk: &Disk, (path, bytes, expected): Replacement) -> Later {
+        let tag = tag_of(&bytes);
+        let (folder, step) = self.enter(disk, &path, |folder, flush| {
+            let file = folder.write(disk, &path, &mut bytes.as_slice(), flush)?;
+            Ok(Step::Staged { file, replace: expected.is_some() })
+        });
+        Later { write: Write { path, folder, step }, expected, tag }
+    }
+
+    fn replace(&mut self, disk: &Disk, swap: &mut Later) -> Result<(), StoreError> {
+        let found = disk.get(&swap.write.path, u64::MAX)?;
+        if found.map(|object| object.tag) != swap.expected {
+            return Err(StoreError::Conflict { path: swap.write.path.clone() });
+        }
+        let folder = self.folders.all.get_mut(swap.write.folder);
+        folder.map_or(Ok(()), |folder| swap.write.finish(disk, folder))
     }
 }
 
@@ -279,7 +345,7 @@ impl Folders {
     }
 
     /// Makes the entries of all touched folders durable.
-    fn sync(&self, disk: &Disk, together: Option<&Together>) -> Result<(), StoreError> {
+    fn sync(&mut self, disk: &Disk, together: Option<&Together>) -> Result<(), StoreError> {
         let touched = self.all.iter().filter(|folder| folder.touched);
         match together.filter(|_| touched.clone().count() >= TOGETHER) {
             None => touched.map(|folder| &folder.place).try_for_each(|place| sync_folder(place))?,
@@ -294,6 +360,10 @@ impl Folders {
                 durable.clear();
             }
             durable.insert(folder.place.clone());
+        }
+        drop(durable);
+        for folder in &mut self.all {
+            (folder.touched, folder.new) = (false, false);
         }
         Ok(())
     }

@@ -22,6 +22,9 @@ pub(super) enum Source {
     Copy(StorePath),
 }
 
+/// A swap that a blocking thread can own: the object, its new bytes, and the tag it must have.
+pub(super) type Replacement = (StorePath, Vec<u8>, Option<Tag>);
+
 impl Source {
     pub(super) fn of(content: Content<'_>) -> Self {
         match content {
@@ -116,7 +119,7 @@ impl Disk {
     /// Nobody else swaps or deletes until all are done.
     pub(super) fn swap_all(
         &self,
-        swaps: Vec<(StorePath, Vec<u8>, Option<Tag>)>,
+        swaps: Vec<Replacement>,
     ) -> Result<Vec<Result<Tag, StoreError>>, StoreError> {
         let mut batch = Batch::new(self, swaps.len(), Some(self.lock()?));
         let mut tags = Vec::with_capacity(swaps.len());
@@ -124,11 +127,6 @@ impl Disk {
             batch.swap(self, path, &bytes, expected.as_ref());
             tags.push(tag_of(&bytes));
         }
-        let swapped = |(outcome, tag)| match outcome {
-            // `create` takes no lock, so an absent object may have appeared.
-            Err(StoreError::Exists { path }) => Err(StoreError::Conflict { path }),
-            outcome => outcome.map(|()| tag),
-        };
         Ok(batch.finish(self).into_iter().zip(tags).map(swapped).collect())
     }
 
@@ -218,7 +216,7 @@ impl Disk {
     }
 
     /// Waits for the lock; it is held until the file is dropped.
-    fn lock(&self) -> Result<File, StoreError> {
+    pub(super) fn lock(&self) -> Result<File, StoreError> {
         let file = self.lock_file(LOCK_NAME)?;
         file.lock().map_err(|error| StoreError::io("lock", LOCK_NAME, &error))?;
         Ok(file)
@@ -262,6 +260,15 @@ impl Disk {
     }
 }
 
-fn tag_of(bytes: &[u8]) -> Tag {
+/// The outcome of a swap, by that of its renaming.
+pub(super) fn swapped((outcome, tag): (Result<(), StoreError>, Tag)) -> Result<Tag, StoreError> {
+    match outcome {
+        // `create` takes no lock, so an absent object may have appeared.
+        Err(StoreError::Exists { path }) => Err(StoreError::Conflict { path }),
+        outcome => outcome.map(|()| tag),
+    }
+}
+
+pub(super) fn tag_of(bytes: &[u8]) -> Tag {
     Tag::new(hex::encode(sha256(bytes)))
 }

@@ -15,6 +15,8 @@ mod key_types;
 pub(crate) mod log;
 mod names;
 mod parallel;
+mod recorders;
+mod recorders_program;
 mod requests;
 mod roots;
 mod signatures;

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `world` | the repository that is attacked, its history, and the only place that knows its keys |
 //! | `thief` | who holds some of the keys, and the network |
+//! | `ledger` | the transparency log of the world, and what stolen keys make of it |
 //! | `strategies` | what he tries |
 //! | `user` | the real client, and what it was made to believe |
+//! | `logged` | rows where a policy asks for the log |
 //! | `table` | rows, and what docs/trust.md says of them |
 //!
 //! Whatever the row, every strategy is tried against a client with memory and one without, and each attempt is judged
@@ -20,6 +22,8 @@
     reason = "a world that cannot be made is a failed test"
 )]
 
+mod ledger;
+mod logged;
 mod strategies;
 mod table;
 mod thief;
@@ -30,7 +34,7 @@ use std::path::Path;
 
 use self::table::{Measured, ROWS, Row, rendered};
 use self::thief::Thief;
-use self::user::{Done, Memory, harm, sees_the_newest};
+use self::user::{Done, Harm, Memory, harm, sees_the_newest};
 use self::world::{World, steal};
 use crate::simulator::run;
 
@@ -46,7 +50,7 @@ fn measured(world: &World, row: &Row) -> Measured {
     for attack in strategies::attacks(world, &stolen) {
         let net = Thief::performs(world, &stolen, &attack);
         for (memory, best) in &mut best {
-            let done = run(harm(world, &net, *memory, best));
+            let done = run(harm(world, &net, *memory, &Harm::ALL, best));
             best.extend(done);
         }
     }
@@ -59,6 +63,7 @@ fn the_tables_of_key_compromise_are_what_an_attacker_can_do() {
     for memory in [Memory::Kept, Memory::None] {
         assert!(run(sees_the_newest(&world, &Thief::idle(&world), memory)), "{memory:?}");
     }
+    let log = logged::measured(&world);
     let rows: Vec<_> = std::thread::scope(|scope| {
         let rows: Vec<_> = ROWS.iter().map(|row| scope.spawn(|| measured(&world, row))).collect();
         rows.into_iter().map(|row| row.join().unwrap()).collect()
@@ -67,7 +72,7 @@ fn the_tables_of_key_compromise_are_what_an_attacker_can_do() {
     let text = std::fs::read_to_string(&docs).unwrap();
     let (before, rest) = text.split_once(START).unwrap();
     let (told, after) = rest.split_once(END).unwrap();
-    let found = rendered(&rows);
+    let found = rendered(&rows) + &logged::rendered(&log) + &table::tried();
     if std::env::var_os("INSTA_UPDATE").is_some_and(|update| update == "always") {
         std::fs::write(&docs, format!("{before}{START}{found}{END}{after}")).unwrap();
         return;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::thief::{Attack, BINS, Carrier, Goods, belongs};
-use super::world::{PROJECTS, Stolen, World};
+use super::ledger::{LOG, WITNESSES};
+use super::thief::{Attack, BINS, Carrier, Goods, Trick, belongs};
+use super::world::{OPEN, PROJECTS, Stolen, World};
 
 /// Names and explanations, in the order of docs/trust.md.
-pub(super) const STRATEGIES: [(&str, &str); 12] = [
+pub(super) const STRATEGIES: [(&str, &str); 13] = [
     ("other bytes", "his files under the names of honest ones"),
     ("old timestamp", "any timestamp of the past, with all it names"),
     ("old snapshot", "his timestamp names any snapshot of the past"),
@@ -18,8 +19,74 @@ pub(super) const STRATEGIES: [(&str, &str); 12] = [
     ("forged role", "his file of a role in his snapshot: it lists files of his own, or older pages"),
     ("forged delegation", "his file of a role delegates everything to him"),
     ("all he can sign", "his files of every role that he has keys for, together"),
+    ("before the log", "targets as it was signed before it had a policy for the log, and all he can sign"),
     ("new root", "his root, that trusts him for everything"),
 ];
+
+/// What he does about the log with each of them, in the order of docs/trust.md.
+pub(super) const TRICKS: [(Trick, &str, &str); 6] = [
+    (
+        Trick::None,
+        "no proof",
+        "what he made is in no log; his timestamp names the newest tree, or that of the snapshot it names",
+    ),
+    (Trick::Unnamed, "no log", "his timestamp names no log"),
+    (Trick::OtherProof, "another proof", "honest proofs of another snapshot and another file"),
+    (
+        Trick::OldCheckpoint,
+        "old checkpoint",
+        "proofs in a tree of his own, under the newest checkpoint that witnesses cosigned",
+    ),
+    (
+        Trick::Forks,
+        "forked log",
+        "a tree that continues what this client saw and nobody else sees, signed with what keys he has",
+    ),
+    (
+        Trick::Appends,
+        "appended log",
+        "his entries, also a second one for a path, in the log that everybody sees; the witnesses are asked",
+    ),
+];
+
+/// Of every attack, what he can do about the log beside it. Without the keys for it, what is not even accepted for one content
+/// is not tried for the others.
+pub(super) fn with_tricks(world: &World, stolen: &Stolen, tricks: &[Trick]) -> Vec<Attack> {
+    let mut all = Vec::new();
+    let bases = attacks(world, stolen).into_iter().chain(before_the_log(world, stolen));
+    for base in bases {
+        let own = matches!(base.carrier, Carrier::Own(_) | Carrier::OwnRoot(_));
+        let plain = matches!(base.name, "all he can sign" | "forged role" | "before the log");
+        for trick in tricks.iter().copied() {
+            let worth = match trick {
+                Trick::None => true,
+                Trick::Appends if stolen.roles().contains(&LOG) => own || base.has_evil(),
+                // A quorum of witnesses is his.
+                Trick::Forks if stolen.roles().contains(&WITNESSES[1]) => own || base.has_evil(),
+                _ => plain && own || base.has_evil() && base.name == "forged in place",
+            };
+            if worth {
+                all.push(Attack { trick, ..base.clone() });
+            }
+        }
+    }
+    all
+}
+
+/// Targets as it was signed before it had a policy, and all he can sign.
+fn before_the_log(world: &World, stolen: &Stolen) -> Vec<Attack> {
+    if world.log.is_none() {
+        return Vec::new();
+    }
+    let able = forgeable().into_iter().filter(|(key, _)| stolen.roles().contains(key));
+    let lists: Vec<_> = able.flat_map(|(_, roles)| roles).collect();
+    let attack = |goods| Attack {
+        lists: lists.iter().map(|role| (role.clone(), goods)).collect(),
+        replays: vec![("targets".to_owned(), 1)],
+        ..Attack::new("before the log", Carrier::Own(world.last()))
+    };
+    [Goods::Evil, Goods::AsOf(world.seen), Goods::But(world.last(), OPEN, world.seen)].map(attack).into()
+}
 
 /// Roles whose files he writes, with the stolen keys that sign them.
 fn forgeable() -> Vec<(&'static str, Vec<String>)> {

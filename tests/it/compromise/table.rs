@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::strategies::STRATEGIES;
+use super::strategies::{STRATEGIES, TRICKS};
 use super::user::{Done, Harm, Memory, Until};
 use super::world::{FRESH, HELD, ONLINE, OPEN, PLAIN};
 
@@ -134,10 +134,6 @@ static NOTES: [Note; 2] = [
     },
 ];
 
-/// Rows that wait for what is not built yet.
-const LATER: [&str; 2] =
-    ["the online key, with the transparency log", "the online key, with a quorum of recorders"];
-
 const TITLES: [(Memory, &str); 2] = [
     (Memory::Kept, "**A client that was there before**, on the day before a fix that the attacker hides:"),
     (Memory::None, "**A client without memory**, which starts from the first `root.json`:"),
@@ -160,36 +156,54 @@ pub(super) fn rendered(rows: &[Measured]) -> String {
             let cells = Harm::ALL.map(|harm| cell(row, &measured[&memory], memory, harm));
             writeln!(out, "| {} | {} | {} |", row.pep, row.name, cells.join(" | ")).unwrap();
         }
-        for row in LATER {
-            writeln!(out, "| | {row} | not yet measured | not yet measured | not yet measured |").unwrap();
-        }
         out.push('\n');
     }
     for (at, note) in NOTES.iter().enumerate() {
         writeln!(out, "{}. {}", at + 1, note.text).unwrap();
     }
-    out.push_str(
+    out
+}
+
+/// What was tried.
+pub(super) fn tried() -> String {
+    let mut out = String::from(
         "\nWhat was tried in each row, for each cell:\n\n| strategy | what the attacker does |\n|---|---|\n",
     );
     for (name, what) in STRATEGIES {
+        writeln!(out, "| {name} | {what} |").unwrap();
+    }
+    out.push_str(
+        "\nWhere there is a log, each of these with each of:\n\n| | what he shows of it |\n|---|---|\n",
+    );
+    for (_, name, what) in TRICKS {
         writeln!(out, "| {name} | {what} |").unwrap();
     }
     out
 }
 
 /// How long each kind of project suffers, if it does.
-type Kinds<'a> = Vec<(&'static str, Option<&'a Until>)>;
+pub(super) type Kinds<'a> = Vec<(&'static str, Option<&'a Until>)>;
 
 fn cell(row: &Row, measured: &Done, memory: Memory, harm: Harm) -> String {
     let counts = |project: &&str| row.only.is_none_or(|only| only == *project);
-    let kinds: Kinds<'_> = KINDS
+    let kinds = suffering(measured, harm, counts);
+    let note = note(row, &kinds, memory, harm);
+    format!("{}{note}", told(&kinds))
+}
+
+/// How long each kind of project suffers a harm; of the projects that count.
+pub(super) fn suffering(measured: &Done, harm: Harm, counts: impl Fn(&&str) -> bool) -> Kinds<'_> {
+    KINDS
         .iter()
         .filter(|(_, projects)| projects.iter().any(&counts))
         .map(|(kind, projects)| {
             (*kind, projects.iter().filter_map(|project| measured.get(&(*project, harm))).max())
         })
-        .collect();
-    let note = note(row, &kinds, memory, harm);
+        .collect()
+}
+
+/// In words: `no`, or who suffers until when.
+pub(super) fn told(kinds: &Kinds<'_>) -> String {
     let mut ends: Vec<_> = kinds.iter().filter_map(|(_, until)| until.map(ending)).collect();
     ends.sort();
     ends.dedup();
@@ -201,8 +215,7 @@ fn cell(row: &Row, measured: &Done, memory: Memory, harm: Harm) -> String {
         format!("**{who}**{end}")
     };
     let parts: Vec<_> = ends.into_iter().map(part).collect();
-    let text = if parts.is_empty() { "no".to_owned() } else { parts.join("; ") };
-    format!("{text}{note}")
+    if parts.is_empty() { "no".to_owned() } else { parts.join("; ") }
 }
 
 /// The number of the note, if the cell differs from the PEP's. Each such cell has one, and no other has.

@@ -9,11 +9,12 @@ use wheelseal::client::{FetchError, Fetched, Sink, Source};
 use wheelseal::crypto::sha256;
 use wheelseal::tuf::key::RoleKeys;
 use wheelseal::tuf::metadata::{
-    About, Common, DelegatedRole, DelegatedRoles, Delegations, Extra, Hashes, MetaFile, PathSet, Root,
-    Snapshot, Table, TargetFile, Targets, TopLevel, Version,
+    About, Common, DelegatedRole, DelegatedRoles, Delegations, Extra, Hashes, LogHead, MetaFile, PathSet,
+    Root, Snapshot, Table, TargetFile, Targets, TopLevel, Version,
 };
 use wheelseal::tuf::path::{RoleName, TargetPath};
 
+use super::ledger::{RECORDERS, Shown, of_file, of_snapshot, recorder};
 use super::world::{PROJECTS, Stolen, World, page};
 use crate::scene::days_later;
 use crate::simulator::length;
@@ -56,6 +57,23 @@ pub(super) enum Carrier {
     OwnRoot(usize),
 }
 
+/// What he does about the log, where there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trick {
+    /// Nothing: proofs are the honest ones, and what he made has none.
+    None,
+    /// His timestamp names no log.
+    Unnamed,
+    /// Honest proofs in the place of others.
+    OtherProof,
+    /// A proof in a tree of his own, under the newest honest checkpoint.
+    OldCheckpoint,
+    /// A log of his own that branches off from what the client saw last.
+    Forks,
+    /// He adds it to the log that everybody sees, and asks the witnesses.
+    Appends,
+}
+
 /// One thing he tries.
 #[derive(Debug, Clone)]
 pub(super) struct Attack {
@@ -70,11 +88,28 @@ pub(super) struct Attack {
     pub(super) replays: Vec<(String, Version)>,
     /// Whether his bytes are served in place of every honest target file.
     pub(super) swaps: bool,
+    pub(super) trick: Trick,
 }
 
 impl Attack {
     pub(super) fn new(name: &'static str, carrier: Carrier) -> Self {
-        Self { name, carrier, lists: Vec::new(), delegates: None, replays: Vec::new(), swaps: false }
+        Self {
+            name,
+            carrier,
+            lists: Vec::new(),
+            delegates: None,
+            replays: Vec::new(),
+            swaps: false,
+            trick: Trick::None,
+        }
+    }
+}
+
+impl Attack {
+    /// Whether files of his own are in it.
+    pub(super) fn has_evil(&self) -> bool {
+        let mut goods = self.lists.iter().chain(&self.delegates).map(|(_, goods)| goods);
+        goods.any(|goods| matches!(goods, Goods::Evil))
     }
 }
 
@@ -86,15 +121,15 @@ pub(super) struct Net {
 }
 
 impl Net {
-    pub(super) fn source(&self, folder: &'static str) -> Box<dyn Source> {
-        Box::new(Part { net: self.clone(), folder })
+    pub(super) fn source(&self, folder: &str) -> Box<dyn Source> {
+        Box::new(Part { net: self.clone(), folder: folder.to_owned() })
     }
 }
 
 #[derive(Debug)]
 struct Part {
     net: Net,
-    folder: &'static str,
+    folder: String,
 }
 
 #[async_trait]
@@ -128,6 +163,7 @@ impl<'a> Thief<'a> {
             thief.files.extend(targets.map(|path| (path.clone(), EVIL.to_vec())));
         }
         thief.carries(attack);
+        thief.records(attack);
         Net { honest: Arc::clone(&world.files), own: Arc::new(thief.files) }
     }
 
@@ -144,6 +180,57 @@ impl<'a> Thief<'a> {
         }
     }
 
+    /// Recorders whose keys he has say that they saw his files.
+    fn records(&mut self, attack: &Attack) {
+        if !attack.has_evil() {
+            return;
+        }
+        let his = his_files().map(|path| of_file(path.as_str(), EVIL));
+        let leaves: Vec<_> = self.world.recorded.iter().cloned().chain(his).collect();
+        for name in RECORDERS.into_iter().filter(|name| self.stolen.roles().contains(name)) {
+            let sign = |message: &[u8]| self.stolen.signature(name, message).unwrap();
+            self.files.extend(recorder(name, leaves.clone(), sign));
+        }
+    }
+
+    /// Leaves for his files, if the attack lists them, and for his snapshot; shown by his trick.
+    fn log(&self, attack: &Attack, snapshot: Option<(Version, &[u8])>) -> Option<Shown> {
+        let ledger = self.world.log.as_ref()?;
+        let files = attack.has_evil().then(his_files).into_iter().flatten();
+        let mut leaves: Vec<_> = files.map(|path| of_file(path.as_str(), EVIL)).collect();
+        leaves.extend(snapshot.map(|(version, bytes)| of_snapshot(version, bytes)));
+        let seen = self.world.moments[self.world.seen].log.as_ref()?.size;
+        match attack.trick {
+            Trick::None | Trick::Unnamed | Trick::OtherProof => None,
+            Trick::OldCheckpoint => Some(ledger.under_the_old_checkpoint(&leaves, self.stolen)),
+            Trick::Forks => Some(ledger.forked(seen, &leaves, self.stolen)),
+            Trick::Appends => Some(ledger.appended(&leaves, self.stolen)),
+        }
+    }
+
+    /// The proofs of his files, and of his snapshot.
+    fn proves(&mut self, attack: &Attack, shown: Option<&Shown>, snapshot: Option<(Version, &[u8])>) {
+        let Some(ledger) = &self.world.log else { return };
+        let of_another = |path: &str| self.world.files.get(path).cloned();
+        let files = attack.has_evil().then(his_files).into_iter().flatten();
+        let mut proofs: Vec<(String, Option<Vec<u8>>)> = Vec::new();
+        for path in files {
+            let proof = shown.map(|shown| shown.proof(&of_file(path.as_str(), EVIL)).into_bytes());
+            let other = || of_another("targets/open/open-1.0-py3-none-any.whl.tlog-proof");
+            proofs.push((format!("targets/{path}.tlog-proof"), proof.or_else(other)));
+        }
+        if let Some((version, bytes)) = snapshot {
+            let proof = shown.map(|shown| shown.proof(&of_snapshot(version, bytes)).into_bytes());
+            let newest = self.newest().common.version;
+            let other = || of_another(&format!("metadata/{newest}.snapshot.json.tlog-proof"));
+            proofs.push((format!("metadata/{version}.snapshot.json.tlog-proof"), proof.or_else(other)));
+        }
+        assert!(ledger.head().size > 0);
+        if attack.trick != Trick::None && attack.trick != Trick::Unnamed {
+            self.files.extend(proofs.into_iter().map(|(path, proof)| (path, proof.unwrap())));
+        }
+    }
+
     fn carries(&mut self, attack: &Attack) {
         let world = self.world;
         match attack.carrier {
@@ -155,7 +242,7 @@ impl<'a> Thief<'a> {
             Carrier::OwnTimestamp(at) => {
                 let moment = &world.moments[at];
                 self.forges_under(attack, &moment.snapshot);
-                self.timestamp(moment.snapshot.common.version, &moment.snapshot_bytes);
+                self.timestamp(moment.snapshot.common.version, &moment.snapshot_bytes, moment.log.clone());
             }
             Carrier::OwnSnapshot => {
                 let newest = &world.moments[world.last()].snapshot;
@@ -167,12 +254,24 @@ impl<'a> Thief<'a> {
                 self.timestamp_and_snapshot(attack, at);
             }
         }
+        if !matches!(attack.carrier, Carrier::Own(_) | Carrier::OwnRoot(_)) {
+            let shown = self.log(attack, None);
+            self.proves(attack, shown.as_ref(), None);
+        }
     }
 
     fn timestamp_and_snapshot(&mut self, attack: &Attack, at: usize) {
         let version = self.newest().common.version + 100;
         let bytes = self.snapshot(attack, self.world.moments[at].snapshot.clone(), version);
-        self.timestamp(version, &bytes);
+        let shown = self.log(attack, Some((version, &bytes)));
+        self.proves(attack, shown.as_ref(), Some((version, &bytes)));
+        let named = match attack.trick {
+            Trick::Unnamed => None,
+            _ => {
+                shown.map(|shown| shown.head()).or_else(|| self.world.moments[self.world.last()].log.clone())
+            }
+        };
+        self.timestamp(version, &bytes, named);
     }
 
     fn newest(&self) -> &'a Snapshot {
@@ -204,8 +303,9 @@ impl<'a> Thief<'a> {
         bytes
     }
 
-    fn timestamp(&mut self, version: Version, snapshot: &[u8]) {
+    fn timestamp(&mut self, version: Version, snapshot: &[u8], log: Option<LogHead>) {
         let mut content = self.world.newest.clone();
+        content.log = log;
         content.common = Common::new(content.common.version + 100, for_ever());
         let hashes = Some(Hashes::sha256(sha256(snapshot)));
         content.snapshot = MetaFile::new(version, About { hashes, ..About::default() });
@@ -301,6 +401,11 @@ impl<'a> Thief<'a> {
 pub(super) fn wanted(project: &str) -> [TargetPath; 3] {
     let file = |version| TargetPath::new(format!("{project}/{project}-{version}-py3-none-any.whl")).unwrap();
     [page(project), file("1.0"), file("6.66")]
+}
+
+/// His files: those of them that are logged.
+fn his_files() -> impl Iterator<Item = TargetPath> {
+    PROJECTS.into_iter().flat_map(|project| wanted(project).into_iter().skip(1))
 }
 
 pub(super) fn belongs(path: &str, project: &str) -> bool {

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use wheelseal::client::{Client, ClientError, MetadataDir};
+use wheelseal::client::{Client, ClientError, LogTrust, MetadataDir, Panel, RecorderError, Source};
 use wheelseal::crypto::sha256;
+use wheelseal::tlog::policy::Policy;
 use wheelseal::tuf::path::TargetPath;
 use wheelseal::tuf::trusted::{Limits, TrustError};
 
+use super::ledger::{policy, recorders};
 use super::thief::{Net, wanted};
 use super::world::{ATTACK, PROJECTS, World};
 use crate::scene::days_later;
@@ -22,6 +25,10 @@ const MAX_TARGET: u64 = 1_000_000;
 pub(super) enum Memory {
     /// All it saw when it was there last, before the fix.
     Kept,
+    /// The first root, and the policy of the log.
+    Pinned,
+    /// The same, and recorders of which 2 of 3 must have seen each file.
+    Recorders,
     /// The first root alone.
     None,
 }
@@ -31,6 +38,10 @@ pub(super) enum Memory {
 pub(super) enum Harm {
     /// A file or page that nobody ever published.
     Malicious,
+    /// A file that nobody ever published.
+    File,
+    /// A page that nobody ever published.
+    Page,
     /// An older page, when its successor is out for longer than a timestamp lives.
     Freeze,
     /// Pages that were never published together, of which this project's is the odd one.
@@ -38,7 +49,10 @@ pub(super) enum Harm {
 }
 
 impl Harm {
+    /// The columns of the PEPs.
     pub(super) const ALL: [Self; 3] = [Self::Malicious, Self::Freeze, Self::Mixed];
+    /// The columns where there is a log: it has files, and no pages.
+    pub(super) const LOGGED: [Self; 4] = [Self::File, Self::Page, Self::Freeze, Self::Mixed];
 }
 
 /// When an attack ends by itself.
@@ -54,6 +68,7 @@ pub(super) enum Until {
 struct Sight {
     page: Result<[u8; 32], ClientError>,
     malicious: bool,
+    foreign: bool,
     refusal: Option<ClientError>,
 }
 
@@ -66,28 +81,45 @@ async fn visit(world: &World, net: &Net, memory: Memory, at: DateTime<Utc>) -> R
     match memory {
         Memory::Kept => {
             for (name, bytes) in &world.memory {
-                fs::write(folder.path().join(name), bytes).unwrap();
+                let at = folder.path().join(name);
+                fs::create_dir_all(at.parent().unwrap()).unwrap();
+                fs::write(at, bytes).unwrap();
             }
         }
-        Memory::None => {
+        Memory::Pinned | Memory::Recorders | Memory::None => {
             fs::write(folder.path().join("root.json"), &world.files["metadata/1.root.json"]).unwrap();
         }
     }
     let cache = MetadataDir::new(folder.path());
     let client = Client::new(net.source("metadata"), net.source("targets"), cache, Limits::default());
+    let client = client.with_log(trust(world, net, memory));
     let (session, mut sights) = (client.refresh(at).await?, BTreeMap::new());
     for project in PROJECTS {
         let mut got: Vec<Result<Vec<u8>, ClientError>> = Vec::new();
         for path in wanted(project) {
             got.push(read(&session, &path).await);
         }
-        let malicious = got.iter().flatten().any(|bytes| !world.genuine.contains(&sha256(bytes)));
+        let evil = |got: &Result<Vec<u8>, ClientError>| {
+            got.as_ref().is_ok_and(|bytes| !world.genuine.contains(&sha256(bytes)))
+        };
+        let (malicious, foreign) = (got.iter().any(evil), got.iter().skip(1).any(evil));
         let refusal =
             got.iter().find_map(|result| result.as_ref().err().filter(|error| is_expiry(error)).cloned());
         let page = got.remove(0).map(|bytes| sha256(&bytes));
-        sights.insert(project, Sight { page, malicious, refusal });
+        sights.insert(project, Sight { page, malicious, foreign, refusal });
     }
     Ok(Visit(sights))
+}
+
+/// What a client holds the log to beside what the repository says of it.
+fn trust(world: &World, net: &Net, memory: Memory) -> LogTrust {
+    let pins = world.log.is_some() && matches!(memory, Memory::Pinned | Memory::Recorders);
+    let policy = pins.then(|| Policy::parse(policy().as_bytes()).unwrap());
+    let source =
+        |base: &str| Ok::<Arc<dyn Source>, RecorderError>(net.source(base.trim_end_matches('/')).into());
+    let asks = memory == Memory::Recorders;
+    let recorders = asks.then(|| Arc::new(Panel::new(&recorders(), source).unwrap()));
+    LogTrust { policy, tiles: None, recorders }
 }
 
 async fn read(session: &wheelseal::client::Session, path: &TargetPath) -> Result<Vec<u8>, ClientError> {
@@ -102,10 +134,12 @@ fn is_expiry(error: &ClientError) -> bool {
 impl Visit {
     fn suffers(&self, world: &World, project: &str, harm: Harm) -> bool {
         let sight = &self.0[project];
-        let Ok(page) = sight.page else { return harm == Harm::Malicious && sight.malicious };
+        let file = matches!(harm, Harm::Malicious) && sight.malicious || harm == Harm::File && sight.foreign;
+        let Ok(page) = sight.page else { return file };
         let genuine = world.genuine.contains(&page);
         match harm {
-            Harm::Malicious => sight.malicious,
+            Harm::Malicious | Harm::File => file,
+            Harm::Page => !genuine,
             Harm::Freeze => genuine && world.moments[world.last()].pages[project] != page,
             Harm::Mixed => {
                 let pages =
@@ -139,11 +173,11 @@ struct Diary<'a> {
 }
 
 /// The harm that an attack does on the day, and until when, where it is more than `known`.
-pub(super) async fn harm(world: &World, net: &Net, memory: Memory, known: &Done) -> Done {
+pub(super) async fn harm(world: &World, net: &Net, memory: Memory, harms: &[Harm], known: &Done) -> Done {
     let mut diary = Diary { world, net, memory, visits: BTreeMap::new() };
     let mut done = Done::new();
     for project in PROJECTS {
-        for harm in Harm::ALL {
+        for harm in harms.iter().copied() {
             let after = match known.get(&(project, harm)) {
                 None => days_later(ATTACK),
                 Some(Until::Expires(date, ..)) => *date,

@@ -7,7 +7,8 @@
 //! | 10 | 1.2 of every project, one after the other: the fix that a freeze would hide |
 //! | 18 | the online roles are signed anew; the attack begins |
 //!
-//! The private keys are known to this file alone. An attacker gets [`Stolen`], which signs and tells nothing.
+//! The private keys are known to this file alone, and lent to honest witnesses. An attacker gets [`Stolen`], which signs and tells
+//! nothing. [`World::logged`] is the same with a transparency log from the first day on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,19 +19,21 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use wheelseal::client::{Client, ClientError, DirSource, MetadataDir};
-use wheelseal::crypto::{Scheme, SigningKey, sha256};
+use wheelseal::crypto::{PublicKey, Scheme, SigningKey, sha256};
 use wheelseal::keys::{KeyError, Signer};
+use wheelseal::log::Log;
 use wheelseal::repository::{
-    BinStyle, Changed, Edit, Edits, EventName, Keyring, Kind, LookAlike, Owners, Plan, Profile, Repository,
-    RoleEdit, RolePlan, Subject, Unwatched,
+    BinStyle, Changed, Edit, Edits, EventName, Keyring, Kind, LogPolicy, LookAlike, NewLog, Owners, Plan,
+    Predecessor, Profile, Repository, RoleEdit, RolePlan, Subject, Unwatched,
 };
 use wheelseal::tuf::key::{Key, KeyId};
 use wheelseal::tuf::lookup::Found;
-use wheelseal::tuf::metadata::{Role, Root, Snapshot, TargetFile, Targets, Timestamp, Version};
+use wheelseal::tuf::metadata::{LogHead, Role, Root, Snapshot, TargetFile, Targets, Timestamp, Version};
 use wheelseal::tuf::path::{RoleName, TargetPath};
 use wheelseal::tuf::signed::Draft;
 use wheelseal::tuf::trusted::Limits;
 
+use super::ledger::{LOG, Ledger, RECORDERS, WITNESSES, Witnesses, of_targets, policy, recorder};
 use crate::claims::{added, name, request_by};
 use crate::scene::{Scene, days_later};
 use crate::simulator::pair;
@@ -60,6 +63,8 @@ pub(super) const ATTACK: i64 = 18;
 /// One honest state.
 pub(super) struct Moment {
     pub(super) timestamp: Vec<u8>,
+    /// The tree of the log that it names.
+    pub(super) log: Option<LogHead>,
     pub(super) snapshot: Snapshot,
     pub(super) snapshot_bytes: Vec<u8>,
     /// The page of each project.
@@ -85,6 +90,10 @@ pub(super) struct World {
     pub(super) genuine: BTreeSet<[u8; 32]>,
     /// The trusted metadata of a client with memory, by file name.
     pub(super) memory: Vec<(String, Vec<u8>)>,
+    /// The log, if there is one.
+    pub(super) log: Option<Ledger>,
+    /// What recorders have.
+    pub(super) recorded: Vec<String>,
 }
 
 /// A key in memory.
@@ -99,6 +108,12 @@ impl fmt::Debug for Local {
     }
 }
 
+impl Local {
+    fn signature(&self, message: &[u8]) -> [u8; 64] {
+        self.pair.sign(Scheme::Ed25519, message).unwrap().try_into().unwrap()
+    }
+}
+
 #[async_trait]
 impl Signer for Local {
     fn key(&self) -> &Key {
@@ -106,7 +121,7 @@ impl Signer for Local {
     }
 
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        Ok(self.pair.sign(Scheme::Ed25519, message).unwrap())
+        Ok(self.signature(message).to_vec())
     }
 }
 
@@ -114,6 +129,16 @@ impl Signer for Local {
 fn local(name: &str) -> Local {
     let pair = pair(&sha256(format!("worthless {name}").as_bytes()));
     Local { key: Key::new(pair.public().clone(), Scheme::Ed25519).unwrap(), pair }
+}
+
+/// The public half of a key.
+pub(super) fn public_of(name: &str) -> PublicKey {
+    local(name).pair.public().clone()
+}
+
+/// What the honest holder of a key signs.
+pub(super) fn signature_by(name: &str, message: &[u8]) -> [u8; 64] {
+    local(name).signature(message)
 }
 
 fn keyring(names: &[&str]) -> Keyring {
@@ -147,6 +172,16 @@ impl Stolen {
         (key.id(), key.clone())
     }
 
+    /// A signature by a key of this name, if it is among them.
+    pub(super) fn signature(&self, name: &str, message: &[u8]) -> Option<[u8; 64]> {
+        self.roles.contains(&name).then(|| signature_by(name, message))
+    }
+
+    /// A signature by the thief's own key, with its public half.
+    pub(super) fn own_signature(&self, message: &[u8]) -> (PublicKey, [u8; 64]) {
+        (self.keys[0].pair.public().clone(), self.keys[0].signature(message))
+    }
+
     /// The file of a role, signed by each of the keys.
     pub(super) fn sign<T: Role>(&self, content: &T) -> Vec<u8> {
         let payload = Draft::new(content.clone()).payload();
@@ -158,8 +193,10 @@ impl Stolen {
 
 /// Somebody gets hold of the keys of these names.
 pub(super) fn steal(roles: &[&'static str]) -> Stolen {
-    let known: BTreeSet<_> =
-        ONLINE.iter().chain(&ROOT).chain(&OFFLINE).copied().chain(PROJECT_KEYS).collect();
+    let known: BTreeSet<_> = [&ONLINE[..], &ROOT, &OFFLINE, &PROJECT_KEYS, &[LOG], &WITNESSES, &RECORDERS]
+        .concat()
+        .into_iter()
+        .collect();
     assert!(roles.iter().all(|role| known.contains(role)), "{roles:?}");
     let keys = ["thief"].iter().chain(roles).map(|role| local(role)).collect();
     Stolen { roles: roles.to_vec(), keys }
@@ -171,6 +208,8 @@ pub(super) const PROJECT_KEYS: [&str; 2] = ["project-held", "project-fresh"];
 /// Writes the history.
 struct Scribe {
     scene: Scene,
+    /// Those of the log, if there is one.
+    witnesses: Option<Arc<Witnesses>>,
     moments: Vec<Moment>,
     contents: BTreeMap<(String, Version), Targets>,
     signed: BTreeMap<(String, Version), DateTime<Utc>>,
@@ -178,7 +217,12 @@ struct Scribe {
 
 impl World {
     pub(super) async fn new() -> Self {
-        Scribe::new().await.until_the_attack().await
+        Scribe::new(None).await.until_the_attack().await
+    }
+
+    /// The same history, all of which is logged.
+    pub(super) async fn logged() -> Self {
+        Scribe::new(Some(Arc::default())).await.until_the_attack().await
     }
 
     /// The last honest state.
@@ -195,7 +239,7 @@ impl World {
 }
 
 impl Scribe {
-    async fn new() -> Self {
+    async fn new(witnesses: Option<Arc<Witnesses>>) -> Self {
         let scene = Scene::empty();
         let plan = Plan {
             root: plan(&ROOT, 2),
@@ -210,7 +254,44 @@ impl Scribe {
         let keys = keyring(&["root-1", "root-2", "root-3", "targets", "bins", "online"]);
         let at = days_later(0);
         Repository::init(scene.store().await, &plan, &keys, at, &Unwatched).await.unwrap();
-        Self { scene, moments: Vec::new(), contents: BTreeMap::new(), signed: BTreeMap::new() }
+        let (contents, signed) = (BTreeMap::new(), BTreeMap::new());
+        let mut scribe = Self { scene, witnesses, moments: Vec::new(), contents, signed };
+        scribe.begins_the_log().await;
+        scribe
+    }
+
+    /// These keys, and that of the log.
+    fn keyring(&self, names: &[&str]) -> Keyring {
+        let mut keyring = keyring(names);
+        if let Some(witnesses) = &self.witnesses {
+            keyring.set_log(Box::new(local(LOG)), witnesses.clone());
+        }
+        keyring
+    }
+
+    async fn begins_the_log(&mut self) {
+        if self.witnesses.is_none() {
+            return;
+        }
+        let policy = LogPolicy::parse(policy().as_bytes()).unwrap();
+        let new = NewLog { policy, key: "file:nowhere".to_owned(), after: Predecessor::Nothing };
+        let (mut repository, keys) = (self.scene.open().await, self.keyring(&["online"]));
+        repository.begin_log(&keys, &new, days_later(0)).await.unwrap();
+        self.notes(0).await;
+    }
+
+    /// All leaves of the log, and its newest checkpoint.
+    async fn ledger(&self) -> Option<Ledger> {
+        self.witnesses.as_ref()?;
+        let log = Log::new(self.scene.store().await);
+        let (head, mut leaves) = (log.head().await.unwrap().unwrap(), Vec::new());
+        let mut note = |_, leaf: wheelseal::tlog::leaf::Leaf| {
+            leaves.push(leaf.to_string());
+            Ok(())
+        };
+        log.leaves(&head, 0, &mut note).await.unwrap();
+        let newest = fs::read(self.scene.root().join("log/checkpoint")).unwrap();
+        Some(Ledger::new(leaves, &newest))
     }
 
     async fn until_the_attack(mut self) -> World {
@@ -234,6 +315,11 @@ impl Scribe {
         files.retain(|path, _| path.starts_with("metadata/") || path.starts_with("targets/"));
         let targets = files.iter().filter(|(path, _)| path.starts_with("targets/"));
         let genuine = targets.map(|(_, bytes)| sha256(bytes)).collect();
+        let log = self.ledger().await;
+        let recorded = of_targets(self.moments.iter().flat_map(|moment| &moment.targets));
+        for name in RECORDERS {
+            files.extend(recorder(name, recorded.clone(), |message| signature_by(name, message)));
+        }
         let memory = crate::scene::files_below(memory);
         let memory = memory.into_iter().filter(|(name, _)| !name.starts_with('.')).collect();
         let state = self.scene.open().await.state().await.unwrap();
@@ -247,6 +333,8 @@ impl Scribe {
             newest: state.timestamp.draft().content,
             genuine,
             memory,
+            log,
+            recorded,
         }
     }
 
@@ -260,9 +348,10 @@ impl Scribe {
             Subject::RecentlyClaimed,
             Subject::BinN,
         ];
-        let edits = Edits { roles: roles.into_iter().map(edit).collect(), bins: None, log_policy: None };
+        let log_policy = self.witnesses.as_ref().map(|_| LogPolicy::parse(policy().as_bytes()).unwrap());
+        let edits = Edits { roles: roles.into_iter().map(edit).collect(), bins: None, log_policy };
         let all: Vec<_> = ONLINE.iter().chain(&ROOT).chain(&OFFLINE).copied().collect();
-        let (repository, keys) = (self.scene.open().await, keyring(&all));
+        let (repository, keys) = (self.scene.open().await, self.keyring(&all));
         let event = EventName::new("own-keys").unwrap();
         let done = repository.change(&event, &edits, &keys, None, days_later(0), &Unwatched).await.unwrap();
         assert!(matches!(done, Changed::Done(_)), "{done:?}");
@@ -282,7 +371,10 @@ impl Scribe {
                 self.asks(project, Kind::Release, None, edits.into(), day).await;
             } else {
                 let repository = self.scene.open().await;
-                repository.publish(&keyring(&ONLINE), &edits, days_later(day), &Unwatched).await.unwrap();
+                repository
+                    .publish(&self.keyring(&ONLINE), &edits, days_later(day), &Unwatched)
+                    .await
+                    .unwrap();
             }
             self.notes(day).await;
         }
@@ -294,7 +386,7 @@ impl Scribe {
         let file = request_by(&self.scene, project, kind, team, &edits, &[], &keyring(&[&own]), at).await;
         let files: Vec<_> = edits.into_iter().map(added).collect();
         let repository = self.scene.open().await;
-        repository.apply(&keyring(&ONLINE), &file, &files, LookAlike::Refused, at).await.unwrap();
+        repository.apply(&self.keyring(&ONLINE), &file, &files, LookAlike::Refused, at).await.unwrap();
     }
 
     async fn claims(&mut self, project: &str) {
@@ -308,7 +400,7 @@ impl Scribe {
         let event = EventName::new("promote").unwrap();
         let event =
             repository.promotion(event, &[name(project)].into(), &[], days_later(0)).await.unwrap().event;
-        let keys = keyring(&["claimed", "timestamp", "snapshot", "recently-claimed"]);
+        let keys = self.keyring(&["claimed", "timestamp", "snapshot", "recently-claimed"]);
         let done = repository.hold(event, &keys, None, days_later(0), &Unwatched).await.unwrap();
         assert!(matches!(done, Changed::Done(_)), "{done:?}");
         self.notes(0).await;
@@ -316,7 +408,7 @@ impl Scribe {
 
     async fn renews(&mut self, day: i64) {
         let repository = self.scene.open().await;
-        repository.bump(&keyring(&ONLINE), true, days_later(day), &Unwatched).await.unwrap();
+        repository.bump(&self.keyring(&ONLINE), true, days_later(day), &Unwatched).await.unwrap();
         self.notes(day).await;
     }
 
@@ -374,6 +466,7 @@ impl Scribe {
         let targets = now.values().flat_map(|role| role.targets.iter());
         self.moments.push(Moment {
             timestamp: state.timestamp.bytes().to_vec(),
+            log: state.timestamp.log.clone(),
             snapshot: state.snapshot.draft().content,
             snapshot_bytes: state.snapshot.bytes().to_vec(),
             pages,

@@ -120,7 +120,10 @@ async fn checkpoints_that_contradict_each_other_are_shown_both() {
     assert!(desk.run(&["consistency", "7", "300"]).fine().contains("signatures not checked"));
     let value = desk.json(&["consistency", "7", "8"]);
     assert_eq!(value["proof"].as_array().unwrap().len(), 4);
-    desk.run(&["consistency", "9", "8"]).refused(9, &["a log of 8 entries does not continue one of 9"]);
+    desk.run(&["consistency", "9", "8"]).refused(2, &["name the smaller one first"]);
+    // No append ended at these sizes, and the log is larger by now.
+    let value = desk.json(&["consistency", "303", "399"]);
+    assert_eq!(value["new"]["size"], 399);
 
     // The same key signed another tree of 301 entries, and showed it to somebody.
     for size in [301, 400] {
@@ -136,7 +139,7 @@ async fn checkpoints_that_contradict_each_other_are_shown_both() {
     // Somebody saw more of it than it has now.
     let new = desk.checkpoint("new");
     let newer = desk.run(&["consistency", &new, &old]);
-    newer.refused(9, &["does not continue"]);
+    newer.refused(9, &["does not continue", "signatures not checked"]);
     fs::write(&old, fs::read_to_string(&new).unwrap().replace("\n400\n", "\n401\n")).unwrap();
     desk.run(&["consistency", &old, "--policy", policy])
         .refused(9, &["signature by index.example.org/log is bad"]);
@@ -202,15 +205,67 @@ async fn a_log_is_read_over_http_as_from_its_folder() {
     ] {
         let over = desk.home.run(&[&["log", words[0], "--repo", &url], &words[1..]].concat()).fine();
         let here = desk.run(words).fine();
-        if words[0] == "status" {
-            assert_eq!(
-                over,
-                here.replace("\"size\": 301,\n  \"waiting\": 0", "\"size\": null,\n  \"waiting\": null")
-            );
-        } else {
-            assert_eq!(over, here, "{words:?}");
+        match words[0] {
+            // The store itself says more.
+            "status" => {
+                let mut here: Value = serde_json::from_str(&here).unwrap();
+                assert_eq!((&here["size"], here["held"].as_array().unwrap().len()), (&301.into(), 1));
+                for (key, value) in [("size", Value::Null), ("waiting", Value::Null)] {
+                    here[key] = value;
+                }
+                here["held"] = serde_json::json!([]);
+                assert_eq!(serde_json::from_str::<Value>(&over).unwrap(), here);
+            }
+            "verify" => {
+                let more = here.strip_prefix(&over).unwrap();
+                assert_eq!(more, "the log's head has 301 entries, and continues the checkpoint\n");
+            }
+            _ => assert_eq!(over, here, "{words:?}"),
         }
     }
     let gone = ["log", "status", "--repo", "http://127.0.0.1:1/"];
     desk.home.run(&gone).refused(7, &["cannot read log/checkpoint"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_head_or_timestamp_contradict_is_told() {
+    let desk = Desk::new().await;
+    let timestamp = |size: u64, root: &str| {
+        let folder = desk.scene.root().join("metadata");
+        fs::create_dir_all(&folder).unwrap();
+        let log = serde_json::json!({ "origin": ORIGIN, "root_hash": root, "size": size });
+        let text = serde_json::json!({ "signed": { "x-tlog": log } }).to_string();
+        fs::write(folder.join("timestamp.json"), text).unwrap();
+    };
+    let status = desk.json(&["status"]);
+    let root = status["checkpoint"]["root_hash"].as_str().unwrap().to_owned();
+    timestamp(301, &root);
+    assert_eq!(desk.json(&["status"])["held"].as_array().unwrap().len(), 2);
+    timestamp(302, &root);
+    for words in [&["status"][..], &["verify"]] {
+        desk.run(words).refused(9, &["the log has 301 entries, but its key signed for 302"]);
+    }
+    for size in [301, 300] {
+        timestamp(size, &"07".repeat(32));
+        desk.run(&["status"]).refused(9, &["the tree that timestamp names: trees of"]);
+    }
+    fs::remove_dir_all(desk.scene.root().join("metadata")).unwrap();
+    let old = fs::read(desk.scene.root().join("log/head")).unwrap();
+    desk.append(301..303).await;
+    desk.scene.publish(&desk.scene.log().await).await.unwrap();
+    fs::write(desk.scene.root().join("log/head"), old).unwrap();
+    desk.run(&["verify"]).refused(9, &["the log has 301 entries, but its key signed for 303"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_lags_is_no_evidence() {
+    let desk = Desk::new().await;
+    let (first, at) = (desk.checkpoint("first"), desk.scene.root().join("log/checkpoint"));
+    desk.append(301..400).await;
+    desk.scene.publish(&desk.scene.log().await).await.unwrap();
+    let new = desk.checkpoint("new");
+    fs::copy(&first, &at).unwrap();
+    let ran = desk.run(&["consistency", &new, "--policy", &desk.policy]);
+    ran.refused(5, &["an old checkpoint of 301 entries, which the one of 400 continues"]);
+    assert_eq!(ran.stdout, "");
 }

@@ -140,6 +140,51 @@ async fn a_successor_cut_short_begins_all_the_same() {
     strike(Operation::Succeed).await;
 }
 
+/// The files of one repository that another does not have.
+fn new_files(after: &Scene, before: &Scene) -> Vec<String> {
+    let known = before.files();
+    after.files().into_keys().filter(|path| !known.contains_key(path)).collect()
+}
+
+#[tokio::test]
+async fn a_head_that_a_power_cut_left_alone_is_gone_on_from() {
+    let scene = begun().await;
+    let size = async |scene: &Scene| Log::new(scene.store().await).head().await.unwrap().unwrap().size();
+    let before = size(&scene).await;
+    let edits = |scene: &Scene| [scene.add("alpha", "2.0", "new"), scene.add("gamma", "1.0", "new")];
+    let mut cut = None;
+    for at in 0..100 {
+        let copy = scene.copy();
+        let store = faulty(&copy, Fault::Crash, at).await;
+        let repository = Repository::open(store).await.unwrap();
+        repository.publish(&log_keys().await, &edits(&copy), now(), &Unwatched).await.unwrap_err();
+        if size(&copy).await > before {
+            cut = Some(copy);
+            break;
+        }
+    }
+    // Its head was swapped together with the names of what was staged; none of these is there.
+    let copy = cut.unwrap();
+    let staged = new_files(&copy, &scene);
+    assert!(staged.iter().any(|path| path.contains("snapshot.json")), "{staged:?}");
+    assert!(
+        !staged.iter().any(|path| path.starts_with("log/tile") || path.contains("tlog-proof")),
+        "{staged:?}"
+    );
+    for path in staged {
+        fs::remove_file(copy.root().join(path)).unwrap();
+    }
+    let refused = logging(&copy, &[copy.add("gamma", "1.0", "other")]).await;
+    assert!(
+        matches!(refused, Err(RepositoryError::Logging(LoggingError::OtherContent { .. }))),
+        "{refused:?}"
+    );
+    logging(&copy, &edits(&copy)).await.unwrap();
+    let logged = assert_logged(&copy).await;
+    assert_eq!(logged.iter().filter(|leaf| matches!(leaf, Leaf::File(_))).count(), 8);
+    copy.assert_sound("after a power cut").await;
+}
+
 #[tokio::test]
 async fn two_publishers_at_once_log_everything_once() {
     let scene = begun().await;

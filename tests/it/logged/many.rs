@@ -75,7 +75,11 @@ async fn an_import_of_what_cannot_be_logged_is_refused_whole() {
     let before = leaves(&scene).await.len();
     let list = format!("{}files/readme.txt\t7\t{}\n", lines(0..10, "a"), "b".repeat(64));
     let refused = import(&scene, &list).await;
-    assert!(matches!(refused, Err(RepositoryError::Logging(LoggingError::Unfit { .. }))), "{refused:?}");
+    let refused = refused.unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "line 11: files/readme.txt cannot be logged: the leaf's path is not PROJECT/FILENAME of a distribution"
+    );
     assert_eq!(leaves(&scene).await.len(), before);
     assert_eq!(import(&scene, &lines(0..10, "a")).await.unwrap(), 10);
     assert_logged(&scene).await;

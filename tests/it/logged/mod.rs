@@ -9,10 +9,12 @@
 mod backup;
 mod cli;
 mod crash;
+mod gc;
 mod many;
 mod policy;
 mod publish;
 mod remarks;
+mod rounds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -63,6 +63,47 @@ async fn a_path_is_logged_once_for_ever() {
 }
 
 #[tokio::test]
+async fn a_preview_refuses_what_the_log_would_and_writes_nothing() {
+    let scene = begun().await;
+    logging(&scene, &[scene.add("gamma", "1.0", "x = 3")]).await.unwrap();
+    logging(&scene, &[wheelseal::repository::Edit::Remove(wheel_name("gamma", "1.0"))]).await.unwrap();
+    let (repository, keys, before) = (scene.open().await, super::log_keys().await, scene.files());
+    let preview =
+        async |content| repository.preview(&keys, &[scene.add("gamma", "1.0", content)], now()).await;
+    assert_eq!(preview("x = 3").await.unwrap().changed.len(), 1);
+    let refused = preview("x = 4").await.unwrap_err();
+    assert!(matches!(&refused, RepositoryError::Logging(LoggingError::OtherContent { .. })), "{refused}");
+    let refused = repository.preview(&keyring(&ONLINE).await, &[scene.add("delta", "1.0", "x")], now()).await;
+    assert!(matches!(&refused, Err(RepositoryError::Logging(LoggingError::NoKey { .. }))), "{refused:?}");
+    assert_eq!(scene.files(), before);
+}
+
+#[tokio::test]
+async fn what_is_too_long_for_a_proof_stops_its_own_path_alone_and_is_made_anew() {
+    let scene = begun().await;
+    let proof =
+        |name: &str| scene.root().join(format!("targets/{name}/{}.tlog-proof", wheel_name(name, "1.0")));
+    for name in ["alpha", "gamma"] {
+        std::fs::create_dir_all(proof(name).parent().unwrap()).unwrap();
+        std::fs::write(proof(name), vec![b'a'; 1 << 20]).unwrap();
+    }
+    logging(&scene, &[scene.add("delta", "1.0", "x")]).await.unwrap();
+    let publisher = wheelseal::repository::Publisher::start(scene.open().await, super::log_keys().await);
+    let publish = |name: &str| {
+        let edits: std::sync::Arc<[_]> = std::sync::Arc::new([scene.add(name, "1.0", "x")]);
+        publisher.publish(edits, now())
+    };
+    let (good, bad) = tokio::join!(publish("epsilon"), publish("gamma"));
+    good.unwrap();
+    assert!(matches!(bad, Err(RepositoryError::Logging(LoggingError::OtherContent { .. }))), "{bad:?}");
+    let repository = scene.open().await;
+    repository.renew_proofs(&super::log_keys().await).await.unwrap();
+    std::fs::remove_file(proof("gamma")).unwrap();
+    logging(&scene, &[scene.add("gamma", "1.0", "x")]).await.unwrap();
+    assert_logged(&scene).await;
+}
+
+#[tokio::test]
 async fn without_the_logs_key_nothing_is_published() {
     let scene = begun().await;
     let edits = [scene.add("gamma", "1.0", "x = 3")];

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
 
+mod claimed;
 mod conflicts;
 mod crashes;
 mod hostile;
-mod program;
+mod logged;
+pub(crate) mod program;
 mod rounds;
 
 use std::collections::BTreeMap;

@@ -16,12 +16,12 @@ use crate::shell::Home;
 
 /// What a webhook was sent, and how often it refuses before it takes something.
 #[derive(Default)]
-struct Told {
-    messages: Vec<String>,
+pub(crate) struct Told {
+    pub(crate) messages: Vec<String>,
     refusals: usize,
 }
 
-async fn webhook(refusals: usize) -> (String, Arc<Mutex<Told>>) {
+pub(crate) async fn webhook(refusals: usize) -> (String, Arc<Mutex<Told>>) {
     let told = Arc::new(Mutex::new(Told { refusals, ..Told::default() }));
     let take = |State(told): State<Arc<Mutex<Told>>>, body: String| async move {
         let mut told = told.lock().unwrap();
@@ -39,7 +39,7 @@ async fn webhook(refusals: usize) -> (String, Arc<Mutex<Told>>) {
     (url, told)
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod form;
 mod hostile;
 mod lifetime;
 mod people;
+mod people_log;
 mod staged;
 mod upload;
 

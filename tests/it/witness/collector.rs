@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -329,6 +329,61 @@ async fn who_is_down_is_not_waited_for_once_there_are_enough() {
         let checkpoint = collect(&collector, &log, size).await.unwrap();
         assert_eq!(cosigned(&collector, &checkpoint), ["w1"]);
     }
+}
+
+/// The size of the checkpoint in a request.
+fn asked(request: &str) -> u64 {
+    let note = request.split_once(ORIGIN).map(|(_, rest)| rest);
+    note.and_then(|rest| rest.lines().nth(1)?.parse().ok()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn who_failed_is_waited_for_again_after_a_round_without() {
+    let log = Log::new(ORIGIN, 9);
+    let (_one, _served, entry) = real(&log).await;
+    let pair = witness(2);
+    let good = line(&pair, &log.checkpoint(9), 5);
+    let url = fake(move |request| match asked(request) {
+        5 => http(404, "text/plain", "not now"),
+        9 => http(200, "text/plain", &good),
+        _ => String::new(),
+    });
+    let collector = collector(&log, &[entry, (pair.key.to_string(), url)], 1, LONG);
+    // It refuses, says nothing while nobody waits, and is waited for.
+    for (size, expected) in [(5, vec!["w1"]), (7, vec!["w1"]), (9, vec!["w1", "w2"])] {
+        let checkpoint = collect(&collector, &log, size).await.unwrap();
+        assert_eq!(cosigned(&collector, &checkpoint), expected, "{size}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_proven_against_a_log_is_not_forgotten_when_its_witness_is_gone() {
+    let log = Log::new(ORIGIN, 40);
+    let (fork, pair, gone) = (log.forked(3), witness(1), Arc::new(AtomicBool::new(false)));
+    let lines = [fork.checkpoint(20), fork.checkpoint(40), log.checkpoint(40)];
+    let lines = lines.map(|checkpoint| (checkpoint.to_string(), line(&pair, &checkpoint, 5)));
+    // This one cosigns whatever it is asked to.
+    let easy = fake(move |request| {
+        let of = lines.iter().find(|(checkpoint, _)| request.contains(checkpoint));
+        of.map_or_else(|| http(404, "text/plain", "what?"), |(_, line)| http(200, "text/plain", line))
+    });
+    let (shown, is_gone) = (log.checkpoint(30).to_string(), Arc::clone(&gone));
+    let honest = fake(move |request| match (is_gone.load(Ordering::SeqCst), request.starts_with("POST")) {
+        (true, _) => http(404, "text/plain", "gone"),
+        (false, true) => http(409, "text/x.tlog.size", "30\n"),
+        (false, false) => http(200, "text/plain", &shown),
+    });
+    let witnesses = [(pair.key.to_string(), easy), (witness(2).key.to_string(), honest)];
+    let collector = collector(&log, &witnesses, 1, LONG);
+    let larger = CosignError::Larger { witness: "w2".to_owned(), known: 30, size: 20 };
+    assert_eq!(collect(&collector, &fork, 20).await, Err(larger.clone()));
+    gone.store(true, Ordering::SeqCst);
+    assert_eq!(collect(&collector, &fork, 20).await, Err(larger));
+    let refused = collect(&collector, &fork, 40).await;
+    let Err(CosignError::Conflict { witness, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!(witness, "w2");
+    let checkpoint = collect(&collector, &log, 40).await.unwrap();
+    assert_eq!(cosigned(&collector, &checkpoint), ["w1"]);
 }
 
 #[tokio::test]

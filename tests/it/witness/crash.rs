@@ -48,7 +48,7 @@ async fn what_was_cosigned_is_remembered_whatever_happens_to_a_write() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_is_answered_alike_and_writes_once_a_second() {
+async fn a_repeated_request_is_answered_alike_and_signs_and_writes_every_five_seconds() {
     let log = Log::new(ORIGIN, 5);
     let scene = Scene::new(&log).await;
     let plain = DirStore::open(scene.folder.path()).await.unwrap();
@@ -58,10 +58,12 @@ async fn a_repeated_request_is_answered_alike_and_writes_once_a_second() {
     for _ in 0..5 {
         assert_eq!(witness.answer(log.request(5, 5).as_bytes()).await, first);
     }
+    scene.set_clock(NOW + 4);
+    assert_eq!(witness.answer(log.request(5, 5).as_bytes()).await, first);
     assert_eq!(store.writes(), 1);
-    scene.set_clock(NOW + 1);
+    scene.set_clock(NOW + 5);
     let later = witness.answer(log.request(5, 5).as_bytes()).await;
-    assert_eq!(scene.cosigned(&log.checkpoint(5), &later.body), u64::try_from(NOW + 1).ok());
+    assert_eq!(scene.cosigned(&log.checkpoint(5), &later.body), u64::try_from(NOW + 5).ok());
     assert_eq!(store.writes(), 2);
 }
 

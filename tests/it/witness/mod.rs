@@ -6,6 +6,7 @@ mod collector;
 mod command;
 mod crash;
 mod forks;
+pub(crate) mod panel;
 mod protocol;
 mod races;
 

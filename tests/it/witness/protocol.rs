@@ -37,7 +37,7 @@ async fn a_log_that_grows_is_cosigned_step_by_step() {
     for (step, (old, new)) in
         [(0, 0), (0, 1), (1, 1), (1, 7), (7, 8), (8, 256), (256, 300)].into_iter().enumerate()
     {
-        let now = NOW + i64::try_from(step).unwrap();
+        let now = NOW + 5 * i64::try_from(step).unwrap();
         scene.set_clock(now);
         let answer = served.post(log.request(old, new));
         assert_eq!((answer.status, field(&answer, "content-type")), (200, PLAIN), "{}", text(&answer));

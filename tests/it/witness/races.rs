@@ -2,10 +2,18 @@
 //! branches of a log one is cosigned.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use super::{Log, ORIGIN, Scene, Served, text};
+use async_trait::async_trait;
+use tokio::io::AsyncRead;
+use wheelseal::store::{Content, DirStore, Entry, Object, Store, StoreError, StorePath, Tag};
+use wheelseal::tlog::witness::checkpoint_path;
 use wheelseal::witness::Limits;
+
+use super::{Log, ORIGIN, Scene, Served, text};
 
 /// Leaves of the trees that race.
 const LEAVES: u64 = 40;
@@ -87,4 +95,60 @@ async fn of_two_checkpoints_offered_at_the_same_moment_the_smaller_is_told_the_l
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// A folder in which a backup is restored at the worst moment: when what was read is about to be replaced.
+#[derive(Debug)]
+struct SetBack {
+    folder: DirStore,
+    /// The file, and what it is set back to, once.
+    backup: Mutex<Option<(PathBuf, Vec<u8>)>>,
+}
+
+#[async_trait]
+impl Store for SetBack {
+    async fn get(&self, path: &StorePath, max_len: u64) -> Result<Option<Object>, StoreError> {
+        self.folder.get(path, max_len).await
+    }
+    async fn open(&self, path: &StorePath) -> Result<Option<Pin<Box<dyn AsyncRead + Send>>>, StoreError> {
+        self.folder.open(path).await
+    }
+    async fn create(&self, path: &StorePath, content: Content<'_>) -> Result<(), StoreError> {
+        self.folder.create(path, content).await
+    }
+    async fn swap(&self, path: &StorePath, bytes: &[u8], expected: Option<&Tag>) -> Result<Tag, StoreError> {
+        if let Some((file, old)) = self.backup.lock().unwrap().take() {
+            fs::write(file, old).unwrap();
+        }
+        self.folder.swap(path, bytes, expected).await
+    }
+    async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        self.folder.list(prefix).await
+    }
+    async fn delete(&self, path: &StorePath) -> Result<(), StoreError> {
+        self.folder.delete(path).await
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_is_set_back_between_reading_and_replacing_gets_nothing_cosigned() {
+    let log = Log::new(ORIGIN, 20);
+    let scene = Scene::new(&log).await;
+    let file = scene.folder.path().join("logs").join(checkpoint_path(ORIGIN));
+    let folder = DirStore::open(scene.folder.path()).await.unwrap();
+    let store = Arc::new(SetBack { folder, backup: Mutex::default() });
+    let witness = scene.over(store.clone()).await;
+    assert_eq!(witness.answer(log.request(0, 5).as_bytes()).await.status, 200);
+    let old = fs::read(&file).unwrap();
+    assert_eq!(witness.answer(log.request(5, 9).as_bytes()).await.status, 200);
+    // Growth from 9 is right by what was read, and is not swapped over what is there by then.
+    *store.backup.lock().unwrap() = Some((file.clone(), old.clone()));
+    assert_eq!(witness.answer(log.request(9, 20).as_bytes()).await.status, 503);
+    assert_eq!(fs::read(&file).unwrap(), old, "nothing was written over the backup");
+    // Nor is another branch, which the restored state would allow.
+    let fork = log.forked(5);
+    assert_eq!(witness.answer(fork.request(5, 9).as_bytes()).await.status, 503);
+    let told = scene.told();
+    assert!(told.iter().all(|told| told.contains("has 5 leaves, and had 9")), "{told:?}");
+    assert_eq!(told.len(), 2);
 }

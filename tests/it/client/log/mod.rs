@@ -1,6 +1,7 @@
 //! Repositories with transparency logs, made by hand, and clients that hold them to it.
 
 mod forks;
+mod gossip;
 mod policies;
 mod program;
 mod proofs;
@@ -85,7 +86,7 @@ impl Book {
         }
     }
 
-    fn edge(&self, size: u64) -> (Edge, HashMap<String, Vec<u8>>) {
+    pub(super) fn edge(&self, size: u64) -> (Edge, HashMap<String, Vec<u8>>) {
         let (mut edge, mut tiles) = (Edge::default(), HashMap::new());
         for leaf in &self.leaves[..usize::try_from(size).unwrap()] {
             tiles.extend(
@@ -212,7 +213,7 @@ impl Scene {
     /// A user without a policy of their own, who can read the log's tiles.
     pub(super) fn user(&self) -> User {
         let mut user = User::new(&self.repo);
-        user.log = LogTrust { tiles: Some(self.repo.server.source(LOG).into()), policy: None };
+        user.log = LogTrust { tiles: Some(self.repo.server.source(LOG).into()), ..LogTrust::default() };
         user
     }
 }
