@@ -20,7 +20,7 @@
 //! | [`keys`] | signing keys by URI | `crypto tuf` |
 //! | [`client`] | drives `tuf` over a server and a folder | `coding crypto store tlog tuf` |
 //! | [`repository`] | plan → sign → commit | `coding crypto keys log python spill store tlog tuf` |
-//! | [`claim_desk`] | takes claims of releases, has them logged, gives receipts | `client python release_claim repository store tlog tuf` |
+//! | [`claim_desk`] | takes claims of releases, has them logged, gives receipts | `client crypto python release_claim repository store tlog tuf` |
 //! | [`crawl`] | another index, read into a list or followed | `client python` |
 //! | [`journal`] | what `serve` writes down, and how it goes again | `crypto python` |
 //! | [`server`] | the repository over HTTP | `claim_desk coding crypto journal python release_claim repository store web` |

@@ -14,9 +14,10 @@
 //! Rules:
 //! 1. A receipt is the proof that the commitment is logged. It is given when that is durable, and kept, so the same request has
 //!    the same answer. After a crash in between a commitment may be logged twice, which means nothing.
-//! 2. A receipt is kept after its claim: where there is one for a claim that was told, the claim is there as well.
-//! 3. Of a commitment alone nothing is kept but its receipt: neither log nor store knows project or version before the claim is
-//!    told.
+//! 2. A receipt is kept after its claim: where there is one for a claim that was told, the claim is there as well, or made room for
+//!    others when its keys were the project's no longer.
+//! 3. Of a commitment alone nothing is kept but its receipt, and how many there were for a hash of the project's name: neither log
+//!    nor store has project or version before the claim is told.
 //! 4. Where nobody's keys are known, claims are kept apart. They may warn, and never block.
 
 mod kept;
@@ -33,10 +34,12 @@ use thiserror::Error;
 
 use self::kept::Book;
 pub use self::kept::{Kept, Trust};
+pub(crate) use self::rates::Open;
 use self::rates::Rates;
 pub use self::teams::Teams;
+use self::teams::{Roster, Team};
 use crate::python::ProjectName;
-use crate::release_claim::{ClaimError, ClaimRequest, Commitment};
+use crate::release_claim::{ClaimError, ClaimRequest, Told};
 use crate::repository::{Keyring, Remark, Repository, RepositoryError};
 use crate::store::StoreError;
 use crate::tlog::proof_file::{ProofFile, ProofFileError};
@@ -64,9 +67,15 @@ pub enum DeskError {
     /// There is nothing to give a receipt from.
     #[error("there is no transparency log here, so no receipt can be given")]
     NoLog,
-    /// More than is taken for a while, or more than is kept.
+    /// More than is taken for a while.
     #[error("too many claims: {0}")]
     TooMany(&'static str),
+    /// More than is kept.
+    #[error("there are as many claims of this {0} as are kept, so another is not taken")]
+    Full(&'static str),
+    /// The program ends.
+    #[error("claims were not read to their end")]
+    Stopped,
     /// What says whose keys count cannot be had.
     #[error("whose keys may sign for {project} is not known at the moment: {reason}")]
     Team {
@@ -89,7 +98,10 @@ pub enum DeskError {
 impl DeskError {
     /// Whether the sender can do something about it.
     pub fn is_of_the_request(&self) -> bool {
-        matches!(self, Self::Claim(_) | Self::OtherIndex { .. } | Self::NotClaimed(_) | Self::TooMany(_))
+        matches!(
+            self,
+            Self::Claim(_) | Self::OtherIndex { .. } | Self::NotClaimed(_) | Self::TooMany(_) | Self::Full(_)
+        )
     }
 }
 
@@ -99,7 +111,7 @@ pub struct ClaimDesk {
     repository: Repository,
     keys: Arc<Keyring>,
     index: String,
-    teams: Teams,
+    teams: Roster,
     rates: Rates,
     /// Claims that nobody's keys vouch for, kept or logged.
     unchecked: AtomicUsize,
@@ -119,7 +131,9 @@ impl ClaimDesk {
         teams: Teams,
     ) -> Result<Self, DeskError> {
         crate::release_claim::check_index(index)?;
-        let unchecked = AtomicUsize::new(Book(repository.store()).count(Trust::Unchecked).await?);
+        let (book, teams) = (Book(repository.store()), Roster::new(teams));
+        let told = book.count(Trust::Unchecked).await?;
+        let unchecked = AtomicUsize::new(told.saturating_add(book.embargoed().await?));
         let (index, turn, news) = (index.to_owned(), tokio::sync::Mutex::default(), Mutex::default());
         Ok(Self { repository, keys, index, teams, rates: Rates::default(), unchecked, turn, news })
     }
@@ -140,13 +154,20 @@ impl ClaimDesk {
         self.rates.address(address, now)
     }
 
+    /// A place for what an address sends, until it is dropped.
+    pub(crate) fn opens(&self, address: IpAddr) -> Result<Open, DeskError> {
+        self.rates.open(address)
+    }
+
     /// Takes a claim or commitment; the receipt. Asked again, it has the same answer.
     pub async fn take(&self, request: &ClaimRequest, now: DateTime<Utc>) -> Result<ProofFile, DeskError> {
         if request.index() != self.index {
             let (found, expected) = (request.index().to_owned(), self.index.clone());
             return Err(DeskError::OtherIndex { found, expected });
         }
-        let trust = self.teams.check(&self.repository, request, now).await?;
+        let team = self.teams.team(&self.repository, request.project(), now).await?;
+        let trust = if team.is_some() { Trust::Checked } else { Trust::Unchecked };
+        team.as_ref().map(|team| team.verify(request)).transpose()?;
         let (book, commitment) = (Book(self.repository.store()), request.commitment());
         let known = book.receipt(&commitment).await?;
         let told = match request {
@@ -157,12 +178,28 @@ impl ClaimDesk {
             return Ok(receipt.clone());
         }
         self.room(request.project(), trust, now)?;
+        let kept = self.log_and_keep((request, told), known, team.as_ref(), now).await;
+        if kept.is_err() && trust == Trust::Unchecked {
+            self.unchecked.fetch_sub(1, Ordering::Relaxed);
+        }
+        kept
+    }
+
+    async fn log_and_keep(
+        &self,
+        (request, told): (&ClaimRequest, Option<&Told>),
+        known: Option<ProofFile>,
+        team: Option<&Team>,
+        now: DateTime<Utc>,
+    ) -> Result<ProofFile, DeskError> {
+        let (book, commitment) = (Book(self.repository.store()), request.commitment());
+        let trust = if team.is_some() { Trust::Checked } else { Trust::Unchecked };
         if let Some(told) = told {
-            book.has_room(told, trust).await?;
+            book.has_room(told, trust, team).await?;
         }
         let receipt = match known {
             Some(receipt) => receipt,
-            None => self.log(&commitment).await?,
+            None => self.log(request, trust, now).await?,
         };
         if let Some(told) = told {
             book.keep(told, trust).await?;
@@ -187,9 +224,18 @@ impl ClaimDesk {
         Ok(())
     }
 
-    async fn log(&self, commitment: &Commitment) -> Result<ProofFile, DeskError> {
+    async fn log(
+        &self,
+        request: &ClaimRequest,
+        trust: Trust,
+        now: DateTime<Utc>,
+    ) -> Result<ProofFile, DeskError> {
         let _turn = self.turn.lock().await;
-        let remark = Remark::Commitment(commitment.leaf());
+        if let ClaimRequest::Embargoed(embargo) = request {
+            let project = (trust == Trust::Checked).then(|| embargo.project());
+            Book(self.repository.store()).count_embargoed(project, now).await?;
+        }
+        let remark = Remark::Commitment(request.commitment().leaf());
         let proofs = self.repository.remark(&self.keys, &[remark]).await?;
         proofs.and_then(|proofs| proofs.into_iter().next()).ok_or(DeskError::NoLog)
     }
@@ -205,8 +251,19 @@ impl ClaimDesk {
         Ok(Book(self.repository.store()).versions(project).await?)
     }
 
-    /// The claims of a version. Those that cannot be read are left out: the store is nobody's word.
-    pub async fn claims(&self, project: &ProjectName, version: &str) -> Result<Vec<Kept>, DeskError> {
-        Ok(Book(self.repository.store()).claims(project, version).await?)
+    /// The claims of a version. Those that cannot be read are left out: the store is nobody's word. Those that the project's
+    /// present keys did not sign are [`Trust::Unchecked`]: keys are stolen. While nobody can say which these are, what was
+    /// checked when it came is good.
+    pub async fn claims(
+        &self,
+        project: &ProjectName,
+        version: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Kept>, DeskError> {
+        let team = match self.teams.team(&self.repository, project, now).await {
+            Err(DeskError::Team { .. }) => None,
+            team => team?,
+        };
+        Book(self.repository.store()).claims(project, version, team).await
     }
 }

@@ -23,7 +23,9 @@ use chrono::{DateTime, Utc};
 
 use self::python_tuf::Verdict;
 use super::output::Out;
-use crate::client::{CacheError, Client, ClientError, FetchError, Fetched, MetadataDir, Sink, Source};
+use crate::client::{
+    CacheError, Client, ClientError, FetchError, Fetched, LogTrust, MetadataDir, Sink, Source,
+};
 use crate::repository::{
     CeremonyError, Family, Gate, METADATA, Repository, RepositoryError, SIMPLE, State, TARGETS,
 };
@@ -32,6 +34,8 @@ use crate::tuf::metadata::{DelegatedRoles, Delegations, PathSet, TargetFile, Tar
 use crate::tuf::path::{RoleName, TargetPath};
 use crate::tuf::trusted::{Limits, TrustError};
 
+/// The folder of the transparency log.
+const LOG: &str = "log";
 /// Bins, and buckets of claimed projects, that are looked into for files to ask for, at most of each kind.
 const SAMPLED_ROLES: usize = 8;
 /// Files asked for of each bin, at most.
@@ -231,7 +235,10 @@ fn noting(store: &Arc<dyn Store>, home: &Path, root: &[u8], asked: &Asked) -> Re
     cache.start(root)?;
     let source = |folder, asked| Box::new(StoreSource { store: Arc::clone(store), folder, asked });
     let (metadata, targets) = (source(METADATA, asked.clone()), source(TARGETS, Asked::default()));
-    Ok(Client::new(metadata, targets, cache, Limits::default()))
+    let tiles: Arc<dyn Source> =
+        Arc::new(StoreSource { store: Arc::clone(store), folder: LOG, asked: Asked::default() });
+    let log = LogTrust { tiles: Some(tiles), ..LogTrust::default() };
+    Ok(Client::new(metadata, targets, cache, Limits::default()).with_log(log))
 }
 
 fn refused(reason: impl std::fmt::Display) -> CeremonyError {

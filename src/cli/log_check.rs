@@ -261,6 +261,10 @@ impl Consistency {
             return Ok(Usage(text).into());
         }
         let grown = opened.reader.grown(size.max(old.size()), new.size(), old.size()).await;
+        // What cannot be read contradicts nothing.
+        if let Err(error @ (LogError::Store(_) | LogError::Fetch { .. })) = grown {
+            return Err(error.into());
+        }
         let lags = grown.is_ok_and(|grown| {
             [(old, grown.after), (new, grown.before)]
                 .iter()

@@ -30,10 +30,23 @@ impl Opened {
             if head.size < tree.size() {
                 return Err(LogError::Behind { size: head.size, known: tree.size() }.into());
             }
-            self.fits(tree, &head, "the log's head").await?;
-            found.push(format!("the log's head has {} entries, and continues the checkpoint", head.size));
+            match self.fits(tree, &head, "the log's head").await {
+                // Tiles come after the head, and before the next checkpoint.
+                Err(LogError::Missing { path }) if head.size > tree.size() => {
+                    found
+                        .push(format!("the log's head has {} entries; {path} is not written yet", head.size));
+                }
+                fits => {
+                    fits?;
+                    let size = head.size;
+                    found.push(format!("the log's head has {size} entries, and continues the checkpoint"));
+                }
+            }
         }
         if let Some(named) = self.named().await? {
+            // A publisher may have been at work since the checkpoint was read.
+            let newer = if named.size > tree.size() { self.reader.checkpoint().await? } else { None };
+            let tree = newer.as_ref().map_or(tree, |newer| newer.claimed());
             if named.size > tree.size() {
                 return Err(LogError::Behind { size: tree.size(), known: named.size }.into());
             }

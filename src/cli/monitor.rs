@@ -18,7 +18,7 @@ use super::files::read_file;
 use super::log::{LogArg, read_policy};
 use super::output::{BAD, STRONG, styled};
 use crate::client::trust::{TrustStore, state_home};
-use crate::client::{Client, Hook, Timing};
+use crate::client::{Client, FetchError, Hook, Timing};
 use crate::crypto::sha256;
 use crate::monitor::{Event, Expected, MAX_EXPECTED, Metrics, MonitorError, Round, Watched};
 use crate::python::ProjectName;
@@ -123,6 +123,10 @@ impl Monitor {
     }
 
     async fn open(&self) -> anyhow::Result<Watch> {
+        if !self.about.expect.is_empty() && self.about.projects.is_empty() && self.about.keys.is_empty() {
+            let text = "--expect says what to expect of watched projects: name them, with --project or --key";
+            return Err(Usage(text.to_owned()).into());
+        }
         let hook = self.when.webhook.as_ref().map(|url| Hook::new(url, Timing::default())).transpose();
         let hook = hook.map_err(crate::crawl::CrawlError::from)?;
         let client = match &self.about.trust {
@@ -188,52 +192,51 @@ impl Monitor {
     /// One round, or one after the other.
     async fn rounds(&self, watch: &mut Watch, context: &Context) -> anyhow::Result<()> {
         loop {
-            match self.round(watch, context).await {
-                Ok(round) if self.when.once => return outcome(&round),
-                Ok(_) => {}
-                Err(error) if self.when.once => return Err(error),
-                Err(error) => {
-                    watch.metrics.failed();
-                    let failed = styled(BAD, "failed");
-                    context.out.note(format_args!("{failed}: {error}; it will be tried again"));
-                }
+            let (round, ended) = self.round(watch, context).await;
+            if self.when.once {
+                return outcome(&round, ended, context);
+            }
+            if let Err(error) = ended {
+                let failed = styled(BAD, "failed");
+                context.out.note(format_args!("{failed}: {error}; it will be tried again"));
             }
             tokio::time::sleep(Duration::from_secs(self.when.every.into())).await;
         }
     }
 
-    /// One look. What the repository's metadata cannot tell does not keep the log from being read.
-    async fn round(&self, watch: &mut Watch, context: &Context) -> anyhow::Result<Round> {
+    /// One look: what was seen, and what failed. What the repository's metadata cannot tell does not keep the log from being read.
+    async fn round(&self, watch: &mut Watch, context: &Context) -> (Round, anyhow::Result<()>) {
         let now = (context.clock)();
-        watch.monitor.expect(self.expected()?);
+        match self.expected() {
+            Ok(expected) => watch.monitor.expect(expected),
+            Err(error) => return (Round::default(), Err(error)),
+        }
         let session = match &watch.client {
             Some(client) => Some(client.refresh(now).await),
             None => None,
         };
         let (session, refused) = match session.transpose() {
-            Ok(session) => (session, None),
-            Err(error) => (None, Some(error)),
+            Ok(session) => (session, Ok(())),
+            Err(error) => (None, Err(error.into())),
         };
         let json = context.out.json() || !std::io::stdout().is_terminal();
         let mut tell =
-            |events: &[Event]| events.iter().for_each(|event| context.out.line(shown(event, json)));
-        let round = watch.monitor.round(now, session.as_ref(), &mut tell).await;
-        let told = watch.send(context).await;
-        let round = round.map_err(plain)?;
-        told?;
-        watch.metrics.ended(&round, now);
+            |events: &[Event]| events.iter().try_for_each(|event| context.out.try_line(shown(event, json)));
+        let (round, ended) = watch.monitor.round(now, session.as_ref(), &mut tell).await;
+        let sent = watch.send(context).await;
+        if ended.is_ok() {
+            watch.metrics.ended(&round, now);
+        } else {
+            watch.metrics.failed(&round);
+        }
         if self.when.once {
             let (size, leaves) = (round.size, round.leaves);
             context.out.note(format_args!("{leaves} new entries of {size} were read and verified"));
         }
-        match refused {
-            Some(error) if round.alarms == 0 && !round.standing => Err(error.into()),
-            Some(error) => {
-                context.out.note(format_args!("the repository's metadata is refused: {error}"));
-                Ok(round)
-            }
-            None => Ok(round),
+        if round.behind > 0 {
+            context.out.note(format_args!("{} entries are left to the next look", round.behind));
         }
+        (round, ended.map_err(plain).and(sent).and(refused))
     }
 }
 
@@ -241,21 +244,40 @@ impl Watch {
     /// Sends what the webhook has not taken yet.
     async fn send(&mut self, context: &Context) -> anyhow::Result<()> {
         let Some(hook) = &self.hook else { return Ok(()) };
+        let mut at_once = IN_A_MESSAGE;
         loop {
             let (unsent, dropped) = self.monitor.unsent();
             self.metrics.unsent(unsent.len());
-            let some: Vec<&Event> = unsent.iter().take(IN_A_MESSAGE).collect();
+            let some: Vec<&Event> = unsent.iter().take(at_once).collect();
             if some.is_empty() {
                 return Ok(());
             }
-            if let Err(error) = hook.tell(&message(&some, dropped)).await {
-                context.out.note(format_args!("the webhook failed: {error}; it will be tried again"));
-                return Ok(());
-            }
             let count = some.len();
+            match hook.tell(&message(&some, dropped)).await {
+                Ok(()) => {}
+                // It may be one of them that is refused, or that they are so many.
+                Err(error) if is_of_the_message(&error) && count > 1 => {
+                    at_once = count / 2;
+                    continue;
+                }
+                Err(error) if is_of_the_message(&error) => {
+                    context.out.note(format_args!(
+                        "the webhook refuses an event, which it is not sent again: {error}"
+                    ));
+                }
+                Err(error) => {
+                    context.out.note(format_args!("the webhook failed: {error}; it will be tried again"));
+                    return Ok(());
+                }
+            }
             self.monitor.sent(count).await.map_err(plain)?;
         }
     }
+}
+
+/// Whether it refuses what it is sent, rather than who sends it, or everything.
+fn is_of_the_message(error: &FetchError) -> bool {
+    matches!(error, FetchError::Status { status: 400 | 413 | 422, .. })
 }
 
 /// What the webhook is sent: lines for people, as chat programs show them, and the events.
@@ -281,13 +303,16 @@ fn shown(event: &Event, json: bool) -> String {
     }
 }
 
-/// The outcome of `--once`.
-fn outcome(round: &Round) -> anyhow::Result<()> {
+/// The outcome of `--once`. What alarms comes before what failed.
+fn outcome(round: &Round, ended: anyhow::Result<()>, context: &Context) -> anyhow::Result<()> {
     let text = match (round.alarms, round.standing) {
-        (0, false) => return Ok(()),
+        (0, false) => return ended,
         (0, true) => "what was told of the log before is still so".to_owned(),
         (alarms, _) => format!("{alarms} event(s) that alarm"),
     };
+    if let Err(error) = ended {
+        context.out.note(format_args!("{}: {error:#}", styled(BAD, "failed")));
+    }
     Err(SomeFailed { text, code: POLICY }.into())
 }
 
@@ -298,6 +323,6 @@ fn plain(error: MonitorError) -> anyhow::Error {
         MonitorError::Client(error) => error.into(),
         MonitorError::Store(error) => error.into(),
         error @ MonitorError::Lags(_) => SomeFailed { text: error.to_string(), code: NETWORK }.into(),
-        error @ (MonitorError::Damaged { .. } | MonitorError::TooMany) => error.into(),
+        error @ (MonitorError::Damaged { .. } | MonitorError::Untold { .. }) => error.into(),
     }
 }

@@ -66,12 +66,16 @@ impl Out {
 
     /// A line of data. The command goes on if it cannot be written: its exit code must not depend on who reads.
     pub(super) fn line(&self, text: impl Display) {
-        let mut stdout = anstream::AutoStream::new(std::io::stdout(), self.color);
-        if let Err(error) = writeln!(stdout, "{text}")
+        if let Err(error) = self.try_line(text)
             && error.kind() != ErrorKind::BrokenPipe
         {
             self.unwritten.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// A line on stdout, for who has to know whether it was written.
+    pub(super) fn try_line(&self, text: impl Display) -> std::io::Result<()> {
+        writeln!(anstream::AutoStream::new(std::io::stdout(), self.color), "{text}")
     }
 
     /// The exit code of a command that succeeded: not 0 if its output was lost, except to a reader that went away.

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::exit::{NETWORK, POLICY, SomeFailed};
 use super::keys::{KeyArgs, open_repository};
 use super::log::{WebFiles, read_policy};
-use super::output::{BAD, GOOD, styled};
+use super::output::{BAD, GOOD, Out, styled};
 use super::record_claims::ClaimsArg;
 use super::{Context, RepoArg};
 use crate::client::trust::Location;
@@ -117,6 +117,8 @@ impl Record {
         let keys = Arc::new(self.keys.open(&repository, &context.out).await?);
         let desk = self.claims.desk(&repository, &keys, &self.index).await?;
         let mut recorder = self.recorder(repository.clone(), keys, spool.path().to_owned()).await?;
+        let out = context.out.clone();
+        recorder = recorder.telling(move |conflict| note(&out, conflict));
         if let Some(desk) = &desk {
             recorder = recorder.judging(self.claims.claims(desk));
         }
@@ -195,7 +197,7 @@ impl Record {
             match recorder.round(now, &|done, total| progress.at("pages and files", done, total)).await {
                 Ok(round) => {
                     alarm.metrics.ended(&round, now);
-                    alarm.sound(&round, context).await;
+                    alarm.sound(recorder, &round, context).await;
                     if first || self.watch.once || round.is_news() {
                         report(&round, context)?;
                     }
@@ -204,7 +206,8 @@ impl Record {
                     }
                 }
                 Err(error) => {
-                    alarm.tell(recorder.untold(), Vec::new(), context).await;
+                    let untold = recorder.untold();
+                    alarm.tell(recorder, untold, Vec::new(), context).await;
                     if self.watch.once {
                         return Err(plain(error));
                     }
@@ -222,29 +225,29 @@ impl Record {
 
 impl Alarm {
     /// Tells of what a round found.
-    async fn sound(&mut self, round: &Round, context: &Context) {
+    async fn sound(&mut self, recorder: &Recorder, round: &Round, context: &Context) {
         let log = round.log.clone().unwrap_or_default();
         let mut words: Vec<String> = log.problem.filter(|_| log.is_new).into_iter().collect();
         let alone = |path| format!("{path} is in the index's log, and no page has it");
         words.extend(log.log_only.iter().map(alone));
-        self.tell(round.new_conflicts.clone(), words, context).await;
+        self.tell(recorder, round.new_conflicts.clone(), words, context).await;
     }
 
     /// Tells of new conflicts, and of those that could not be told of before.
-    async fn tell(&mut self, conflicts: Vec<Conflict>, words: Vec<String>, context: &Context) {
-        for conflict in &conflicts {
-            let (expected, found) = (&conflict.expected.sha256, &conflict.found.sha256);
-            context.out.note(format_args!(
-                "{} {}: SHA-256 {found}, expected {expected}; kept, with what proves it, as {}*",
-                styled(BAD, "conflict"),
-                conflict.path,
-                conflict.place()
-            ));
-        }
+    async fn tell(
+        &mut self,
+        recorder: &Recorder,
+        conflicts: Vec<Conflict>,
+        words: Vec<String>,
+        context: &Context,
+    ) {
         for word in &words {
             context.out.note(format_args!("{} {word}", styled(BAD, "log")));
         }
-        let Some(hook) = &self.hook else { return };
+        let Some(hook) = &self.hook else {
+            // They were noted as they were kept.
+            return noted(recorder, &conflicts, context).await;
+        };
         self.unsent.extend(conflicts);
         self.unsent.truncate(UNSENT);
         self.unsent_words.extend(words);
@@ -256,10 +259,29 @@ impl Alarm {
                 context.out.note(format_args!("the webhook failed: {error}; it will be tried again"));
                 break;
             }
-            self.unsent.drain(..self.unsent.len().min(IN_A_MESSAGE));
+            let sent: Vec<Conflict> = self.unsent.drain(..self.unsent.len().min(IN_A_MESSAGE)).collect();
+            noted(recorder, &sent, context).await;
             self.unsent_words.drain(..self.unsent_words.len().min(IN_A_MESSAGE));
         }
         self.metrics.unsent(self.unsent.len());
+    }
+}
+
+/// Tells of a conflict on stderr.
+fn note(out: &Out, conflict: &Conflict) {
+    let (expected, found) = (&conflict.expected.sha256, &conflict.found.sha256);
+    out.note(format_args!(
+        "{} {}: SHA-256 {found}, expected {expected}; kept, with what proves it, as {}*",
+        styled(BAD, "conflict"),
+        conflict.path,
+        conflict.place()
+    ));
+}
+
+/// Notes that they were told. If it cannot be noted, the next run tells them again.
+async fn noted(recorder: &Recorder, conflicts: &[Conflict], context: &Context) {
+    if let Err(error) = recorder.told(conflicts).await {
+        context.out.note(format_args!("it cannot be noted that conflicts were told: {error}"));
     }
 }
 
@@ -306,6 +328,10 @@ fn report(round: &Round, context: &Context) -> anyhow::Result<()> {
                 "{} entries of the index's log were compared; it has {} files that are not recorded",
                 log.compared, log.unrecorded
             ));
+        }
+        let behind = round.log.as_ref().map_or(0, |log| log.behind);
+        if behind > 0 {
+            context.out.line(format_args!("{behind} of its entries are left to the next round"));
         }
         for named in &round.named {
             context.out.line(format_args!("  {named}"));

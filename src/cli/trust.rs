@@ -240,8 +240,18 @@ impl Trust {
 fn list(store: &TrustStore, context: &Context) -> anyhow::Result<()> {
     let (mut value, mut rows) = (serde_json::Map::new(), Vec::new());
     for name in store.names()? {
-        let location = store.location(&name)?;
-        let (place, pinned) = (location.place(), pinned(&location)?);
+        let read = store.location(&name).map_err(anyhow::Error::from);
+        let read = read.and_then(|location| Ok((location.place(), pinned(&location)?, location)));
+        let (place, pinned, location) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                let error = error.to_string();
+                let line = error.lines().next().unwrap_or_default();
+                rows.push(vec![name.clone(), format!("cannot be used: {line}")]);
+                value.insert(name, serde_json::json!({ "error": error }));
+                continue;
+            }
+        };
         let recorders = location.recorders.as_ref().map(Recorders::words);
         let more = pinned.iter().chain(&recorders).cloned().collect::<Vec<_>>();
         rows.push([vec![name.clone(), place.clone()], more].concat());

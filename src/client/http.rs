@@ -94,6 +94,8 @@ pub struct Http {
 enum Kind {
     Metadata,
     Targets,
+    /// As targets. That one is forbidden does not say that there is none.
+    Recorded,
 }
 
 /// Files below a base URL.
@@ -162,6 +164,11 @@ impl Http {
     /// Target files below `base`: names are quoted here, answers taken as they are.
     pub fn targets(&self, base: &str) -> Result<HttpSource, FetchError> {
         self.source(base, Kind::Targets)
+    }
+
+    /// The same of a recorder: what it forbids (403) is no file that it says it has not.
+    pub fn recorded(&self, base: &str) -> Result<HttpSource, FetchError> {
+        self.source(base, Kind::Recorded)
     }
 
     fn source(&self, base: &str, kind: Kind) -> Result<HttpSource, FetchError> {
@@ -324,7 +331,7 @@ impl HttpSource {
     fn url(&self, path: &str) -> String {
         match self.kind {
             Kind::Metadata => format!("{}{path}", self.base),
-            Kind::Targets => format!("{}{}", self.base, percent_quote(path, b"/")),
+            Kind::Targets | Kind::Recorded => format!("{}{}", self.base, percent_quote(path, b"/")),
         }
     }
 
@@ -344,7 +351,8 @@ impl HttpSource {
         let Ask { url, max_len, .. } = ask;
         let response = self.head(ask).await?;
         let status = response.status();
-        if matches!(status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE) {
+        let forbidden = status == StatusCode::FORBIDDEN && self.kind != Kind::Recorded;
+        if forbidden || matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
             return Ok(Fetched::Absent);
         }
         if status != StatusCode::OK {
@@ -380,7 +388,7 @@ impl HttpSource {
         let encodings = match (self.kind, held) {
             (Kind::Metadata, None) => ACCEPTED,
             (Kind::Metadata, Some(_)) => ACCEPTED_NEWER,
-            (Kind::Targets, _) => "identity",
+            (Kind::Targets | Kind::Recorded, _) => "identity",
         };
         let request = self.http.request(url).map_err(Failed::ForGood)?;
         let mut request = request.header(ACCEPT_ENCODING, HeaderValue::from_static(encodings));

@@ -1,10 +1,11 @@
 //! Which repositories this user trusts: one folder each below the configuration directory, with the root that was
 //! given out of band and where the repository is. The trusted metadata itself is state and lies elsewhere.
 
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -186,7 +187,13 @@ impl Location {
 
     /// Its recorders; nobody is asked yet.
     fn panel(&self, http: &Http) -> Result<Option<Panel>, FetchError> {
-        let open = |base: &str| Ok::<_, PanelError>(files(http, base)?.into());
+        let open = |base: &str| {
+            let source: Arc<dyn Source> = match folder(base) {
+                Some(folder) => Arc::new(DirSource::new(folder)),
+                None => Arc::new(http.recorded(base)?),
+            };
+            Ok::<_, PanelError>(source)
+        };
         let panel = self.recorders.as_ref().map(|recorders| Panel::new(recorders, open)).transpose();
         panel.map_err(|error| match error {
             PanelError::Fetch(error) => error,
@@ -281,7 +288,8 @@ impl TrustStore {
         let verified = Signed::<Root>::new(root).verify_initial().map_err(TrustStoreError::BadRoot)?;
         let dir = self.dir(name);
         if dir.exists() {
-            let url = self.location(name)?.place();
+            let unknown = |_| "a place that its settings do not tell".to_owned();
+            let url = self.location(name).map_or_else(unknown, |location| location.place());
             return Err(TrustStoreError::Taken { name: name.to_owned(), url });
         }
         self.keep_evidence(name)?;
@@ -302,9 +310,15 @@ impl TrustStore {
         let private = Permissions::from_mode(0o700);
         let folder = tempfile::Builder::new().permissions(private).tempdir_in(&parent);
         let written = folder.and_then(|temporary| {
-            std::fs::write(temporary.path().join("root.json"), root)?;
-            std::fs::write(temporary.path().join("trust.toml"), settings)?;
-            std::fs::rename(temporary.path(), &dir)
+            for (file, bytes) in [("root.json", root), ("trust.toml", settings.as_bytes())] {
+                let mut file = File::create(temporary.path().join(file))?;
+                file.write_all(bytes)?;
+                file.sync_all()?;
+            }
+            sync_folder(temporary.path())?;
+            std::fs::rename(temporary.path(), &dir)?;
+            sync_folder(&parent)?;
+            sync_folder(&self.config)
         });
         written.map_err(|error| TrustStoreError::io("writing", &dir, &error))?;
         Ok(verified)
@@ -319,7 +333,8 @@ impl TrustStore {
             Err(error) => return Err(TrustStoreError::io("reading", &dir, &error)),
         };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut names: Vec<_> = names.filter(|name| self.dir(name).join("trust.toml").is_file()).collect();
+        let known = |name: &String| check_name(name).is_ok() && self.dir(name).join("trust.toml").is_file();
+        let mut names: Vec<_> = names.filter(known).collect();
         names.sort();
         Ok(names)
     }
@@ -343,7 +358,11 @@ impl TrustStore {
 
     /// Forgets a repository, with the metadata that was trusted. Evidence that logs were rewritten is kept: where, if there is any.
     pub fn remove(&self, name: &str) -> Result<Option<PathBuf>, TrustStoreError> {
-        self.location(name)?;
+        check_name(name)?;
+        // Whatever is in it: one that does not read can be removed too.
+        if !self.dir(name).is_dir() {
+            return Err(TrustStoreError::Unknown { name: name.to_owned(), known: self.names()? });
+        }
         let kept = self.keep_evidence(name)?;
         // State first: a trust added later under this name must not start from what this one trusted.
         for dir in [self.state.join(name), self.dir(name)] {
@@ -359,23 +378,9 @@ impl TrustStore {
 
     /// Moves the evidence out of what was trusted, beside it.
     fn keep_evidence(&self, name: &str) -> Result<Option<PathBuf>, TrustStoreError> {
-        let from = self.cache(name).evidence();
-        let entries = match std::fs::read_dir(&from) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(TrustStoreError::io("reading", &from, &error)),
-        };
         // No trust has such a name.
         let to = self.state.join(".evidence").join(name);
-        std::fs::create_dir_all(&to).map_err(|error| TrustStoreError::io("making", &to, &error))?;
-        let mut any = false;
-        for entry in entries {
-            let entry = entry.map_err(|error| TrustStoreError::io("reading", &from, &error))?;
-            let (file, kept) = (entry.path(), to.join(entry.file_name()));
-            std::fs::rename(&file, &kept).map_err(|error| TrustStoreError::io("moving", &file, &error))?;
-            any = true;
-        }
-        Ok(any.then_some(to))
+        Ok(move_all(&self.cache(name).evidence(), &to)?.then_some(to))
     }
 
     fn cache(&self, name: &str) -> MetadataDir {
@@ -450,7 +455,9 @@ impl TrustStore {
         let written = std::fs::create_dir_all(&self.config).and_then(|()| {
             let mut file = tempfile::NamedTempFile::new_in(&self.config)?;
             file.write_all(bytes)?;
-            file.persist(&path).map(drop).map_err(|refused| refused.error)
+            file.as_file().sync_all()?;
+            file.persist(&path).map_err(|refused| refused.error)?;
+            sync_folder(&self.config)
         });
         written.map_err(|error| TrustStoreError::io("writing", &path, &error))?;
         Ok(map)
@@ -475,6 +482,37 @@ impl TrustStore {
     fn dir(&self, name: &str) -> PathBuf {
         self.config.join("trust").join(name)
     }
+}
+
+/// Waits until the entries of a folder are on the disk.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Moves all files below a folder to the same places below another one, where nothing is replaced. Whether there were any.
+fn move_all(from: &Path, to: &Path) -> Result<bool, TrustStoreError> {
+    let failed = |error| TrustStoreError::io("reading", from, &error);
+    let entries = match std::fs::read_dir(from) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(failed(error)),
+    };
+    std::fs::create_dir_all(to).map_err(|error| TrustStoreError::io("making", to, &error))?;
+    let mut any = false;
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let (file, name) = (entry.path(), entry.file_name());
+        if entry.file_type().map_err(failed)?.is_dir() {
+            any |= move_all(&file, &to.join(name))?;
+            continue;
+        }
+        let numbered = |number: u32| to.join(format!("{number}-{}", name.to_string_lossy()));
+        let mut names = std::iter::once(to.join(&name)).chain((2..u32::MAX).map(numbered));
+        let kept = names.find(|kept| !kept.exists()).unwrap_or_else(|| to.join(&name));
+        std::fs::rename(&file, &kept).map_err(|error| TrustStoreError::io("moving", &file, &error))?;
+        any = true;
+    }
+    Ok(any)
 }
 
 fn read_map(path: &Path, bytes: &[u8]) -> Result<MapFile, TrustStoreError> {

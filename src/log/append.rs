@@ -134,7 +134,10 @@ impl Log {
             Err(StoreError::Conflict { .. }) => return Err(LogError::Overtaken),
             // It may have happened all the same.
             Err(error) => match self.head().await {
-                Ok(Some(found)) if found.render()? == bytes => found.tag.ok_or(error)?,
+                Ok(Some(found)) if found.render()? == bytes => {
+                    self.store().flush(&StorePath::new(HEAD)?).await?;
+                    found.tag.ok_or(error)?
+                }
                 _ => return Err(error.into()),
             },
         });

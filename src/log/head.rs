@@ -157,7 +157,7 @@ impl Head {
         Ok(Self { tree, logged: file.logged, from: file.tail.from, tail, tag: Some(tag) })
     }
 
-    pub(super) fn render(&self) -> Result<Vec<u8>, HeadError> {
+    pub(crate) fn render(&self) -> Result<Vec<u8>, HeadError> {
         let (entries, staged) = match &self.tail {
             Tail::Inline(entries) => (Some(entries.clone()), None),
             Tail::Staged(hashes) => (None, Some(hashes.iter().map(hex::encode).collect())),

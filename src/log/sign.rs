@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use super::reader::{CHECKPOINT, Reader};
-use super::{Appended, Head, Log, LogError};
+use super::{Appended, HEAD, Head, Log, LogError};
 use crate::store::{StoreError, StorePath, Swap, Tag};
 use crate::tlog::checkpoint::SignedCheckpoint;
 use crate::tlog::key::{KeyKind, KnownKeys, SIGNATURE_LEN, VerifierKey};
@@ -124,6 +124,8 @@ impl Log {
         witnesses: &dyn Cosigners,
     ) -> Result<(Head, SignedCheckpoint), LogError> {
         let head = self.head().await?.ok_or(LogError::None)?;
+        // Somebody else may have swapped it a moment ago.
+        self.store().flush(&StorePath::new(HEAD)?).await?;
         self.settled(&head).await?;
         let checkpoint = self.signed(&head, self.reader(), signer, witnesses).await?;
         Ok((head, checkpoint))
@@ -202,7 +204,9 @@ impl Log {
     pub async fn publish(&self, checkpoint: &SignedCheckpoint) -> Result<(), LogError> {
         let mut lost = None;
         for _ in 0..PUBLISH_TRIES {
-            let Some(publication) = self.publication(checkpoint).await? else { return Ok(()) };
+            let Some(publication) = self.publication(checkpoint).await? else {
+                return Ok(self.store().flush(&StorePath::new(CHECKPOINT)?).await?);
+            };
             let Swap { path, bytes, expected } = publication.swap();
             match self.store().swap(path, bytes, expected).await {
                 Ok(_) => return Ok(()),

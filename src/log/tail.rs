@@ -216,11 +216,12 @@ pub struct Leaves {
 }
 
 impl Leaves {
-    /// The next leaves with their numbers: 4,096 at most, none at the end. Memory: 6 MiB.
+    /// The next leaves with their numbers: 4,096 at most, none at the end. Memory: 6 MiB. An entry that the log has and that reads
+    /// as no leaf is shown as `None`: it is as verified as the others, and keeps nobody from them.
     ///
     /// Each entry is held against its tile, and each tile against the root: the proof of one leaf is made of the hashes of all
     /// leaves of its tile.
-    pub async fn next(&mut self) -> Result<Vec<(u64, Leaf)>, LogError> {
+    pub async fn next(&mut self) -> Result<Vec<(u64, Option<Leaf>)>, LogError> {
         let width = u64::from(FULL_WIDTH);
         let ids = (self.next / width..).map_while(|index| TileId::new(0, index, self.size));
         let ids: Vec<TileId> = ids.take(BUNDLES_AT_ONCE).collect();
@@ -237,8 +238,7 @@ impl Leaves {
                     return Err(damaged(&in_folder(&id.entries_path()), &problem));
                 }
                 if index >= self.next {
-                    let leaf = Leaf::parse(entry).map_err(|error| LogError::Leaf { index, error })?;
-                    leaves.push((index, leaf));
+                    leaves.push((index, Leaf::parse(entry).ok()));
                 }
             }
         }

@@ -18,7 +18,7 @@ impl Log {
     /// full one (c2sp.org/tlog-tiles, "Partial Tiles"). Nothing is written.
     pub async fn leftovers(&self, before: SystemTime) -> Result<Vec<Entry>, LogError> {
         let Some(head) = self.head().await? else { return Ok(Vec::new()) };
-        let kept = blobs(&head)?;
+        let kept = head.staged()?;
         let old = |entry: &Entry| entry.modified < before;
         let mut left = self.store().list("log/staged").await?;
         left.retain(|entry| old(entry) && !kept.contains(&entry.path));
@@ -56,7 +56,7 @@ impl Log {
         let blob = self.store().get(path, u64::try_from(MAX_BLOCK).unwrap_or(u64::MAX)).await?;
         self.store().delete(path).await?;
         let named = match self.head().await? {
-            Some(head) => blobs(&head)?.contains(path),
+            Some(head) => head.staged()?.contains(path),
             None => false,
         };
         if let Some(blob) = blob.filter(|_| named) {
@@ -69,10 +69,12 @@ impl Log {
     }
 }
 
-/// The blobs that a head names.
-fn blobs(head: &Head) -> Result<Vec<StorePath>, LogError> {
-    match &head.tail {
-        Tail::Inline(_) => Ok(Vec::new()),
-        Tail::Staged(hashes) => hashes.iter().map(staged).collect(),
+impl Head {
+    /// The blobs that it names, which go when all its tiles are durable.
+    pub fn staged(&self) -> Result<Vec<StorePath>, LogError> {
+        match &self.tail {
+            Tail::Inline(_) => Ok(Vec::new()),
+            Tail::Staged(hashes) => hashes.iter().map(staged).collect(),
+        }
     }
 }

@@ -66,8 +66,21 @@ pub enum Event {
         first: Content,
         /// What was logged now.
         second: Content,
-        /// The file with both leaves and their proofs; none, if the log does not give out the first one any more.
+        /// The file with both leaves and their proofs; none, if the log does not give out the first one any more, or if there is
+        /// evidence of many contents of this path already.
         evidence: Option<String>,
+    },
+    /// An entry of the log that reads as no leaf.
+    Unknown {
+        /// Its number, from 0.
+        index: u64,
+    },
+    /// No more files of this project are remembered: a second content of those is not seen.
+    TooMany {
+        /// The project.
+        project: String,
+        /// Files of all watched projects that are remembered.
+        files: u64,
     },
     /// The log says itself that somebody had another content: a recorder's log does.
     Conflict {
@@ -182,6 +195,8 @@ impl Event {
             | Self::Continues { .. } => false,
             Self::Unexpected { .. }
             | Self::SecondContent { .. }
+            | Self::Unknown { .. }
+            | Self::TooMany { .. }
             | Self::Conflict { .. }
             | Self::VersionAgain { .. }
             | Self::RoleAppeared { .. }
@@ -222,7 +237,16 @@ impl fmt::Display for Event {
             Self::SecondContent { path, first, second, evidence, .. } => {
                 write!(f, "second content of {path}: {second}; first: {first}; evidence: ")?;
                 f.write_str(
-                    evidence.as_deref().unwrap_or("none, the log does not prove the first one any more"),
+                    evidence
+                        .as_deref()
+                        .unwrap_or("none, the log does not prove the first one any more, or there is enough"),
+                )
+            }
+            Self::Unknown { index } => write!(f, "entry {index} of the log reads as no leaf"),
+            Self::TooMany { project, files } => {
+                write!(
+                    f,
+                    "no more files of {project} are remembered, after {files}: a second content of those is not seen"
                 )
             }
             Self::Conflict { path, content, source, .. } => {

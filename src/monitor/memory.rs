@@ -15,7 +15,7 @@ use super::event::{Content, Event, Holders};
 use super::{MonitorError, Watched};
 use crate::store::{Store, StorePath, Tag};
 use crate::tlog::checkpoint::SignedCheckpoint;
-use crate::tlog::leaf::{FileLeaf, Leaf, Role, TufLeaf};
+use crate::tlog::leaf::{ConflictLeaf, FileLeaf, Leaf, Role, TufLeaf};
 
 /// The state.
 const STATE: &str = "state.json";
@@ -24,9 +24,11 @@ const FORMAT: u32 = 1;
 /// Bytes of the state, at most.
 const MAX_STATE: u64 = 512 * 1024 * 1024;
 /// Files of watched projects that are remembered, at most: some 300 bytes each. No project has so many.
-pub(super) const MAX_FILES: usize = 500_000;
+const MAX_FILES: usize = 500_000;
 /// Events that wait for a webhook, at most.
 const MAX_UNSENT: usize = 10_000;
+/// Second contents of one path of which evidence is written, at most.
+const MAX_EVIDENCE: u64 = 16;
 /// Troubles that are remembered, at most.
 const MAX_TROUBLES: usize = 256;
 
@@ -35,6 +37,12 @@ const MAX_TROUBLES: usize = 256;
 pub(super) struct Project {
     /// What was logged first for each path.
     files: BTreeMap<String, Content>,
+    /// How many second contents were logged for a path.
+    #[serde(default)]
+    seconds: BTreeMap<String, u64>,
+    /// Whether there was no room for one of its files.
+    #[serde(default)]
+    full: bool,
     /// Leaves that were read for it.
     done: u64,
     /// Files among so many leaves are learnt, and not told of.
@@ -72,6 +80,9 @@ pub(super) struct Memory {
     pub(super) unsent: Vec<Event>,
     /// How many more it was not sent.
     pub(super) dropped: u64,
+    /// Files that can still be remembered; of each round anew.
+    #[serde(skip)]
+    room: usize,
 }
 
 impl Memory {
@@ -111,19 +122,16 @@ impl Memory {
     }
 
     /// Takes an accepted checkpoint. Whether the log was never looked at before.
-    pub(super) fn take(
-        &mut self,
-        checkpoint: &SignedCheckpoint,
-        now: DateTime<Utc>,
-    ) -> Result<bool, MonitorError> {
-        let before = self.checkpoint()?.map_or(0, |before| before.claimed().size());
+    pub(super) fn take(&mut self, checkpoint: &SignedCheckpoint) -> bool {
         let first = self.checkpoint.is_none();
-        if first || checkpoint.claimed().size() > before {
-            (self.grown, self.stood) = (Some(now), false);
-        }
         self.checkpoint = Some(checkpoint.to_string());
         self.troubles.retain(|trouble| trouble.starts_with(REWRITTEN));
-        Ok(first)
+        first
+    }
+
+    /// The log grew, and what is new was read.
+    pub(super) fn grew(&mut self, now: DateTime<Utc>) {
+        (self.grown, self.stood) = (Some(now), false);
     }
 
     /// Files that the log has when a project is first watched are learnt; with `history` all are told.
@@ -133,6 +141,12 @@ impl Memory {
         for project in self.projects.values_mut() {
             project.learnt.get_or_insert(learnt);
         }
+        self.room = MAX_FILES.saturating_sub(self.files());
+    }
+
+    /// Leaves that were dealt with.
+    pub(super) fn read_so_far(&self) -> u64 {
+        self.done
     }
 
     /// The first leaf that is still to be read for something.
@@ -150,7 +164,7 @@ impl Memory {
     }
 
     /// Files that are remembered.
-    pub(super) fn files(&self) -> usize {
+    fn files(&self) -> usize {
         self.projects.values().map(|project| project.files.len()).sum()
     }
 
@@ -166,51 +180,73 @@ impl Memory {
     }
 
     /// What a leaf says to somebody who watches. Leaves that were dealt with say nothing again.
-    pub(super) fn leaf(&mut self, index: u64, leaf: &Leaf, watched: &Watched) -> Option<Event> {
-        match leaf {
-            Leaf::File(file) => self.file(index, file, watched),
-            Leaf::Conflict(conflict) => {
-                let file = &conflict.file;
-                let known = self.projects.get(file.project()).map(|project| project.done);
-                let done = known.or(watched.all().then_some(self.done))?;
-                (index >= done).then(|| Event::Conflict {
-                    path: file.path().to_owned(),
-                    project: file.project().to_owned(),
-                    content: content(index, file),
-                    source: conflict.source.name().to_owned(),
-                })
-            }
+    pub(super) fn leaf(&mut self, index: u64, leaf: Option<&Leaf>, watched: &Watched) -> Vec<Event> {
+        let event = match leaf {
+            Some(Leaf::File(file)) => return self.file(index, file, watched),
+            Some(Leaf::Conflict(conflict)) => self.conflict(index, conflict, watched),
             _ if index < self.done => None,
-            Leaf::Tuf(leaf) => self.version(index, leaf),
-            Leaf::Log(leaf) => Some(Event::Continues { origin: leaf.origin().to_owned(), size: leaf.size() }),
-            Leaf::Commitment(_) => None,
-        }
+            Some(Leaf::Tuf(leaf)) => self.version(index, leaf),
+            Some(Leaf::Log(leaf)) => {
+                Some(Event::Continues { origin: leaf.origin().to_owned(), size: leaf.size() })
+            }
+            Some(Leaf::Commitment(_)) => None,
+            None => Some(Event::Unknown { index }),
+        };
+        event.into_iter().collect()
     }
 
-    fn file(&mut self, index: u64, file: &FileLeaf, watched: &Watched) -> Option<Event> {
+    fn conflict(&self, index: u64, conflict: &ConflictLeaf, watched: &Watched) -> Option<Event> {
+        let file = &conflict.file;
+        let known = self.projects.get(file.project()).map(|project| project.done);
+        let done = known.or(watched.all().then_some(self.done))?;
+        (index >= done).then(|| Event::Conflict {
+            path: file.path().to_owned(),
+            project: file.project().to_owned(),
+            content: content(index, file),
+            source: conflict.source.name().to_owned(),
+        })
+    }
+
+    /// Whether evidence is written of a second content of this path.
+    pub(super) fn is_worth_evidence(&self, project: &str, path: &str) -> bool {
+        let seconds = self.projects.get(project).and_then(|project| project.seconds.get(path));
+        seconds.is_none_or(|seconds| *seconds <= MAX_EVIDENCE)
+    }
+
+    fn file(&mut self, index: u64, file: &FileLeaf, watched: &Watched) -> Vec<Event> {
         let (path, project) = (file.path().to_owned(), file.project().to_owned());
         let (content, version) = (content(index, file), file.version().to_owned());
         let Some(known) = self.projects.get_mut(file.project()) else {
             let told =
                 watched.all() && index >= self.done && self.learnt.is_none_or(|learnt| index >= learnt);
-            return told.then_some(Event::File { path, project, version, content });
+            return told.then_some(Event::File { path, project, version, content }).into_iter().collect();
         };
         if index < known.done {
-            return None;
+            return Vec::new();
         }
         if let Some(first) = known.files.get(&path) {
             if (first.length, &first.sha256) == (content.length, &content.sha256) {
-                return None;
+                return Vec::new();
             }
+            let seconds = known.seconds.entry(path.clone()).or_default();
+            *seconds = seconds.saturating_add(1);
             let (first, evidence) = (first.clone(), None);
-            return Some(Event::SecondContent { path, project, first, second: content, evidence });
+            return vec![Event::SecondContent { path, project, first, second: content, evidence }];
         }
-        known.files.insert(path.clone(), content.clone());
+        let mut events = Vec::new();
+        if self.room > 0 {
+            known.files.insert(path.clone(), content.clone());
+            self.room = self.room.saturating_sub(1);
+        } else if !std::mem::replace(&mut known.full, true) {
+            let files = u64::try_from(MAX_FILES).unwrap_or(u64::MAX);
+            events.push(Event::TooMany { project: project.clone(), files });
+        }
         if watched.expected.as_ref().is_some_and(|expected| !expected.allows(file)) {
-            return Some(Event::Unexpected { path, project, content });
+            events.push(Event::Unexpected { path, project, content });
+        } else if known.learnt.is_none_or(|learnt| index >= learnt) {
+            events.push(Event::File { path, project, version, content });
         }
-        let told = known.learnt.is_none_or(|learnt| index >= learnt);
-        told.then_some(Event::File { path, project, version, content })
+        events
     }
 
     fn version(&mut self, index: u64, leaf: &TufLeaf) -> Option<Event> {
@@ -240,12 +276,23 @@ impl Memory {
         (true, (!told).then_some(Event::Standstill { size, hours }))
     }
 
-    /// Events that are to be sent, in their order. The last ones go if there are too many, and are counted.
+    /// Events that are to be sent, in their order. If there are too many, the last ones go that do not alarm, then the last ones;
+    /// they are counted.
     pub(super) fn send(&mut self, events: &[Event]) {
-        let free = MAX_UNSENT.saturating_sub(self.unsent.len());
-        self.unsent.extend(events.iter().take(free).cloned());
-        let dropped = u64::try_from(events.len().saturating_sub(free)).unwrap_or(0);
-        self.dropped = self.dropped.saturating_add(dropped);
+        self.unsent.extend_from_slice(events);
+        let mut excess = self.unsent.len().saturating_sub(MAX_UNSENT);
+        self.dropped = self.dropped.saturating_add(u64::try_from(excess).unwrap_or(0));
+        if excess == 0 {
+            return;
+        }
+        self.unsent.reverse();
+        self.unsent.retain(|event| {
+            let goes = excess > 0 && !event.alarms();
+            excess = excess.saturating_sub(usize::from(goes));
+            !goes
+        });
+        self.unsent.reverse();
+        self.unsent.truncate(MAX_UNSENT);
     }
 }
 
@@ -254,4 +301,49 @@ pub(super) const REWRITTEN: &str = "tree ";
 
 fn content(index: u64, file: &FileLeaf) -> Content {
     Content { index, length: file.length(), sha256: hex::encode(file.sha256()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(number: u64) -> Event {
+        let (path, project) = (format!("six/{number}"), "six".to_owned());
+        let content = Content { index: number, length: 7, sha256: "ab".repeat(32) };
+        Event::File { path, project, version: "1.0".to_owned(), content }
+    }
+
+    #[test]
+    fn harmless_events_make_room_for_alarms_in_what_the_webhook_is_sent() {
+        let mut memory = Memory::default();
+        let many: Vec<Event> = (0..10_000).map(file).collect();
+        memory.send(&many);
+        memory.send(&[file(10_000), Event::Unknown { index: 1 }, Event::Unknown { index: 2 }]);
+        assert_eq!((memory.unsent.len(), memory.dropped), (MAX_UNSENT, 3));
+        assert_eq!(
+            memory.unsent[9_997..],
+            [file(9_997), Event::Unknown { index: 1 }, Event::Unknown { index: 2 }]
+        );
+        let alarms: Vec<Event> = (0..20_000).map(|index| Event::Unknown { index }).collect();
+        memory.send(&alarms);
+        assert_eq!(memory.unsent.len(), MAX_UNSENT);
+        assert!(memory.unsent.iter().all(Event::alarms));
+    }
+
+    #[test]
+    fn files_without_room_are_told_and_that_they_are_not_remembered_once() {
+        let project = Project { learnt: Some(0), ..Project::default() };
+        let mut memory =
+            Memory { projects: [("six".to_owned(), project)].into(), room: 1, ..Memory::default() };
+        let watched = Watched::default();
+        let mut kinds = Vec::new();
+        for (index, version) in ["1.0", "1.1", "1.2"].into_iter().enumerate() {
+            let path = format!("six/six-{version}.tar.gz");
+            let leaf = Leaf::File(FileLeaf::new(&path, version, 7, [1; 32]).unwrap());
+            let events = memory.leaf(u64::try_from(index).unwrap(), Some(&leaf), &watched);
+            kinds.push(events.iter().map(Event::alarms).collect::<Vec<_>>());
+        }
+        assert_eq!(kinds, [vec![false], vec![true, false], vec![false]]);
+        assert_eq!(memory.files(), 1);
+    }
 }

@@ -31,6 +31,7 @@ pub struct Metrics {
     last_round: AtomicU64,
     size: AtomicU64,
     leaves: AtomicU64,
+    behind: AtomicU64,
     events: AtomicU64,
     alarms: AtomicU64,
     standing: AtomicU64,
@@ -43,15 +44,21 @@ impl Metrics {
         self.rounds.fetch_add(1, Ordering::Relaxed);
         self.last_round.store(u64::try_from(now.timestamp()).unwrap_or(0), Ordering::Relaxed);
         self.size.store(round.size, Ordering::Relaxed);
-        self.leaves.fetch_add(round.leaves, Ordering::Relaxed);
-        self.events.fetch_add(round.events, Ordering::Relaxed);
-        self.alarms.fetch_add(round.alarms, Ordering::Relaxed);
+        self.behind.store(round.behind, Ordering::Relaxed);
+        self.saw(round);
         self.standing.store(u64::from(round.standing), Ordering::Relaxed);
     }
 
-    /// One that did not.
-    pub fn failed(&self) {
+    /// One that did not. What it saw counts.
+    pub fn failed(&self, round: &Round) {
         self.failed_rounds.fetch_add(1, Ordering::Relaxed);
+        self.saw(round);
+    }
+
+    fn saw(&self, round: &Round) {
+        self.leaves.fetch_add(round.leaves, Ordering::Relaxed);
+        self.events.fetch_add(round.events, Ordering::Relaxed);
+        self.alarms.fetch_add(round.alarms, Ordering::Relaxed);
     }
 
     /// Events that the webhook has not taken.
@@ -68,6 +75,7 @@ impl Metrics {
             ("last_round_timestamp_seconds", "gauge", "When the last good one began.", &self.last_round),
             ("log_size", "gauge", "Leaves of the newest checkpoint.", &self.size),
             ("leaves_total", "counter", "Leaves read and verified since the start.", &self.leaves),
+            ("behind", "gauge", "Leaves that are left to the next looks.", &self.behind),
             ("events_total", "counter", "Events told since the start.", &self.events),
             ("alarms_total", "counter", "Those of them that alarm.", &self.alarms),
             ("standing", "gauge", "1 while the log is rewritten, refused or stands still.", &self.standing),

@@ -36,7 +36,7 @@ use thiserror::Error;
 
 pub use self::event::{Content, Event, Holders};
 pub use self::expected::{Expected, ExpectedError, MAX_EXPECTED};
-use self::memory::{MAX_FILES, Memory, REWRITTEN};
+use self::memory::{Memory, REWRITTEN};
 pub use self::metrics::Metrics;
 use crate::client::{ClientError, Session};
 use crate::crypto::sha256;
@@ -51,6 +51,8 @@ use crate::tuf::key::KeyId;
 const MANY_EVENTS: usize = 1_000;
 /// Pieces of 4,096 leaves after which the state is written, whatever was in them.
 const MANY_PIECES: u32 = 64;
+/// Leaves that one round reads, at most: a log that grows faster than it is read does not keep a round from ending.
+const MOST_LEAVES: u64 = 1_000_000;
 
 /// What to watch. Without projects and keys: everything.
 #[derive(Debug, Clone, Default)]
@@ -75,7 +77,7 @@ impl Watched {
     }
 }
 
-/// Why a round ended early. What it had told is told, and the next one goes on.
+/// Why a round did not see all. What it told is told, and the next one goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum MonitorError {
     /// The log cannot be read, or what is read is damaged.
@@ -96,9 +98,12 @@ pub enum MonitorError {
         /// What is wrong with it.
         problem: String,
     },
-    /// More than can be remembered.
-    #[error("the watched projects have more than {MAX_FILES} files")]
-    TooMany,
+    /// Who is told did not take the events: they are told again.
+    #[error("events could not be told: {reason}")]
+    Untold {
+        /// What the system said.
+        reason: String,
+    },
 }
 
 /// What a look at the log came to.
@@ -108,6 +113,8 @@ pub struct Round {
     pub size: u64,
     /// Leaves that were read.
     pub leaves: u64,
+    /// Leaves that are left to later rounds.
+    pub behind: u64,
     /// Events that were told.
     pub events: u64,
     /// Those of them that alarm.
@@ -126,10 +133,12 @@ pub struct Monitor {
     written: Option<[u8; 32]>,
     memory: Memory,
     watched: Watched,
+    /// Leaves that one round reads, at most.
+    most: u64,
 }
 
-/// Who is told of events at once.
-pub type Tell<'a> = dyn FnMut(&[Event]) + Send + 'a;
+/// Who is told of events at once. After an error they are told again.
+pub type Tell<'a> = dyn FnMut(&[Event]) -> std::io::Result<()> + Send + 'a;
 
 impl Monitor {
     /// A monitor whose memory is in this folder, which is made if it is not there.
@@ -141,7 +150,14 @@ impl Monitor {
     ) -> Result<Self, MonitorError> {
         let store = DirStore::create(folder).await?;
         let (memory, tag) = Memory::read(&store).await?;
-        Ok(Self { tail: Tail::new(reader, policy), store, tag, written: None, memory, watched })
+        let tail = Tail::new(reader, policy);
+        Ok(Self { tail, store, tag, written: None, memory, watched, most: MOST_LEAVES })
+    }
+
+    /// Reads so many leaves in one round, and those that are read with the last of them: a piece of 4,096.
+    #[must_use]
+    pub fn at_most(self, leaves: u64) -> Self {
+        Self { most: leaves, ..self }
     }
 
     /// Events that may be logged from now on.
@@ -149,21 +165,26 @@ impl Monitor {
         self.watched.expected = expected;
     }
 
-    /// Looks at the log once. `session`: the repository, for what depends on its roles.
+    /// Looks at the log once. `session`: the repository, for what depends on its roles. What was seen counts beside an error too.
     pub async fn round(
         &mut self,
         now: DateTime<Utc>,
         session: Option<&Session>,
         tell: &mut Tell<'_>,
-    ) -> Result<Round, MonitorError> {
+    ) -> (Round, Result<(), MonitorError>) {
         let mut round = Round::default();
-        let outcome = self.look(now, session, tell, &mut round).await;
+        let mut outcome = self.look(now, session, tell, &mut round).await;
         if outcome.is_err() {
-            // What is remembered may be ahead of what is durable.
-            (self.memory, self.tag) = Memory::read(&self.store).await?;
-            self.written = None;
+            outcome = self.read().await.and(outcome);
         }
-        outcome.map(|()| round)
+        (round, outcome)
+    }
+
+    /// Begins again with what is durable: what is remembered may be ahead of it.
+    async fn read(&mut self) -> Result<(), MonitorError> {
+        (self.memory, self.tag) = Memory::read(&self.store).await?;
+        self.written = None;
+        Ok(())
     }
 
     /// Events that the webhook is still to be sent, and how many more there were.
@@ -186,36 +207,74 @@ impl Monitor {
         round: &mut Round,
     ) -> Result<(), MonitorError> {
         // Those of a round that was killed before it told them, or before it was known that it did.
-        let left = std::mem::take(&mut self.memory.untold);
-        if !left.is_empty() {
-            round.tell(&left, tell);
+        if !self.memory.untold.is_empty() {
+            round.tell(&self.memory.untold, tell)?;
+            self.memory.untold.clear();
             self.write().await?;
         }
         self.memory.watch(&self.watched);
-        if let Some(session) = session {
-            let events = roles::changes(session, &self.watched, &mut self.memory).await?;
-            if !events.is_empty() {
-                self.flush(events, tell, round).await?;
+        let roles = match session {
+            Some(session) => self.roles(session, tell, round).await,
+            None => Ok(()),
+        };
+        let roles = self.bear(roles).await?;
+        let log = self.log(now, tell, round).await;
+        let log = self.bear(log).await?;
+        self.stands(now, tell, round).await?;
+        log.or(roles).map_or(Ok(()), Err)
+    }
+
+    /// What failed, if the rest of the round can do without it.
+    async fn bear(
+        &mut self,
+        outcome: Result<(), MonitorError>,
+    ) -> Result<Option<MonitorError>, MonitorError> {
+        match outcome {
+            Ok(()) => Ok(None),
+            Err(error @ (MonitorError::Log(_) | MonitorError::Lags(_) | MonitorError::Client(_))) => {
+                self.read().await?;
+                self.memory.watch(&self.watched);
+                Ok(Some(error))
             }
+            Err(error) => Err(error),
         }
+    }
+
+    async fn roles(
+        &mut self,
+        session: &Session,
+        tell: &mut Tell<'_>,
+        round: &mut Round,
+    ) -> Result<(), MonitorError> {
+        let events = roles::changes(session, &self.watched, &mut self.memory).await?;
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.flush(events, tell, round).await
+    }
+
+    async fn log(
+        &mut self,
+        now: DateTime<Utc>,
+        tell: &mut Tell<'_>,
+        round: &mut Round,
+    ) -> Result<(), MonitorError> {
         let before = self.memory.checkpoint()?;
-        let size = before.as_ref().map_or(0, |before| before.claimed().size());
-        round.size = size;
+        round.size = before.as_ref().map_or(0, |before| before.claimed().size());
         match self.tail.look(before.as_ref()).await {
             Ok(Some(step)) => {
                 round.size = step.size();
-                self.step(&step, now, tell, round).await?;
+                self.step(&step, now, tell, round).await
             }
-            Ok(None) => return Err(LogError::None.into()),
-            Err(TailError::Log(error)) => return Err(error.into()),
-            Err(error @ TailError::Lags { .. }) => return Err(MonitorError::Lags(error)),
-            Err(TailError::Rewritten(evidence)) => self.rewritten(&evidence, tell, round).await?,
+            Ok(None) => Err(LogError::None.into()),
+            Err(TailError::Log(error)) => Err(error.into()),
+            Err(error @ TailError::Lags { .. }) => Err(MonitorError::Lags(error)),
+            Err(TailError::Rewritten(evidence)) => self.rewritten(&evidence, tell, round).await,
             Err(error) => {
                 let problem = error.to_string();
-                self.trouble(problem.clone(), Event::Refused { problem }, tell, round).await?;
+                self.trouble(problem.clone(), Event::Refused { problem }, tell, round).await
             }
         }
-        self.stands(now, tell, round).await
     }
 
     async fn step(
@@ -226,28 +285,48 @@ impl Monitor {
         round: &mut Round,
     ) -> Result<(), MonitorError> {
         let mut events = Vec::new();
-        if self.memory.take(step.checkpoint(), now)? {
+        let first = self.memory.take(step.checkpoint());
+        if first {
             let tree = step.accepted().checkpoint();
             events.push(Event::Began { origin: tree.origin().to_owned(), size: tree.size() });
         }
         self.memory.begin(step.size(), self.watched.history);
         // The checkpoint is remembered before anything is made of it.
         self.flush(events, tell, round).await?;
-        let (mut events, mut pieces) = (Vec::new(), 0_u32);
+        let before = self.memory.read_so_far();
+        self.leaves(step, tell, round).await?;
+        // A log whose new leaves cannot be read did not grow for anybody.
+        if first || self.memory.read_so_far() > before {
+            self.memory.grew(now);
+        }
+        self.write().await
+    }
+
+    async fn leaves(
+        &mut self,
+        step: &Step,
+        tell: &mut Tell<'_>,
+        round: &mut Round,
+    ) -> Result<(), MonitorError> {
+        let (mut events, mut pieces, mut failed) = (Vec::new(), 0_u32, None);
         let mut leaves = self.tail.leaves(step, self.memory.next());
-        loop {
-            let piece = leaves.next().await?;
+        while round.leaves < self.most {
+            let piece = match leaves.next().await {
+                Ok(piece) => piece,
+                Err(error) => {
+                    // What was read before is told all the same.
+                    failed = Some(error.into());
+                    break;
+                }
+            };
             let Some((last, _)) = piece.last() else { break };
             let next = last.saturating_add(1);
             for (index, leaf) in &piece {
-                if let Some(event) = self.memory.leaf(*index, leaf, &self.watched) {
+                for event in self.memory.leaf(*index, leaf.as_ref(), &self.watched) {
                     events.push(self.evident(step, event).await?);
                 }
             }
             round.leaves = round.leaves.saturating_add(u64::try_from(piece.len()).unwrap_or(0));
-            if self.memory.files() > MAX_FILES {
-                return Err(MonitorError::TooMany);
-            }
             self.memory.done(next);
             pieces = pieces.saturating_add(1);
             if events.len() >= MANY_EVENTS || pieces >= MANY_PIECES {
@@ -255,16 +334,20 @@ impl Monitor {
                 pieces = 0;
             }
         }
-        self.flush(events, tell, round).await
+        round.behind = step.size().saturating_sub(self.memory.next());
+        self.flush(events, tell, round).await?;
+        failed.map_or(Ok(()), Err)
     }
 
     /// The event, with the evidence for it written. Who withholds the first content does not keep the second from being told.
     async fn evident(&self, step: &Step, event: Event) -> Result<Event, MonitorError> {
         let Event::SecondContent { path, project, first, second, .. } = event else { return Ok(event) };
-        let evidence = match self.two_contents(step, &first, &second).await {
-            Some(evidence) => Some(self.keep(&evidence).await?),
-            None => None,
-        };
+        let mut evidence = None;
+        if self.memory.is_worth_evidence(&project, &path)
+            && let Some(found) = self.two_contents(step, &first, &second).await
+        {
+            evidence = Some(self.keep(&found).await?);
+        }
         Ok(Event::SecondContent { path, project, first, second, evidence })
     }
 
@@ -336,11 +419,11 @@ impl Monitor {
         }
         self.memory.untold = events;
         self.write().await?;
-        let events = std::mem::take(&mut self.memory.untold);
-        if events.is_empty() {
+        if self.memory.untold.is_empty() {
             return Ok(());
         }
-        round.tell(&events, tell);
+        round.tell(&self.memory.untold, tell)?;
+        self.memory.untold.clear();
         // So that no kill after this tells them twice without need.
         self.write().await
     }
@@ -358,10 +441,11 @@ impl Monitor {
 }
 
 impl Round {
-    fn tell(&mut self, events: &[Event], tell: &mut Tell<'_>) {
-        tell(events);
+    fn tell(&mut self, events: &[Event], tell: &mut Tell<'_>) -> Result<(), MonitorError> {
+        tell(events).map_err(|error| MonitorError::Untold { reason: error.to_string() })?;
         let count = |count: usize| u64::try_from(count).unwrap_or(0);
         self.events = self.events.saturating_add(count(events.len()));
         self.alarms = self.alarms.saturating_add(count(events.iter().filter(|event| event.alarms()).count()));
+        Ok(())
     }
 }

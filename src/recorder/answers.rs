@@ -10,6 +10,7 @@
 //! address are all bounded, and nothing is written down about who asks.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ const BOUNDS: Bounds = Bounds {
     stall: Duration::from_secs(30),
     farewell: Duration::from_secs(10),
 };
-/// Time for a body to come, and to wait for a turn.
+/// Time for a body to come, and then to wait for a turn.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests worked on at once: each may hold a claim of a megabyte, and some times that while it is read.
 const AT_ONCE: usize = 8;
@@ -104,8 +105,12 @@ async fn take(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         let text = "a claim is sent as application/json";
         return Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, text.to_owned()).into_response();
     }
+    let bytes = match shared.whole(&head.extensions, body).await {
+        Ok(bytes) => bytes,
+        Err(refused) => return refused.into_response(),
+    };
     // On its own task: who goes away does not stop what has begun.
-    let work = tokio::spawn(async move { shared.receipt(body).await });
+    let work = tokio::spawn(async move { shared.receipt(bytes).await });
     match work.await.unwrap_or_else(|_| Err(Refused::later())) {
         Ok(receipt) => answer(StatusCode::OK, TEXT, receipt),
         Err(refused) => refused.into_response(),
@@ -125,7 +130,7 @@ async fn show(
     let _turn = shared.turn().await?;
     let release = async {
         let state = repository.state().await?;
-        look(repository, &state, desk, &project, &version.to_string()).await
+        look(repository, &state, desk, (&project, &version.to_string()), (shared.clock)()).await
     };
     let release = release.await.map_err(|error| shared.refused(&error))?;
     if release.files.is_empty() && release.doubtful.is_empty() {
@@ -150,10 +155,16 @@ impl Shared {
         }
     }
 
-    async fn receipt(&self, body: Body) -> Result<String, Refused> {
-        let _turn = self.turn().await?;
+    /// A body. Who sends slowly has no turn yet, and few places.
+    async fn whole(&self, extensions: &Extensions, body: Body) -> Result<Vec<u8>, Refused> {
+        let peer = extensions.get::<Peer>().map_or(Ipv6Addr::UNSPECIFIED.into(), |Peer(peer)| *peer);
+        let _open = self.desk.opens(peer).map_err(|error| self.refused(&error))?;
         let slow = |_| Refused(StatusCode::REQUEST_TIMEOUT, "the claim did not come in time".to_owned());
-        let bytes = timeout(PATIENCE, whole(body)).await.map_err(slow)??;
+        timeout(PATIENCE, whole(body)).await.map_err(slow)?
+    }
+
+    async fn receipt(&self, bytes: Vec<u8>) -> Result<String, Refused> {
+        let _turn = self.turn().await?;
         let read = tokio::task::spawn_blocking(move || ClaimRequest::parse(&bytes)).await;
         let request = read.map_err(|_| Refused::later())?;
         let request = request.map_err(|error| Refused(StatusCode::BAD_REQUEST, error.to_string()))?;
@@ -167,6 +178,7 @@ impl Shared {
             DeskError::Claim(ClaimError::BelowThreshold { .. } | ClaimError::OtherProject { .. })
             | DeskError::OtherIndex { .. }
             | DeskError::NotClaimed(_)
+            | DeskError::Full(_)
             | DeskError::NoLog => StatusCode::CONFLICT,
             DeskError::Claim(_) => StatusCode::BAD_REQUEST,
             DeskError::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,

@@ -1,7 +1,7 @@
 //! What maintainers claimed, held against what the index gave out.
 //!
 //! Judged is a version for which a claim came, or of which a file was recorded, since the round before; and each version of
-//! which a claimed file is still missing. A conflict is kept and told as others are. What nobody could check is counted, and
+//! which a claimed file is still missing, until that was told. A conflict is kept and told as others are. What nobody could check is counted, and
 //! named, and nothing more.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +20,10 @@ use crate::repository::{Repository, State};
 use crate::tlog::leaf::FileLeaf;
 use crate::tuf::path::TargetPath;
 
-/// Files that are remembered as told to be overdue, at most; more are told again.
+/// What is remembered as told, at most; more is told again.
 const MAX_TOLD: usize = 100_000;
+/// Files of one project that a round names, at most: the rest is counted, and one project does not hide others.
+const MAX_NAMED: usize = 10;
 
 /// How many files stand how, of the releases that a round looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -47,8 +49,10 @@ pub struct Claims {
     late: TimeDelta,
     /// To be judged at the end of the round.
     due: BTreeSet<(ProjectName, String)>,
-    /// Overdue files that were told of.
+    /// What was told of files.
     told: BTreeSet<String>,
+    /// How much was named of each project since it was last asked what is to be judged.
+    named: BTreeMap<ProjectName, usize>,
 }
 
 /// A version, as claims and index have it.
@@ -67,7 +71,7 @@ pub(super) struct Release {
 impl Claims {
     /// Judges the claims of a desk. A claimed file is overdue after `late`.
     pub fn new(desk: Arc<ClaimDesk>, late: TimeDelta) -> Self {
-        Self { desk, late, due: BTreeSet::new(), told: BTreeSet::new() }
+        Self { desk, late, due: BTreeSet::new(), told: BTreeSet::new(), named: BTreeMap::new() }
     }
 
     /// Files were recorded.
@@ -87,10 +91,9 @@ impl Claims {
             let counts = round.claims.get_or_insert_default();
             counts.index_only = counts.index_only.saturating_add(1);
             if !claimed.is_empty() {
-                round.name(format!(
-                    "{}: nobody claimed it, as they did others of {project}",
-                    taken.offer.filename
-                ));
+                let why =
+                    format!("{}: nobody claimed it, as they did others of {project}", taken.offer.filename);
+                name(&mut self.named, project, why, round);
             }
         }
         Ok(())
@@ -102,7 +105,12 @@ impl Claims {
         self.due.iter().cloned().collect()
     }
 
-    /// Judges a version; the conflicts, and whether files are missing that may still come.
+    /// A round is over: the next may name as much.
+    pub(super) fn rest(&mut self) {
+        self.named.clear();
+    }
+
+    /// Judges a version; the conflicts, and whether files are missing that nobody was told of.
     pub(super) async fn judge(
         &mut self,
         repository: &Repository,
@@ -111,9 +119,8 @@ impl Claims {
         round: &mut Round,
         now: DateTime<Utc>,
     ) -> Result<(Vec<Conflict>, bool), RecordError> {
-        let release = look(repository, state, &self.desk, project, version).await.map_err(failed)?;
-        self.count(&release, round, now);
-        let waits = release.files.values().any(|standing| *standing == Standing::ClaimOnly);
+        let release = look(repository, state, &self.desk, (project, version), now).await.map_err(failed)?;
+        let waits = self.count(project, &release, round, now);
         let conflicts = release.conflicts.iter().map(|(claimed, seen)| Conflict::of_claim(claimed, seen));
         Ok((conflicts.collect(), waits))
     }
@@ -123,9 +130,16 @@ impl Claims {
         self.due.remove(release);
     }
 
-    fn count(&mut self, release: &Release, round: &mut Round, now: DateTime<Utc>) {
+    /// Counts the files, and tells once what somebody may want to know; whether one is missing that may still come.
+    fn count(
+        &mut self,
+        project: &ProjectName,
+        release: &Release,
+        round: &mut Round,
+        now: DateTime<Utc>,
+    ) -> bool {
+        let (mut waits, mut said) = (false, Vec::new());
         let counts = round.claims.get_or_insert_default();
-        let mut named = Vec::new();
         for (path, standing) in &release.files {
             let count = match standing {
                 Standing::Agree => &mut counts.agree,
@@ -136,26 +150,42 @@ impl Claims {
             *count = count.saturating_add(1);
             let late =
                 release.since.get(path).is_some_and(|since| now.signed_duration_since(since) > self.late);
-            if *standing == Standing::ClaimOnly && late {
-                counts.overdue = counts.overdue.saturating_add(1);
-                if self.told.len() < MAX_TOLD && self.told.insert(path.clone()) {
+            match standing {
+                Standing::ClaimOnly if late => {
+                    counts.overdue = counts.overdue.saturating_add(1);
                     let hours = self.late.num_hours();
-                    named.push(format!(
+                    said.push(format!(
                         "{path}: claimed more than {hours} h ago, and the index does not have it"
                     ));
                 }
+                Standing::ClaimOnly => waits = true,
+                Standing::IndexOnly if !release.since.is_empty() => {
+                    said.push(format!("{path}: nobody claimed it, as they did others of its release"));
+                }
+                _ => {}
             }
         }
         for path in &release.doubtful {
             counts.doubtful = counts.doubtful.saturating_add(1);
-            let why = format!("{path}: a claim that nobody could check has other bytes");
-            if self.told.len() < MAX_TOLD && self.told.insert(why.clone()) {
-                named.push(why);
+            said.push(format!("{path}: a claim that nobody could check has other bytes"));
+        }
+        for why in said {
+            if self.told.len() >= MAX_TOLD || self.told.insert(why.clone()) {
+                name(&mut self.named, project, why, round);
             }
         }
-        for why in named {
-            round.name(why);
-        }
+        waits
+    }
+}
+
+/// Names some files of each project.
+fn name(named: &mut BTreeMap<ProjectName, usize>, project: &ProjectName, why: String, round: &mut Round) {
+    let count = named.entry(project.clone()).or_default();
+    *count = count.saturating_add(1);
+    if *count <= MAX_NAMED {
+        round.name(why);
+    } else if *count == MAX_NAMED.saturating_add(1) {
+        round.name(format!("{project}: there is more like it, which is counted and not named"));
     }
 }
 
@@ -164,32 +194,47 @@ pub(super) async fn look(
     repository: &Repository,
     state: &State,
     desk: &ClaimDesk,
-    project: &ProjectName,
-    version: &str,
+    (project, version): (&ProjectName, &str),
+    now: DateTime<Utc>,
 ) -> Result<Release, DeskError> {
-    let kept = desk.claims(project, version).await?;
+    let kept = desk.claims(project, version, now).await?;
     let seen = seen(repository, state, project, version, &kept).await?;
-    let of = |trust| kept.iter().filter(move |kept| kept.trust == trust).map(|kept| kept.claim.clone());
-    let (checked, unchecked): (Vec<Claim>, Vec<Claim>) =
-        (of(Trust::Checked).collect(), of(Trust::Unchecked).collect());
-    let mut release = Release::default();
-    for (path, standing) in standings(&checked, &seen) {
-        release.files.insert(path.to_owned(), standing);
-        let claimed = checked.iter().flat_map(Claim::files).find(|file| file.path() == path);
-        if let (Standing::Conflict, Some(claimed), Some(seen)) = (standing, claimed, seen.get(path)) {
-            release.conflicts.push((claimed.clone(), seen.clone()));
+    let compared = tokio::task::spawn_blocking(move || Release::of(kept, &seen)).await;
+    compared.map_err(|_| DeskError::Stopped)
+}
+
+impl Release {
+    fn of(kept: Vec<Kept>, seen: &BTreeMap<String, FileLeaf>) -> Self {
+        let mut release = Self::default();
+        let (mut checked, mut unchecked) = (Vec::new(), Vec::new());
+        for Kept { claim, trust, since: claimed } in kept {
+            if trust == Trust::Unchecked {
+                unchecked.push(claim);
+                continue;
+            }
+            for file in claim.files() {
+                let since = release.since.entry(file.path().to_owned()).or_insert(claimed);
+                *since = claimed.min(*since);
+            }
+            checked.push(claim);
         }
-    }
-    let doubtful = standings(&unchecked, &seen).into_iter();
-    let doubtful = doubtful.filter(|(_, standing)| *standing == Standing::Conflict);
-    release.doubtful.extend(doubtful.map(|(path, _)| path.to_owned()));
-    for kept in kept.iter().filter(|kept| kept.trust == Trust::Checked) {
-        for file in kept.claim.files() {
-            let since = release.since.entry(file.path().to_owned()).or_insert(kept.since);
-            *since = kept.since.min(*since);
+        let mut claimed: BTreeMap<&str, &FileLeaf> = BTreeMap::new();
+        for file in checked.iter().flat_map(Claim::files) {
+            claimed.entry(file.path()).or_insert(file);
         }
+        for (path, standing) in standings(&checked, seen) {
+            release.files.insert(path.to_owned(), standing);
+            if let (Standing::Conflict, Some(claimed), Some(seen)) =
+                (standing, claimed.get(path), seen.get(path))
+            {
+                release.conflicts.push(((*claimed).clone(), seen.clone()));
+            }
+        }
+        let doubtful = standings(&unchecked, seen).into_iter();
+        let doubtful = doubtful.filter(|(_, standing)| *standing == Standing::Conflict);
+        release.doubtful.extend(doubtful.map(|(path, _)| path.to_owned()));
+        release
     }
-    Ok(release)
 }
 
 /// What is recorded of a version: its distributions, and those of their metadata files that were claimed.
@@ -201,7 +246,7 @@ async fn seen(
     kept: &[Kept],
 ) -> Result<BTreeMap<String, FileLeaf>, DeskError> {
     let mut seen = BTreeMap::new();
-    let mut add = |path: &str, length, sha256: [u8; 32]| {
+    let add = |seen: &mut BTreeMap<_, _>, path: &str, length, sha256: [u8; 32]| {
         // What is no leaf was never claimed either.
         if let Ok(Some(leaf)) = FileLeaf::of_target(path, length, sha256) {
             seen.insert(path.to_owned(), leaf);
@@ -212,16 +257,21 @@ async fn seen(
         let mut sha256 = [0; 32];
         let of_it = file.filename.version().to_string() == version;
         if of_it && hex::decode_to_slice(file.sha256.as_str(), &mut sha256).is_ok() {
-            add(&format!("{project}/{}", file.filename), file.size, sha256);
+            add(&mut seen, &format!("{project}/{}", file.filename), file.size, sha256);
         }
     }
+    let files: BTreeSet<String> = seen.keys().cloned().collect();
     let claimed: BTreeSet<&str> =
         kept.iter().flat_map(|kept| kept.claim.files()).map(FileLeaf::path).collect();
-    for path in claimed.into_iter().filter(|path| path.ends_with(".metadata")) {
+    for path in claimed {
+        // Without its file there is none.
+        if !path.strip_suffix(".metadata").is_some_and(|file| files.contains(file)) {
+            continue;
+        }
         let Ok(target) = TargetPath::new(path) else { continue };
         let file = repository.target(state, &target).await?;
         if let Some((length, sha256)) = file.and_then(|file| Some((file.length, file.hashes.sha256?))) {
-            add(path, length, sha256);
+            add(&mut seen, path, length, sha256);
         }
     }
     Ok(seen)

@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use reqwest::Url;
 
-use super::conflict::{Conflict, Fingerprint, Source};
+use super::conflict::{Conflict, Fingerprint, MAX_KEPT, Source};
 use crate::crawl::Change;
 use crate::python::{DistributionFilename, ForeignFile, Offer, PageFile, ProjectPage, Sha256Hex, has_ending};
 
-/// Bytes of a file name, at most: with a hash and two endings it is still a name in every store.
-const MAX_NAME: usize = 176;
+/// Bytes of a file name, at most: `.metadata.SHA256.SOURCE.json.evidence.txt` behind it makes 255, a name in every store.
+pub(super) const MAX_NAME: usize = 157;
 /// Files of one version that are recorded, at most: each is compared with all others. Public projects have some hundreds.
 const MAX_OF_VERSION: usize = 2_000;
 /// Characters of a name that are shown.
@@ -37,6 +37,12 @@ pub(super) struct Compared {
 pub(super) fn compare(change: &Change, own: Option<&ProjectPage>, pass_over: bool) -> Compared {
     let mut desk = Desk::of(change, own, pass_over);
     for file in change.files.iter().filter(|file| has_ending(file.filename())) {
+        if desk.compared.conflicts.len() >= MAX_KEPT {
+            let why =
+                format!("{}: its page has {MAX_KEPT} contradictions, and is read no further", change.project);
+            desk.compared.left_out.push(why);
+            break;
+        }
         if let Err(why) = desk.file(file) {
             let shown: String = file.filename().chars().take(SHOWN).collect();
             desk.compared.left_out.push(format!("{}: {shown:?}: {why}", change.project));
@@ -81,9 +87,6 @@ impl<'a> Desk<'a> {
     /// Sorts one file; the reason if it is left out.
     fn file(&mut self, file: &ForeignFile) -> Result<(), String> {
         let offer = file.offer(&self.change.project)?;
-        if offer.filename.as_str().len() > MAX_NAME {
-            return Err(format!("its name has more than {MAX_NAME} bytes"));
-        }
         if let Some(known) = self.own.get(offer.filename.as_str()) {
             self.compared.conflicts.extend(contradictions(known, &offer));
             return Ok(());
@@ -91,6 +94,9 @@ impl<'a> Desk<'a> {
         if let Some(first) = self.taken.get(offer.filename.as_str()) {
             self.compared.conflicts.extend(twice(&offer, first.as_ref()));
             return Ok(());
+        }
+        if offer.filename.as_str().len() > MAX_NAME {
+            return Err(format!("its name has more than {MAX_NAME} bytes"));
         }
         let line = note_of(&offer);
         if self.pass_over || self.before.contains(line.as_str()) {

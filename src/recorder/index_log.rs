@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::conflict::{Conflict, Fingerprint, Source};
+use super::conflict::{Conflict, EVIDENCE, Fingerprint, Source};
 use super::{Existing, RecordError, Work};
 use crate::log::{LogError, Reader, Step, StoreFiles, Tail, TailError};
 use crate::python::{ProjectName, ProjectPage, Sha256Hex};
@@ -28,7 +28,7 @@ use crate::tlog::policy::Policy;
 const STATE: &str = "recorder/index-log.json";
 /// From where on this recorder can be asked.
 const SINCE: &str = "recorder/since.json";
-/// Bytes of these, at most: 10,000 paths of 800 bytes, and what is noted of each.
+/// Bytes of these, at most: 10,000 paths of 800 bytes, and what is noted of each; 1,000 conflicts.
 const MAX_STATE: u64 = 16 * 1024 * 1024;
 /// Files that are logged and not recorded, at most; then the log is read no further until they are told of.
 const MAX_WAITING: usize = 10_000;
@@ -38,6 +38,12 @@ const LOG_ONLY_AFTER: u32 = 3;
 const MANY_PIECES: u32 = 16;
 /// Problems that are remembered as told, at most.
 const MAX_TOLD: usize = 256;
+/// Leaves that one round compares, at most: a log that grows faster than it is read does not keep a round from ending.
+const MOST_LEAVES: u64 = 1_000_000;
+/// Conflicts whose evidence is still to be had, at most.
+const MAX_UNPROVEN: usize = 1_000;
+/// Of these, those that fail in one round, at most; then it is left to the next one.
+const MAX_FAILED: usize = 16;
 
 /// What is kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +53,9 @@ struct Kept {
     next: u64,
     /// Files that were logged and are not recorded, by target path.
     waiting: BTreeMap<String, Waiting>,
+    /// Conflicts that are kept, and the leaves whose proofs could not be had yet.
+    #[serde(default)]
+    unproven: Vec<(u64, Conflict)>,
 }
 
 /// A file that was logged.
@@ -72,6 +81,12 @@ pub struct IndexLog {
     tail: Tail,
     kept: Option<(Kept, Option<Tag>)>,
     told: HashSet<String>,
+    /// Projects of which files were recorded, and not compared with what waits for them.
+    touched: HashSet<ProjectName>,
+    /// Whether all that waits is to be compared: what was recorded before this process began is not known to it.
+    all: bool,
+    /// Leaves that one round compares, at most.
+    most: u64,
 }
 
 /// What a round found in the index's log.
@@ -81,6 +96,8 @@ pub struct LogRound {
     pub size: u64,
     /// Leaves that were compared with what is recorded.
     pub compared: u64,
+    /// Leaves that are left to later rounds.
+    pub behind: u64,
     /// Files that are logged and not recorded.
     pub unrecorded: u64,
     /// Those that no page has had for some rounds, told once.
@@ -96,7 +113,19 @@ pub struct LogRound {
 impl IndexLog {
     /// The log that `reader` reads, held against a policy.
     pub fn new(reader: Reader, policy: Policy) -> Self {
-        Self { tail: Tail::new(reader, policy), kept: None, told: HashSet::new() }
+        let (told, touched) = (HashSet::new(), HashSet::new());
+        Self { tail: Tail::new(reader, policy), kept: None, told, touched, all: true, most: MOST_LEAVES }
+    }
+
+    /// Compares so many leaves in one round, and those that are read with the last of them: a piece of 4,096.
+    #[must_use]
+    pub fn at_most(self, leaves: u64) -> Self {
+        Self { most: leaves, ..self }
+    }
+
+    /// A file of this project was recorded.
+    pub(super) fn touches(&mut self, project: &ProjectName) {
+        self.touched.insert(project.clone());
     }
 
     /// What is kept, read once in a process.
@@ -176,7 +205,7 @@ impl Work<'_> {
             }
             Err(error) => {
                 let problem = problem(&*store, error).await?;
-                seen.is_new = log.told.len() < MAX_TOLD && log.told.insert(problem.clone());
+                seen.is_new = log.told.len() >= MAX_TOLD || log.told.insert(problem.clone());
                 seen.problem = Some(problem);
                 self.round.log = Some(seen);
                 return Ok(());
@@ -192,8 +221,11 @@ impl Work<'_> {
         kept.checkpoint = Some(step.checkpoint().to_string());
         log.save(&*store, &kept).await?;
         seen.size = step.size();
-        seen.compared = self.compare_leaves(log, &step, &mut kept).await?;
-        self.compare_waiting(log, &step, &mut kept).await?;
+        let read = self.compare_leaves(log, &step, &mut kept, &mut seen).await;
+        seen.behind = step.size().saturating_sub(kept.next);
+        self.compare_waiting(log, &mut kept).await?;
+        (log.all, log.touched) = (false, HashSet::new());
+        self.prove_all(log, &step, &mut kept).await?;
         for (path, waiting) in &mut kept.waiting {
             waiting.rounds = waiting.rounds.saturating_add(1);
             if waiting.rounds == LOG_ONLY_AFTER {
@@ -203,60 +235,62 @@ impl Work<'_> {
         seen.unrecorded = u64::try_from(kept.waiting.len()).unwrap_or(u64::MAX);
         log.save(&*store, &kept).await?;
         self.round.log = Some(seen);
-        Ok(())
+        // What was seen before it failed counts.
+        read
     }
 
-    /// The leaves that were not compared before; how many.
+    /// The leaves that were not compared before.
     async fn compare_leaves(
         &mut self,
         log: &mut IndexLog,
         step: &Step,
         kept: &mut Kept,
-    ) -> Result<u64, RecordError> {
+        seen: &mut LogRound,
+    ) -> Result<(), RecordError> {
         let store = self.recorder.repository.shared_store();
-        let (mut leaves, mut compared, mut pieces) = (log.tail.leaves(step, kept.next), 0_u64, 0_u32);
-        loop {
+        let (mut leaves, mut pieces) = (log.tail.leaves(step, kept.next), 0_u32);
+        while seen.compared < log.most {
             let piece = leaves.next().await?;
-            let Some((last, _)) = piece.last() else { return Ok(compared) };
+            let Some((last, _)) = piece.last() else { break };
             let next = last.saturating_add(1);
             let count = u64::try_from(piece.len()).unwrap_or(0);
+            let unknown = piece.iter().find(|(_, leaf)| leaf.is_none());
+            if let Some((index, _)) = unknown.filter(|_| seen.problem.is_none()) {
+                let problem = format!("the index's log: entry {index} reads as no leaf");
+                (seen.is_new, seen.problem) = (true, Some(problem));
+            }
             for (project, files) in by_project(piece) {
                 let files = files
                     .into_iter()
                     .map(|(index, file)| (file.path().to_owned(), Waiting::of(index, &file)));
-                if !self.compare_files(log, step, kept, &project, files.collect()).await? {
+                if !self.compare_files(kept, &project, files.collect()).await? {
                     let most = MAX_WAITING;
                     self.round.name(format!("the index's log has more than {most} files that no page has"));
-                    return Ok(compared);
+                    return Ok(());
                 }
             }
-            compared = compared.saturating_add(count);
+            seen.compared = seen.compared.saturating_add(count);
             kept.next = next;
             pieces = pieces.saturating_add(1);
             if pieces % MANY_PIECES == 0 {
                 log.save(&*store, kept).await?;
             }
         }
+        Ok(())
     }
 
     /// Those that were logged before they were recorded.
-    async fn compare_waiting(
-        &mut self,
-        log: &IndexLog,
-        step: &Step,
-        kept: &mut Kept,
-    ) -> Result<(), RecordError> {
-        let all = self.recorder.rounds <= 1;
+    async fn compare_waiting(&mut self, log: &IndexLog, kept: &mut Kept) -> Result<(), RecordError> {
         let mut due: BTreeMap<ProjectName, Vec<(String, Waiting)>> = BTreeMap::new();
         for (path, waiting) in &kept.waiting {
             let project = path.split_once('/').and_then(|(project, _)| project.parse::<ProjectName>().ok());
-            let Some(project) = project.filter(|project| all || self.touched.contains(project)) else {
+            let Some(project) = project.filter(|project| log.all || log.touched.contains(project)) else {
                 continue;
             };
             due.entry(project).or_default().push((path.clone(), waiting.clone()));
         }
         for (project, files) in due {
-            self.compare_files(log, step, kept, &project, files).await?;
+            self.compare_files(kept, &project, files).await?;
         }
         Ok(())
     }
@@ -264,8 +298,6 @@ impl Work<'_> {
     /// Files of one project. False: there are too many that are not recorded.
     async fn compare_files(
         &mut self,
-        log: &IndexLog,
-        step: &Step,
         kept: &mut Kept,
         project: &ProjectName,
         files: Vec<(String, Waiting)>,
@@ -289,11 +321,35 @@ impl Work<'_> {
             let found = Fingerprint { length: Some(logged.length), sha256: logged.sha256 };
             let project = project.to_string();
             let conflict = Conflict { expected, found, path, project, source: Source::Log };
-            // Whoever withholds the proofs does not keep the conflict from being told; the next round tries again.
-            self.keep(vec![conflict.clone()]).await?;
-            self.prove(log, step, logged.index, &conflict).await?;
+            let is_kept =
+                matches!(self.keep_one(conflict.clone()).await?, super::Kept::New | super::Kept::Known);
+            if is_kept && kept.unproven.len() < MAX_UNPROVEN {
+                kept.unproven.push((logged.index, conflict));
+            }
         }
         Ok(true)
+    }
+
+    /// Writes the evidence that is still to be had. Whoever withholds a proof keeps nothing else from being done; the next round
+    /// tries again.
+    async fn prove_all(&mut self, log: &IndexLog, step: &Step, kept: &mut Kept) -> Result<(), RecordError> {
+        let mut failed = Vec::new();
+        for (index, conflict) in std::mem::take(&mut kept.unproven) {
+            if failed.len() >= MAX_FAILED {
+                kept.unproven.push((index, conflict));
+                continue;
+            }
+            match self.prove(log, step, index, &conflict).await {
+                Err(RecordError::Log(error)) => {
+                    self.round.wait(&format!("evidence of a conflict about {}: {error}", conflict.path));
+                    failed.push((index, conflict));
+                }
+                done => done?,
+            }
+        }
+        // The others have their turn first.
+        kept.unproven.extend(failed);
+        Ok(())
     }
 
     /// Writes both leaves and their proofs beside the conflict, if this recorder has a log of its own.
@@ -313,7 +369,7 @@ impl Work<'_> {
         let Some(checkpoint) = own.checkpoint().await? else { return Ok(()) };
         let Some((_, leaf, proof)) = own.find(&checkpoint, &conflict.path).await? else { return Ok(()) };
         let Ok(evidence) = Evidence::two_contents(first, Exhibit { leaf, proof }) else { return Ok(()) };
-        let at = conflict.beside(".evidence.txt")?;
+        let at = conflict.beside(EVIDENCE)?;
         create(&*store, &at, evidence.to_string().as_bytes()).await
     }
 }
@@ -360,10 +416,10 @@ fn text<T: Serialize>(at: &str, value: &T) -> Result<Vec<u8>, RecordError> {
 }
 
 /// The files among some leaves, by project. What somebody else had is not what the index published.
-fn by_project(leaves: Vec<(u64, Leaf)>) -> BTreeMap<ProjectName, Vec<(u64, FileLeaf)>> {
+fn by_project(leaves: Vec<(u64, Option<Leaf>)>) -> BTreeMap<ProjectName, Vec<(u64, FileLeaf)>> {
     let mut files: BTreeMap<ProjectName, Vec<(u64, FileLeaf)>> = BTreeMap::new();
     for (index, leaf) in leaves {
-        if let Leaf::File(file) = leaf
+        if let Some(Leaf::File(file)) = leaf
             && let Ok(project) = file.project().parse()
         {
             files.entry(project).or_default().push((index, file));

@@ -35,6 +35,7 @@ pub struct Metrics {
     conflicts: AtomicU64,
     log_size: AtomicU64,
     unrecorded: AtomicU64,
+    log_behind: AtomicU64,
     log_problem: AtomicU64,
     unsent: AtomicU64,
     /// As the last round found them, in the order of [`STANDINGS`].
@@ -74,6 +75,7 @@ impl Metrics {
         if let Some(log) = &round.log {
             self.log_size.store(log.size, Ordering::Relaxed);
             self.unrecorded.store(log.unrecorded, Ordering::Relaxed);
+            self.log_behind.store(log.behind, Ordering::Relaxed);
             self.log_problem.store(u64::from(log.problem.is_some()), Ordering::Relaxed);
         }
     }
@@ -101,7 +103,13 @@ impl Metrics {
             ("conflicts", "gauge", "Contradictions of the index that are kept.", &self.conflicts),
             ("index_log_size", "gauge", "Leaves of the index's own log.", &self.log_size),
             ("index_log_unrecorded", "gauge", "Files in it that are not recorded.", &self.unrecorded),
-            ("index_log_problem", "gauge", "1 while it is rewritten or refused.", &self.log_problem),
+            ("index_log_behind", "gauge", "Leaves of it that are left to the next rounds.", &self.log_behind),
+            (
+                "index_log_problem",
+                "gauge",
+                "1 while it is rewritten, refused or does not read.",
+                &self.log_problem,
+            ),
             ("unsent_conflicts", "gauge", "Those that the webhook has not taken.", &self.unsent),
         ] {
             let value = count.load(Ordering::Relaxed);

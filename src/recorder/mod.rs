@@ -37,7 +37,8 @@ mod metrics;
 mod own_log;
 mod publish;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -104,6 +105,15 @@ pub struct Settings {
     pub spool: PathBuf,
 }
 
+/// Who is told of a conflict.
+struct Tell(Box<dyn Fn(&Conflict) + Send + Sync>);
+
+impl fmt::Debug for Tell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tell")
+    }
+}
+
 /// Records one index in one repository.
 #[derive(Debug)]
 pub struct Recorder {
@@ -119,6 +129,10 @@ pub struct Recorder {
     log_rest: Option<Rest>,
     /// Conflicts that are kept, and that no round has reported.
     untold: Vec<Conflict>,
+    /// Whether those of earlier runs are among them.
+    untold_read: bool,
+    /// Who is told of a conflict as soon as it is kept.
+    tell: Option<Tell>,
     /// Projects that cannot be recorded, and were told of.
     unfit: HashSet<String>,
     /// Rounds of this process.
@@ -249,8 +263,8 @@ struct Work<'a> {
     open: HashMap<ProjectName, Open>,
     batch: Batch,
     round: Round,
-    /// Projects of which files were recorded.
-    touched: HashSet<ProjectName>,
+    /// Conflicts that are kept, by project, as far as they were counted.
+    kept: BTreeMap<String, usize>,
     /// Whether files were passed over for the first time.
     passed_over: bool,
     now: DateTime<Utc>,
@@ -278,6 +292,8 @@ impl Recorder {
             unlogged: None,
             log_rest: None,
             untold: Vec::new(),
+            untold_read: false,
+            tell: None,
             unfit: HashSet::new(),
             rounds: 0,
             rests: HashMap::new(),
@@ -288,6 +304,41 @@ impl Recorder {
     #[must_use]
     pub fn following(self, log: IndexLog) -> Self {
         Self { log: Some(log), ..self }
+    }
+
+    /// Tells of each conflict as soon as it is kept, and not only when its round has ended.
+    #[must_use]
+    pub fn telling(self, tell: impl Fn(&Conflict) + Send + Sync + 'static) -> Self {
+        Self { tell: Some(Tell(Box::new(tell))), ..self }
+    }
+
+    /// Notes that these conflicts were told to all who have to know. Until then each run that starts has them among its new ones.
+    pub async fn told(&self, conflicts: &[Conflict]) -> Result<(), RecordError> {
+        for conflict in conflicts {
+            conflict.told(self.repository.store()).await?;
+        }
+        Ok(())
+    }
+
+    /// What earlier runs kept, and were ended before they told it.
+    async fn read_untold(&mut self) -> Result<(), RecordError> {
+        if self.untold_read {
+            return Ok(());
+        }
+        for conflict in conflict::without(self.repository.store(), conflict::TOLD, MAX_UNTOLD).await? {
+            self.is_new(conflict);
+        }
+        self.untold_read = true;
+        Ok(())
+    }
+
+    fn is_new(&mut self, conflict: Conflict) {
+        if let Some(Tell(tell)) = &self.tell {
+            tell(&conflict);
+        }
+        if self.untold.len() < MAX_UNTOLD {
+            self.untold.push(conflict);
+        }
     }
 
     /// New conflicts that no round has reported, for it failed: they are told of here, once.
@@ -313,6 +364,7 @@ impl Recorder {
         told: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Round, RecordError> {
         self.rounds = self.rounds.saturating_add(1);
+        self.read_untold().await?;
         let outlook = self.follow.look().await?;
         let round = Round { projects: outlook.projects, ..Round::default() };
         let first = match self.settings.existing {
@@ -329,7 +381,6 @@ impl Recorder {
         let steps: VecDeque<Step> = outlook.due.into_iter().filter(rested).map(Step::Page).collect();
         let state = self.repository.state().await?;
         let (running, open, batch) = (JoinSet::new(), HashMap::new(), Batch::default());
-        let touched = HashSet::new();
         let mut work = Work {
             recorder: self,
             fetcher,
@@ -340,7 +391,7 @@ impl Recorder {
             open,
             batch,
             round,
-            touched,
+            kept: BTreeMap::new(),
             passed_over: false,
             now,
         };
@@ -351,9 +402,12 @@ impl Recorder {
             }
         }
         work.run(told).await?;
-        work.judge_claims().await?;
         work.follow_log().await?;
         work.log_conflicts().await?;
+        // What strangers sent comes last: it keeps nothing else waiting.
+        if work.judge_claims().await? {
+            work.log_conflicts().await?;
+        }
         let round = work.round;
         Ok(Round { new_conflicts: self.untold(), ..round })
     }
@@ -463,24 +517,30 @@ impl Work<'_> {
 
     async fn keep(&mut self, conflicts: Vec<Conflict>) -> Result<(), RecordError> {
         for conflict in conflicts {
-            self.round.conflicts = self.round.conflicts.saturating_add(1);
-            match conflict.keep(self.recorder.repository.store()).await? {
-                Kept::New => {
-                    if let Some(unlogged) = &mut self.recorder.unlogged {
-                        unlogged.push(conflict.clone());
-                    }
-                    if self.recorder.untold.len() < MAX_UNTOLD {
-                        self.recorder.untold.push(conflict);
-                    }
-                }
-                Kept::Known => {}
-                Kept::TooMany => self.round.leave_out(format!(
-                    "{}: a conflict is not kept, for the project has too many",
-                    conflict.path
-                )),
-            }
+            self.keep_one(conflict).await?;
         }
         Ok(())
+    }
+
+    /// Keeps a conflict, and tells of it if it is new. What cannot be kept is named, and holds up no other.
+    async fn keep_one(&mut self, conflict: Conflict) -> Result<Kept, RecordError> {
+        self.round.conflicts = self.round.conflicts.saturating_add(1);
+        let kept = conflict.keep(self.recorder.repository.store(), &mut self.kept).await?;
+        let why = match kept {
+            Kept::New => {
+                if let Some(unlogged) = &mut self.recorder.unlogged {
+                    unlogged.push(conflict.clone());
+                }
+                self.recorder.is_new(conflict);
+                return Ok(kept);
+            }
+            Kept::Known => return Ok(kept),
+            Kept::TooMany => "the project has too many",
+            Kept::Another => "another one with this content is",
+            Kept::Unfit => "its name is too long",
+        };
+        self.round.leave_out(format!("{}: a conflict is not kept, for {why}", conflict.path));
+        Ok(kept)
     }
 
     /// Commits what waits for it. If that is refused, each project by itself.
@@ -524,7 +584,9 @@ impl Work<'_> {
             claims.recorded(files, &mut self.round).await?;
         }
         for taken in files {
-            self.touched.insert(taken.offer.filename.project().clone());
+            if let Some(log) = &mut self.recorder.log {
+                log.touches(taken.offer.filename.project());
+            }
             if let Some(why) = &taken.unread {
                 self.round.unread = self.round.unread.saturating_add(1);
                 self.round.name(format!("{}: recorded by its hash alone: {why}", taken.offer.filename));
@@ -533,20 +595,25 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// What is cut short is judged again in the next round.
-    async fn judge_claims(&mut self) -> Result<(), RecordError> {
-        let Some(claims) = &mut self.recorder.claims else { return Ok(()) };
+    /// Whether there are conflicts. What is cut short is judged again in the next round.
+    async fn judge_claims(&mut self) -> Result<bool, RecordError> {
+        let Some(claims) = &mut self.recorder.claims else { return Ok(false) };
         self.round.claims.get_or_insert_default();
+        let mut any = false;
         for release in claims.due() {
             let Recorder { repository, claims: Some(claims), .. } = &mut *self.recorder else { break };
             let (conflicts, waits) =
                 claims.judge(repository, &self.state, &release, &mut self.round, self.now).await?;
+            any |= !conflicts.is_empty();
             self.keep(conflicts).await?;
             if let Some(claims) = self.recorder.claims.as_mut().filter(|_| !waits) {
                 claims.done(&release);
             }
         }
-        Ok(())
+        if let Some(claims) = &mut self.recorder.claims {
+            claims.rest();
+        }
+        Ok(any)
     }
 
     fn wait_for(&mut self, project: &ProjectName) {

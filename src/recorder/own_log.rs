@@ -3,21 +3,19 @@
 //! A conflict is kept first, and logged at the end of the round; then its proof is written beside it. What has no proof is logged by
 //! the next round. After a crash the log is searched first, so that a leaf stands in it once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::conflict::{CONFLICTS, Conflict, ENDING};
+use super::conflict::{Conflict, without};
 use super::index_log::create;
 use super::{RecordError, Rest, Work};
 use crate::log::{Reader, StoreFiles};
 use crate::repository::{Remark, RepositoryError};
-use crate::store::{Store, StorePath};
+use crate::store::Store;
 use crate::tlog::leaf::Leaf;
 
 /// The ending of proofs.
 pub(super) const PROOF: &str = ".tlog-proof";
-/// Bytes of a kept conflict, at most: two fingerprints, a path and a project.
-const MAX_CONFLICT: u64 = 16 * 1024;
 /// Conflicts that are logged together, at most.
 const AT_ONCE: usize = 256;
 /// Conflicts that wait to be logged and are looked at in one round, at most.
@@ -76,29 +74,7 @@ impl Work<'_> {
 
 /// Kept conflicts without a proof.
 async fn unproven(store: &dyn Store) -> Result<Vec<Conflict>, RecordError> {
-    let (mut kept, mut proven) = (BTreeSet::new(), BTreeSet::new());
-    let mut visit = |path: String| match path.strip_suffix(PROOF) {
-        Some(conflict) => {
-            proven.insert(conflict.to_owned());
-        }
-        None if path.strip_suffix(ENDING).is_some() => {
-            kept.insert(path);
-        }
-        None => {}
-    };
-    store
-        .walk(CONFLICTS, &mut |entry| {
-            visit(entry.path.to_string());
-            Ok(())
-        })
-        .await?;
-    let mut conflicts = Vec::new();
-    for path in kept.difference(&proven).take(MAX_PENDING) {
-        if let Some(object) = store.get(&StorePath::new(path)?, MAX_CONFLICT).await? {
-            let read = serde_json::from_slice::<Conflict>(&object.bytes);
-            conflicts.push(read.map_err(|error| RecordError::local("reading", path, &error))?);
-        }
-    }
+    let mut conflicts = without(store, PROOF, MAX_PENDING).await?;
     conflicts.retain(|conflict| conflict.leaf().is_some());
     Ok(conflicts)
 }

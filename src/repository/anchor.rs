@@ -4,6 +4,7 @@
 //! let the next publication sign their metadata; or put back an older state. So the newest root and the highest
 //! timestamp version that were seen here are kept in a file of this machine. The first sight is taken on trust.
 
+use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,7 @@ pub struct Anchor {
 }
 
 /// Its content.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seen {
     /// The newest root seen, as it came.
     root: String,
@@ -52,6 +53,11 @@ impl Seen {
     /// The root to start from.
     pub(super) fn root(&self) -> Result<Verified<Root>, RepositoryError> {
         Ok(Signed::<Root>::new(self.root.as_bytes()).verify_initial()?)
+    }
+
+    /// Its root, if that is newer than this one.
+    fn newer_root(&self, than: &Root) -> Option<Verified<Root>> {
+        self.root().ok().filter(|root| root.common.version > than.common.version)
     }
 }
 
@@ -107,19 +113,26 @@ impl Anchor {
         if self.frozen {
             return Ok(());
         }
-        let root = String::from_utf8_lossy(state.root.bytes()).into_owned();
-        let other = self.seen()?;
-        let known = other.as_ref().filter(|other| !forgotten(other)).map_or(0, |other| other.timestamp);
-        // A timestamp that only the root before vouches for says nothing of those to come: it may be a thief's.
-        let log = other.as_ref().and_then(|other| other.log.clone());
-        let named = state.timestamp.log.is_some();
-        let log = log.map(|log| SeenLog { committed: log.committed || named, ..log });
-        let new = Seen { root, timestamp: if state.forgotten() { known } else { timestamp }, log };
-        match other {
+        self.update(|other| {
+            let known = other.filter(|other| !forgotten(other)).map_or(0, |other| other.timestamp);
+            // A timestamp that only the root before vouches for says nothing of those to come: it may be a thief's.
+            let timestamp = if state.forgotten() { known } else { timestamp };
+            let named = state.timestamp.log.is_some();
+            let log = other.and_then(|other| other.log.clone());
+            let log = log.map(|log| SeenLog { committed: log.committed || named, ..log });
+            let mut new =
+                Seen { root: String::from_utf8_lossy(state.root.bytes()).into_owned(), timestamp, log };
+            let Some(other) = other else { return Some(new) };
             // Another command was faster, and has seen something newer.
-            Some(other) if other == new || (other.timestamp > new.timestamp && !forgotten(&other)) => Ok(()),
-            _ => self.write(&new),
-        }
+            if let Some(root) = other.newer_root(&state.root) {
+                if rotated(&state.root, &root) {
+                    return None;
+                }
+                new.root.clone_from(&other.root);
+            }
+            new.timestamp = new.timestamp.max(known);
+            Some(new).filter(|new| new != other)
+        })
     }
 
     /// The newest head of the log that was seen.
@@ -135,15 +148,30 @@ impl Anchor {
 
     /// Remembers a head of the log that is about to be signed for, whatever becomes of what it is signed for.
     pub(super) fn saw_log(&self, head: &Head) -> Result<(), RepositoryError> {
-        let Some(mut seen) = self.seen()? else { return Ok(()) };
-        let root = hex::encode(head.root().as_bytes());
-        let committed = seen.log.as_ref().is_some_and(|old| old.committed);
-        let new = SeenLog { origin: head.origin().to_owned(), size: head.size(), root, committed };
-        if seen.log.as_ref().is_some_and(|old| old.origin == new.origin && old.size >= new.size) {
+        self.update(|seen| {
+            let seen = seen?;
+            let root = hex::encode(head.root().as_bytes());
+            let committed = seen.log.as_ref().is_some_and(|old| old.committed);
+            let new = SeenLog { origin: head.origin().to_owned(), size: head.size(), root, committed };
+            let known = seen.log.as_ref().filter(|old| old.origin == new.origin && old.size >= new.size);
+            known.is_none().then(|| Seen { log: Some(new), ..seen.clone() })
+        })
+    }
+
+    /// Replaces what was seen by what `change` makes of it, if anything. What other commands see meanwhile is not lost: whoever
+    /// writes holds a lock on the folder.
+    fn update(&self, change: impl Fn(Option<&Seen>) -> Option<Seen>) -> Result<(), RepositoryError> {
+        if change(self.seen()?.as_ref()).is_none() {
             return Ok(());
         }
-        seen.log = Some(new);
-        self.write(&seen)
+        let folder = self.file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let locked = std::fs::create_dir_all(folder).and_then(|()| {
+            let folder = File::open(folder)?;
+            folder.lock().map(|()| folder)
+        });
+        let _until_written = locked.map_err(|error| self.failed("locking", &error))?;
+        change(self.seen()?.as_ref()).map_or(Ok(()), |new| self.write(&new))
     }
 
     fn write(&self, seen: &Seen) -> Result<(), RepositoryError> {
@@ -159,5 +187,26 @@ impl Anchor {
 
     fn failed(&self, what: &'static str, error: &std::io::Error) -> RepositoryError {
         RepositoryError::File { what, file: self.file.display().to_string(), reason: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_many_commands_see_at_once_is_all_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let anchor = Anchor::new(folder.path().join("below/anchor.json"));
+        let next = |seen: Option<&Seen>| {
+            let timestamp = seen.map_or(0, |seen| seen.timestamp);
+            Some(Seen { root: String::new(), timestamp: timestamp + 1, log: None })
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..25).for_each(|_| anchor.update(next).unwrap()));
+            }
+        });
+        assert_eq!(anchor.seen().unwrap().map(|seen| seen.timestamp), Some(100));
     }
 }

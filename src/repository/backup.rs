@@ -18,6 +18,7 @@
 
 pub(super) mod read;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -35,7 +36,8 @@ use super::plain::project_of;
 use super::root::first_root;
 use super::settings::SETTINGS;
 use super::state::{BINS, State};
-use super::{MAX_METADATA, Progress, Repository, RepositoryError, layout, path};
+use super::{MAX_ATTEMPTS, MAX_METADATA, Progress, Repository, RepositoryError, layout, path};
+use crate::log::{HEAD, LogError};
 use crate::store::StorePath;
 use crate::tuf::metadata::{Delegations, Targets, Version};
 use crate::tuf::path::{RoleName, TargetPath};
@@ -181,26 +183,49 @@ impl Repository {
     }
 
     /// The transparency log: its checkpoint before its head, and its head before what it is made of, for others may append
-    /// meanwhile. Proofs of files are made anew out of it.
+    /// meanwhile. The head's staged entries go when all its tiles are there, so they are read first. Proofs of files are made
+    /// anew out of it.
     async fn pack_log(&self, state: &State, packer: &mut Packer<'_>) -> Result<(), RepositoryError> {
         let proof = layout::snapshot_proof(state.snapshot.common.version)?;
-        let mut first = vec![proof];
-        for name in ["checkpoint", "head"] {
-            first.push(path(format!("{}/{name}", layout::LOG))?);
-        }
-        for at in &first {
+        let checkpoint = path(format!("{}/checkpoint", layout::LOG))?;
+        for at in [&proof, &checkpoint] {
             packer.add(at, &self.stored(at).await?.1)?;
         }
-        for entry in self.store.list(layout::LOG).await? {
-            let before = entry.path.segments().nth(1) == Some("before");
-            if !before
-                && !first.contains(&entry.path)
-                && let Some(object) = self.store.get(&entry.path, MAX_METADATA).await?
-            {
-                packer.add(&entry.path, &object.bytes)?;
+        let head = self.log.head().await?.ok_or_else(|| RepositoryError::Missing(HEAD.to_owned()))?;
+        let head_at = path(HEAD)?;
+        packer.add(&head_at, &head.render().map_err(LogError::from)?)?;
+        for at in head.staged()? {
+            let Some(object) = self.store.get(&at, MAX_METADATA).await? else { break };
+            packer.add(&at, &object.bytes)?;
+        }
+        let mut done = HashSet::from([checkpoint, head_at]);
+        for _ in 0..MAX_ATTEMPTS {
+            if self.pack_tiles(&mut done, packer).await? {
+                return Ok(());
             }
         }
-        Ok(())
+        Err(RepositoryError::Busy(MAX_ATTEMPTS))
+    }
+
+    /// What is not packed yet of the log; false if some of it went away, as partial tiles do when there is a full one.
+    async fn pack_tiles(
+        &self,
+        done: &mut HashSet<StorePath>,
+        packer: &mut Packer<'_>,
+    ) -> Result<bool, RepositoryError> {
+        let mut complete = true;
+        for entry in self.store.list(layout::LOG).await? {
+            let other = matches!(entry.path.segments().nth(1), Some("before" | "staged"));
+            if other || done.contains(&entry.path) {
+                continue;
+            }
+            match self.store.get(&entry.path, MAX_METADATA).await? {
+                Some(object) => packer.add(&entry.path, &object.bytes)?,
+                None => complete = false,
+            }
+            done.insert(entry.path);
+        }
+        Ok(complete)
     }
 
     async fn packed_bin(&self, state: &State, name: &RoleName) -> Result<Packed, RepositoryError> {

@@ -251,6 +251,11 @@ impl Store for DirStore {
         self.run(move |disk| disk.same(&one, &other)).await
     }
 
+    async fn flush(&self, path: &StorePath) -> Result<(), StoreError> {
+        let path = path.clone();
+        self.run(move |disk| disk.flush(&path)).await
+    }
+
     async fn delete(&self, path: &StorePath) -> Result<(), StoreError> {
         let path = path.clone();
         self.run(move |disk| disk.delete(&path)).await

@@ -151,8 +151,9 @@ pub trait Store: Send + Sync + fmt::Debug {
         outcomes
     }
 
-    /// [`Self::create_all`], and if every object was created, [`Self::swap_all`]: in fewer rounds of flushing where a backend
-    /// can. Nobody sees a swap without what was created. No object is named twice, and no copy is of one that is swapped.
+    /// [`Self::create_all`], and if every object was created, the swaps one after another up to the first that fails: in fewer
+    /// rounds of flushing where a backend can. Nobody sees a swap without what was created and the swaps before it. No object
+    /// is named twice, and no copy is of one that is swapped.
     async fn create_then_swap(
         &self,
         objects: &[(StorePath, Content<'_>)],
@@ -161,9 +162,19 @@ pub trait Store: Send + Sync + fmt::Debug {
     ) -> Written {
         let _ = order;
         let created = self.create_all(objects).await;
-        let all = created.iter().all(Result::is_ok);
-        let swapped = if all { Some(self.swap_all(swaps).await) } else { None };
-        Written { created, swapped }
+        if created.iter().any(Result::is_err) {
+            return Written { created, swapped: None };
+        }
+        let mut swapped = Vec::with_capacity(swaps.len());
+        for swap in swaps {
+            let outcome = self.swap(swap.path, swap.bytes, swap.expected).await;
+            let failed = outcome.is_err();
+            swapped.push(outcome);
+            if failed {
+                break;
+            }
+        }
+        Written { created, swapped: Some(swapped) }
     }
 
     /// Shows `visit` what [`Self::list`] would return, in any order, without holding all of it in memory. Ends with the
@@ -182,6 +193,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn same(&self, one: &StorePath, other: &StorePath) -> Result<bool, StoreError> {
         let _ = (one, other);
         Ok(false)
+    }
+
+    /// Makes durable what was read of the object before, which its writer may not have come to. Of what a service gave out
+    /// that is taken as given.
+    async fn flush(&self, path: &StorePath) -> Result<(), StoreError> {
+        let _ = path;
+        Ok(())
     }
 
     /// Removes the object; that there is none is fine.
@@ -246,7 +264,8 @@ pub enum Order {
 pub struct Written {
     /// Of each object.
     pub created: Vec<Result<(), StoreError>>,
-    /// Of each swap; `None`: none was tried, because some object was not created.
+    /// Of each swap, up to the first that failed: those behind it were not tried. `None`: nor was any, because some object was
+    /// not created.
     pub swapped: Option<Vec<Result<Tag, StoreError>>>,
 }
 

@@ -258,13 +258,18 @@ impl Evidence {
     /// A short name for a file with it. The same contradiction has the same name, whatever proves it.
     pub fn name(&self) -> String {
         let text = match self {
-            Self::TwoTrees { before, now, .. } => format!("{}{}", before.claimed(), now.claimed()),
+            // Without lines of extensions: of these, one log could sign any number.
+            Self::TwoTrees { before, now, .. } => [before, now].map(|end| tree_lines(end.claimed())).concat(),
             Self::TwoContents { first, second } => {
                 format!("{}\n{}\n{}\n{}", first.origin(), first.leaf, second.origin(), second.leaf)
             }
         };
         hex::encode(sha256(text.as_bytes())).chars().take(16).collect()
     }
+}
+
+fn tree_lines(tree: &Checkpoint) -> String {
+    format!("{}\n{}\n{}\n", tree.origin(), tree.size(), tree.root())
 }
 
 fn exhibit(parts: &mut Parts<'_>, which: &str) -> Result<Exhibit, EvidenceError> {

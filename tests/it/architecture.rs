@@ -11,7 +11,7 @@ use std::path::Path;
 /// Module, and the modules it may name. `cli` may name all.
 const MAY_USE: [(&str, &[&str]); 23] = [
     ("release_claim", &["crypto", "python", "tlog", "tuf"]),
-    ("claim_desk", &["client", "python", "release_claim", "repository", "store", "tlog", "tuf"]),
+    ("claim_desk", &["client", "crypto", "python", "release_claim", "repository", "store", "tlog", "tuf"]),
     ("crypto", &[]),
     ("coding", &["crypto"]),
     ("python", &[]),

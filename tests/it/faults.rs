@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     Done,
     /// The write is not done, nor is anything after it, reads included.
     Crash,
+    /// The write is not done, the next one is, and nothing after it: two at once of which one fails before a crash.
+    LostThenCrash,
     /// From this write on the disk is full; deleting works.
     Full,
     /// From this write on the disk is read-only.
@@ -79,8 +81,12 @@ impl<S: Store> FaultStore<S> {
         let number = self.writes.fetch_add(1, Ordering::SeqCst);
         let (now, since) = (number == self.at, number >= self.at);
         match self.fault {
-            Fault::Lost if now => Err(failed(std::io::ErrorKind::Other)),
+            Fault::Lost | Fault::LostThenCrash if now => Err(failed(std::io::ErrorKind::Other)),
             Fault::Done if now => work.await.and(Err(failed(std::io::ErrorKind::Other))),
+            Fault::LostThenCrash if number > self.at.saturating_add(1) => {
+                self.crashed.store(true, Ordering::SeqCst);
+                Err(failed(std::io::ErrorKind::Other))
+            }
             Fault::Crash if now => {
                 self.crashed.store(true, Ordering::SeqCst);
                 Err(failed(std::io::ErrorKind::Other))

@@ -137,7 +137,14 @@ impl Serve {
         let index = match (&self.claims_for, &self.public_url) {
             (Some(url), _) => format!("{}/", url.trim_end_matches('/')),
             (None, Some(url)) => url.as_str().to_owned(),
-            (None, None) => return Ok(uploads),
+            (None, None) => {
+                if repository.state().await?.timestamp.log.is_some() {
+                    context.out.note(
+                        "without --public-url or --claims-for no claims of releases are taken: `project release --upload` asks for a receipt",
+                    );
+                }
+                return Ok(uploads);
+            }
         };
         Ok(uploads.claiming(ClaimDesk::open(repository, keys, &index, Teams::Own).await?))
     }

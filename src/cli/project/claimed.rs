@@ -279,7 +279,8 @@ pub(super) async fn announce(
     if good < needed {
         let failed = failed.join(", ");
         let text = format!(
-            "{good} of {needed} receipts came, none of {failed}: no file was sent from {} (--receipts K asks for fewer)",
+            "{good} of {needed} receipts came, none of {failed}: no file was sent from {} (--receipts K asks for fewer, --receipts 0 for none; \
+             an index takes claims at the address it is known by, which --claim-index names)",
             folder.display()
         );
         return Err(SomeFailed { text, code: POLICY }.into());

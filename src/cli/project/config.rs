@@ -225,7 +225,7 @@ impl Surroundings {
         Ok(servers)
     }
 
-    /// uv's files: the nearest of a project, then the user's.
+    /// uv's files: the nearest of a project, then the user's. Another user's say nothing of where a token goes.
     fn uv_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for folder in self.folder.ancestors() {
@@ -233,7 +233,7 @@ impl Surroundings {
                 ["uv.toml", "pyproject.toml"]
                     .map(|name| folder.join(name))
                     .into_iter()
-                    .find(|file| file.is_file()),
+                    .find(|file| file.is_file() && is_ours(file)),
             );
             if !files.is_empty() {
                 break;
@@ -244,6 +244,12 @@ impl Surroundings {
         files.extend(config.map(|config| config.join("uv/uv.toml")).filter(|file| file.is_file()));
         files
     }
+}
+
+/// Whether the user or root wrote a file.
+fn is_ours(file: &Path) -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    std::fs::metadata(file).is_ok_and(|about| [0, user].contains(&about.uid()))
 }
 
 /// Without what does not tell two addresses of one index apart.

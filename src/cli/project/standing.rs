@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::claimed::ClaimsArg;
 use super::project;
 use crate::cli::Context;
-use crate::cli::exit::{POLICY, SomeFailed, Usage};
+use crate::cli::exit::{NETWORK, POLICY, SomeFailed, Usage};
 use crate::client::{Fetched, Http, Timing};
 
 /// Bytes of an answer, at most: 4,000 files with long names.
 const MAX_ANSWER: u64 = 4 * 1024 * 1024;
 
-/// How do the files of a release stand, as recorders saw them? Ends with 9 if one of them saw other files than were claimed.
+/// How do the files of a release stand, as recorders saw them? Ends with 9 if one of them saw other files than were claimed,
+/// else with 7 if one did not answer.
 ///
 /// agree: as claimed; index-only: nobody claimed it; claim-only: the index does not have it; conflict: it has other bytes.
 #[derive(Debug, Args)]
@@ -34,11 +35,15 @@ struct Said {
     files: BTreeMap<String, String>,
     /// Files of which claims that nobody could check say something else.
     doubtful: Vec<String>,
+    /// Why nothing is known of what this one saw.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 impl StandingOf {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let (project, mut all, mut conflicts) = (project(&self.name)?, BTreeMap::new(), 0);
+        let mut silent = 0;
         let version: pep440_rs::Version =
             self.version.parse().map_err(|_| Usage(format!("{:?} is no version", self.version)))?;
         let places = self.recorders.places()?;
@@ -47,12 +52,13 @@ impl StandingOf {
         }
         let http = Http::new(Timing::default())?;
         for (name, url) in places {
-            let (url, mut answer) = (format!("{url}{project}/{version}"), Vec::new());
-            let said = match http.file(&url, MAX_ANSWER, &mut answer).await? {
-                Fetched::Absent => Said::default(),
-                Fetched::Whole => serde_json::from_slice(&answer)
-                    .map_err(|error| Usage(format!("{url} does not answer as recorders do: {error}")))?,
-            };
+            // One that fails does not hide what others saw.
+            let said = ask(&http, &format!("{url}{project}/{version}")).await;
+            let said = said.unwrap_or_else(|why| Said { error: Some(why), ..Said::default() });
+            if let Some(why) = &said.error {
+                silent += 1;
+                context.out.note(format_args!("{name}: {}", why.escape_debug()));
+            }
             conflicts += said.files.values().filter(|standing| *standing == "conflict").count();
             all.insert(name, said);
         }
@@ -68,7 +74,9 @@ impl StandingOf {
                 rows.extend(
                     said.doubtful.iter().map(|file| vec![name.clone(), "doubtful".to_owned(), plain(file)]),
                 );
-                if said.files.is_empty() && said.doubtful.is_empty() {
+                if said.error.is_some() {
+                    rows.push(vec![name.clone(), "no answer".to_owned(), format!("{project} {version}")]);
+                } else if said.files.is_empty() && said.doubtful.is_empty() {
                     rows.push(vec![name.clone(), "unknown".to_owned(), format!("{project} {version}")]);
                 }
             }
@@ -78,6 +86,19 @@ impl StandingOf {
             let text = format!("{conflicts} file(s) are not as they were claimed");
             return Err(SomeFailed { text, code: POLICY }.into());
         }
+        if silent > 0 {
+            let text = format!("{silent} recorder(s) did not answer");
+            return Err(SomeFailed { text, code: NETWORK }.into());
+        }
         Ok(())
+    }
+}
+
+async fn ask(http: &Http, url: &str) -> Result<Said, String> {
+    let mut answer = Vec::new();
+    match http.file(url, MAX_ANSWER, &mut answer).await.map_err(|error| error.to_string())? {
+        Fetched::Absent => Ok(Said::default()),
+        Fetched::Whole => serde_json::from_slice(&answer)
+            .map_err(|error| format!("{url} does not answer as recorders do: {error}")),
     }
 }

@@ -155,8 +155,8 @@ impl Uploader {
         self.send(&url, request, size).await
     }
 
-    /// Sends a claim, or a commitment to one; the receipt, unchecked. Tried again where the network fails: the same claim has the
-    /// same receipt.
+    /// Sends a claim, or a commitment to one; the receipt, unchecked. Tried again where the network fails, or the other side has
+    /// much to do: the same claim has the same receipt.
     pub async fn claim(&self, request: &str) -> Result<Vec<u8>, SendError> {
         let url = self.url("claim/")?;
         let once = async || {
@@ -171,7 +171,10 @@ impl Uploader {
         };
         for pause in self.pauses {
             match once().await {
-                Err(SendError::Fetch(FetchError::Network { .. })) => sleep(pause).await,
+                Err(
+                    SendError::Fetch(FetchError::Network { .. })
+                    | SendError::Refused { status: 429 | 503, .. },
+                ) => sleep(pause).await,
                 done => return done,
             }
         }

@@ -6,6 +6,7 @@
 //! log/heads/SHA256            the largest checkpoint of a log that was accepted, by its origin
 //! log/proofs/ab/SHA256        proofs of files, by target path
 //! log/evidence/…              checkpoints that cannot both be, contents that cannot both have been published
+//! log/evidence/recorders/NAME the same, where a recorder's log is one of those
 //! log/recorders/NAME/…        of each recorder: heads/ and proofs/ as above
 //! ```
 

@@ -13,6 +13,7 @@ use super::rules::{Rules, Whose};
 use super::{LogDir, evidence, small};
 use crate::client::source::{FetchError, Source};
 use crate::client::{CacheError, ClientError};
+use crate::crypto::sha256;
 use crate::tlog::bundle;
 use crate::tlog::checkpoint::SignedCheckpoint;
 use crate::tlog::evidence::{Contradiction, Evidence, Exhibit};
@@ -55,6 +56,8 @@ pub(super) enum Answer {
     Absent,
     /// It did not answer.
     Silent(String),
+    /// It was not waited for, because it was slower than those who were enough, or was so a short time ago.
+    Late,
     /// It answered what does not hold.
     Broken(String),
     /// It recorded other content.
@@ -68,6 +71,7 @@ impl Answer {
             Self::Agrees(_) => "agrees".to_owned(),
             Self::Absent => "has no record of it".to_owned(),
             Self::Silent(why) => format!("did not answer: {why}"),
+            Self::Late => "did not answer: it was slower than those who were enough".to_owned(),
             Self::Broken(why) => format!("its answer does not hold: {why}"),
             Self::Other(what) => what.clone(),
         }
@@ -83,9 +87,9 @@ pub(super) struct Member {
     proofs: Arc<dyn Source>,
     log: Arc<dyn Source>,
     /// Until when it is not asked, and why.
-    resting: Mutex<Option<(Until, String)>>,
-    /// Checkpoints that fit to what was seen of its log. Held while that is compared and replaced.
-    fitting: tokio::sync::Mutex<HashSet<String>>,
+    resting: Mutex<Option<(Until, Answer)>>,
+    /// Trees that fit to what was seen of its log, by their hash. Held while that is compared and replaced.
+    fitting: tokio::sync::Mutex<HashSet<[u8; 32]>>,
 }
 
 impl Member {
@@ -121,13 +125,13 @@ impl Member {
         Ok(held.filter(|answer| matches!(answer, Answer::Agrees(_))))
     }
 
-    /// Asks it.
-    pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Answer, CacheError> {
+    /// Asks it; `late`, even if it was slower than others a short time ago.
+    pub(super) async fn ask(&self, question: &Question<'_>, late: bool) -> Result<Answer, CacheError> {
         if question.offline {
             return Ok(Answer::Silent("nobody is asked, and its proof is not on this machine".to_owned()));
         }
-        if let Some(why) = self.rests() {
-            return Ok(Answer::Silent(why));
+        if let Some(answer) = self.rests().filter(|answer| !late || *answer != Answer::Late) {
+            return Ok(answer);
         }
         let place = format!("{}{ENDING}", question.path.location(None));
         let bytes = match self.patiently(small(self.proofs.as_ref(), &place, MAX_PROOF_LEN)).await {
@@ -149,29 +153,33 @@ impl Member {
         let why = match within(Some(Until::after(PATIENCE)), request).await {
             Some(Ok(got)) => return Ok(got),
             Some(Err(error @ FetchError::TooLarge { .. })) => return Err(Answer::Broken(error.to_string())),
+            // It is there, and refuses this file alone.
+            Some(Err(error @ FetchError::Status { status: 403, .. })) => {
+                return Err(Answer::Silent(error.to_string()));
+            }
             Some(Err(error)) => error.to_string(),
             None => format!("nothing came for {} s", PATIENCE.as_secs()),
         };
-        *self.resting() = Some((Until::after(REST), why.clone()));
-        Err(Answer::Silent(why))
+        let answer = Answer::Silent(why);
+        *self.resting() = Some((Until::after(REST), answer.clone()));
+        Err(answer)
     }
 
     /// It was not waited for any longer, because enough others had answered.
     pub(super) fn is_late(&self) -> Answer {
-        let why = "it was slower than those who were enough".to_owned();
-        *self.resting() = Some((Until::after(REST), why.clone()));
-        Answer::Silent(why)
+        *self.resting() = Some((Until::after(REST), Answer::Late));
+        Answer::Late
     }
 
-    fn rests(&self) -> Option<String> {
+    fn rests(&self) -> Option<Answer> {
         let mut resting = self.resting();
         if resting.as_ref().is_some_and(|(until, _)| until.is_over()) {
             *resting = None;
         }
-        resting.as_ref().map(|(_, why)| why.clone())
+        resting.as_ref().map(|(_, answer)| answer.clone())
     }
 
-    fn resting(&self) -> MutexGuard<'_, Option<(Until, String)>> {
+    fn resting(&self) -> MutexGuard<'_, Option<(Until, Answer)>> {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -211,7 +219,7 @@ impl Member {
             return Ok(refused);
         }
         match Leaf::parse(&entry) {
-            Ok(Leaf::File(file)) if file.path() == path => contradicts(question, file, proof),
+            Ok(Leaf::File(file)) if file.path() == path => contradicts(&self.name, question, file, proof),
             _ => Ok(refused),
         }
     }
@@ -244,7 +252,8 @@ impl Member {
             return Ok(Some("it answers from the log of the index itself".to_owned()));
         }
         let mut fitting = self.fitting.lock().await;
-        if fitting.contains(&tree.to_string()) {
+        let key = sha256(format!("{}\n{}\n{}", tree.origin(), tree.size(), tree.root()).as_bytes());
+        if fitting.contains(&key) {
             return Ok(None);
         }
         let (folder, name) = (self.folder(question), LogDir::head_name(tree.origin()));
@@ -258,12 +267,12 @@ impl Member {
             return Ok(Some(why));
         }
         if largest.is_none_or(|before| before.claimed().size() < tree.size()) {
-            folder.write(&name, signed.to_string().as_bytes())?;
+            folder.write(&name, self.rules.memorable(signed).to_string().as_bytes())?;
         }
         if fitting.len() >= MAX_FITTING {
             fitting.clear();
         }
-        fitting.insert(tree.to_string());
+        fitting.insert(key);
         Ok(None)
     }
 
@@ -322,7 +331,7 @@ impl Member {
             }
         }
         let place = match Evidence::two_trees(small.clone(), large.clone(), None) {
-            Ok(evidence) => evidence::keep(&evidence, &question.folder)?,
+            Ok(evidence) => evidence::keep(&evidence, &question.folder, Some(&self.name))?,
             Err(error) => format!("no file: {error}"),
         };
         Ok(Some(format!("its log {} shows two histories: {what}; evidence is in {place}", new.origin())))
@@ -330,7 +339,12 @@ impl Member {
 }
 
 /// It recorded something else, and proves it. The evidence has what the index proves, if it does.
-fn contradicts(question: &Question<'_>, file: FileLeaf, proof: ProofFile) -> Result<Answer, CacheError> {
+fn contradicts(
+    name: &str,
+    question: &Question<'_>,
+    file: FileLeaf,
+    proof: ProofFile,
+) -> Result<Answer, CacheError> {
     let what = format!(
         "recorded other content, {} bytes with SHA-256 {}",
         file.length(),
@@ -342,7 +356,7 @@ fn contradicts(question: &Question<'_>, file: FileLeaf, proof: ProofFile) -> Res
     let first = Exhibit { leaf: question.leaf.clone(), proof: own.clone() };
     match Evidence::two_contents(first, Exhibit { leaf: Leaf::File(file), proof }) {
         Ok(evidence) => {
-            let place = evidence::keep(&evidence, &question.folder)?;
+            let place = evidence::keep(&evidence, &question.folder, Some(name))?;
             Ok(Answer::Other(format!("{what}; evidence is in {place}")))
         }
         Err(error) => Ok(Answer::Broken(error.to_string())),

@@ -33,6 +33,8 @@ use crate::crypto::sha256;
 
 /// How long the others are waited for, once enough agree: one of them may have something else to say.
 const LINGER: Duration = Duration::from_secs(2);
+/// Seconds that the clock of a witness may be ahead of this one, at most.
+const MAX_AHEAD: u64 = 3_600;
 /// How long an answer is good for within one process: a file is often proven when it is looked up, and when it is there.
 const MEMORY: Duration = Duration::from_mins(1);
 /// Answers that are remembered, at most; then all are forgotten.
@@ -143,10 +145,26 @@ impl Panel {
         if answers.iter().flatten().count() >= self.needed {
             return Ok(answers);
         }
+        self.round(question, &mut answers, false).await?;
+        if agreed(&answers) < self.needed && answers.contains(&Some(Answer::Late)) {
+            // Others are not enough this time: who was slower than they before is waited for.
+            answers.iter_mut().filter(|answer| **answer == Some(Answer::Late)).for_each(|late| *late = None);
+            self.round(question, &mut answers, true).await?;
+        }
+        Ok(answers)
+    }
+
+    /// Asks those of whom there is no answer yet, all at once.
+    async fn round(
+        &self,
+        question: &Question<'_>,
+        answers: &mut [Option<Answer>],
+        late: bool,
+    ) -> Result<(), CacheError> {
         let mut asking: FuturesUnordered<BoxFuture<'_, _>> = FuturesUnordered::new();
-        for (at, (member, answer)) in self.members.iter().zip(&answers).enumerate() {
+        for (at, (member, answer)) in self.members.iter().zip(answers.iter()).enumerate() {
             if answer.is_none() {
-                asking.push(async move { (at, member.ask(question).await) }.boxed());
+                asking.push(async move { (at, member.ask(question, late).await) }.boxed());
             }
         }
         let mut enough = None;
@@ -157,16 +175,15 @@ impl Panel {
                 .take(1)
                 .zip([answer?])
                 .for_each(|(slot, answer)| *slot = Some(answer));
-            let agreed = answers.iter().flatten().filter(|answer| matches!(answer, Answer::Agrees(_)));
-            if enough.is_none() && agreed.count() >= self.needed {
+            if enough.is_none() && agreed(answers) >= self.needed {
                 enough = Some(Until::after(LINGER));
             }
         }
         drop(asking);
-        for (member, answer) in self.members.iter().zip(&mut answers) {
+        for (member, answer) in self.members.iter().zip(answers) {
             answer.get_or_insert_with(|| member.is_late());
         }
-        Ok(answers)
+        Ok(())
     }
 
     fn judge(&self, asked: &Asked<'_>, answers: &[Option<Answer>]) -> Result<Recorded, LogError> {
@@ -203,10 +220,13 @@ impl Panel {
         Ok(recorded)
     }
 
-    /// Whether witnesses saw it logged so short a time ago.
+    /// Whether witnesses saw it logged so short a time ago. A time that is to come, by more than clocks differ, says nothing.
     fn is_fresh(&self, asked: &Asked<'_>) -> bool {
         let now = u64::try_from(asked.now.timestamp()).unwrap_or(0);
-        self.grace > 0 && asked.cosigned.is_some_and(|cosigned| now.saturating_sub(cosigned) < self.grace)
+        let recent = |cosigned: u64| {
+            now.saturating_sub(cosigned) < self.grace && cosigned.saturating_sub(now) <= MAX_AHEAD
+        };
+        self.grace > 0 && asked.cosigned.is_some_and(recent)
     }
 
     fn warn<'a>(&self, path: &str, said: impl Iterator<Item = (&'a Member, &'a Option<Answer>)>) {
@@ -223,6 +243,11 @@ impl Panel {
     fn remembered(&self) -> MutexGuard<'_, HashMap<[u8; 32], (Until, Recorded)>> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many agree.
+fn agreed(answers: &[Option<Answer>]) -> usize {
+    answers.iter().flatten().filter(|answer| matches!(answer, Answer::Agrees(_))).count()
 }
 
 /// What a recorder says of a file, for people.

@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::LogError;
 use crate::crypto::sha256;
 use crate::tlog::checkpoint::SignedCheckpoint;
+use crate::tlog::key::{KnownKeys, VerifierKey};
 use crate::tlog::note::NoteError;
-use crate::tlog::policy::{Accepted, Policy, Refusal, Witnessing};
+use crate::tlog::policy::{Accepted, Log, Policy, Witness, Witnessing};
 use crate::tlog::proof_file::ProofFile;
 
 /// Checkpoints that are remembered as accepted, at most; then all are forgotten. Some hundred bytes each.
 const MAX_ACCEPTED: usize = 1_024;
+/// Bytes of one that is remembered, at most: whose log signs long ones is asked for its signatures anew each time.
+const MAX_REMEMBERED: usize = 8 * 1_024;
 
 /// Whose policy it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +92,8 @@ impl Rules {
         what: &str,
         checkpoint: &SignedCheckpoint,
     ) -> Result<Arc<Accepted>, LogError> {
-        let text = sha256(checkpoint.to_string().as_bytes());
+        let text = checkpoint.to_string();
+        let (length, text) = (text.len(), sha256(text.as_bytes()));
         if let Some(known) = self.known().get(&text) {
             return Ok(Arc::clone(known));
         }
@@ -103,6 +107,9 @@ impl Rules {
         }
         let none = || LogError::NoLog { whose: self.first() };
         let accepted = Arc::new(strictest.ok_or_else(none)?);
+        if length > MAX_REMEMBERED {
+            return Ok(accepted);
+        }
         let mut known = self.known();
         if known.len() >= MAX_ACCEPTED {
             known.clear();
@@ -111,12 +118,39 @@ impl Rules {
         Ok(accepted)
     }
 
-    /// Whether a checkpoint that was accepted before has a bad signature of a key that is known now: it is not as it was.
+    /// Whether a checkpoint that was accepted before has a bad signature of its log: it is not as it was. Lines of witnesses do not count:
+    /// whoever handed it out could add some of those who were not known then.
     pub(super) fn spoilt(&self, checkpoint: &SignedCheckpoint) -> Option<String> {
-        self.policies.iter().find_map(|(_, policy)| match policy.check(checkpoint) {
-            Err(Refusal::Note(error @ NoteError::BadSignature { .. })) => Some(error.to_string()),
-            _ => None,
+        let logs = self.policies.iter().flat_map(|(_, policy)| policy.logs());
+        let own = logs.filter(|log| log.key().name().as_str() == checkpoint.claimed_origin());
+        own.filter_map(|log| KnownKeys::new(vec![log.key().clone()]).ok()).find_map(|key| {
+            match checkpoint.verify(&key) {
+                Err(error @ NoteError::BadSignature { .. }) => Some(error.to_string()),
+                _ => None,
+            }
         })
+    }
+
+    /// A checkpoint that was accepted, as it is remembered: with the signatures of keys that are known alone, for nobody checked the others.
+    pub(super) fn memorable(&self, checkpoint: &SignedCheckpoint) -> SignedCheckpoint {
+        let mut keys = Vec::new();
+        for (_, policy) in &self.policies {
+            let logs = policy.logs().iter().map(Log::key);
+            for key in logs.chain(policy.witnesses().iter().map(Witness::key)) {
+                if !keys.contains(key) {
+                    keys.push(key.clone());
+                }
+            }
+        }
+        let own = |key: &VerifierKey| key.name().as_str() == checkpoint.claimed_origin();
+        // Two policies may call one key differently: then the log's own signature is what is kept.
+        let known = KnownKeys::new(keys.clone());
+        let known = known.or_else(|_| KnownKeys::new(keys.into_iter().filter(own).collect()));
+        let mut kept = checkpoint.clone();
+        if let Ok(known) = known {
+            kept.keep(&known);
+        }
+        kept
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<[u8; 32], Arc<Accepted>>> {

@@ -169,7 +169,7 @@ impl Client {
                 return Ok(());
             }
         }
-        folder.write(&name, checkpoint.to_string().as_bytes())?;
+        folder.write(&name, standing.rules.memorable(checkpoint).to_string().as_bytes())?;
         Ok(())
     }
 
@@ -248,7 +248,7 @@ impl Standing {
         let evidence = Evidence::two_trees(before.clone(), self.checkpoint.clone(), Some(&timestamp));
         let origin = self.head.origin.clone();
         let evidence = match evidence {
-            Ok(evidence) => evidence::keep(&evidence, &self.folder)?,
+            Ok(evidence) => evidence::keep(&evidence, &self.folder, None)?,
             Err(error) => format!("no file: {error}"),
         };
         Ok(LogError::Fork { origin, what, evidence })

@@ -134,10 +134,36 @@ impl Repository {
         if let Some(policy) = other {
             book.under(policy)?;
         }
-        if book.head.size() > committed.size {
-            self.prove_head(keys, &mut book, committed.size).await?;
-        }
+        self.catch_up(keys, &mut book, committed.size).await?;
         Ok(Some(book))
+    }
+
+    /// Signs for what an earlier commit logged and did not come to publish, and writes its proofs. The checkpoint is published,
+    /// if the one that is there does not reach what timestamp names: a power cut or a restored backup may leave it so.
+    async fn catch_up(&self, keys: &Keyring, book: &mut Book, committed: u64) -> Result<(), RepositoryError> {
+        let published = self.published_size().await?;
+        let from = committed.min(published);
+        if book.head.size() <= from {
+            return Ok(());
+        }
+        let checkpoint = self.prove_head(keys, book, from).await?;
+        if published < committed {
+            self.log.publish(&checkpoint).await?;
+        }
+        Ok(())
+    }
+
+    /// Leaves of the newest checkpoint that is published; 0 for none.
+    async fn published_size(&self) -> Result<u64, RepositoryError> {
+        Ok(self.log.reader().checkpoint().await?.map_or(0, |checkpoint| checkpoint.claimed().size()))
+    }
+
+    /// [`Self::catch_up`] for a timestamp that is merely refreshed, if its checkpoint is missing. That does not fail where the log does.
+    pub(super) async fn heal_checkpoint(&self, keys: &Keyring, state: &State) {
+        let Some(named) = &state.timestamp.log else { return };
+        if self.published_size().await.is_ok_and(|published| published < named.size) {
+            drop(self.book(keys, state).await);
+        }
     }
 
     /// The policy that publications satisfy now: the one that people signed, or the one that waits for them to sign it.

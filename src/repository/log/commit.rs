@@ -74,7 +74,10 @@ impl Repository {
         state: &State,
         staged: &mut Staged,
     ) -> Result<Option<Logged>, RepositoryError> {
-        let Some((snapshot, bytes)) = &staged.snapshot else { return Ok(None) };
+        let Some((snapshot, bytes)) = &staged.snapshot else {
+            Box::pin(self.heal_checkpoint(keys, state)).await;
+            return Ok(None);
+        };
         let (found, policy_changes) = match &staged.leaves {
             Leaves::New(book, _) | Leaves::All(book) => (Some((**book).clone()), false),
             Leaves::Compared | Leaves::Nothing => {
@@ -124,8 +127,9 @@ impl Repository {
         Ok((proofs, (layout::snapshot_proof(version)?, snapshot)))
     }
 
-    /// Writes tiles and proofs, publishes the checkpoint and swaps the timestamp that names it: the commit point. All of the
-    /// former is durable before.
+    /// Writes tiles and proofs, publishes the checkpoint and swaps the timestamp that names it: the commit point. Tiles and
+    /// proofs are durable before, and nobody sees the timestamp without its checkpoint or a larger one. Should a power cut
+    /// leave it so, the next commit publishes one.
     pub(in crate::repository) async fn commit_logged(
         &self,
         logged: &Logged,
@@ -156,17 +160,15 @@ impl Repository {
                 Some(Err(StoreError::Exists { .. })) => self.put(at, text.as_bytes()).await?,
                 created => created.unwrap_or(Ok(()))?,
             }
-            self.store.swap_all(&swaps).await
+            self.store.create_then_swap(&[], &swaps, Order::Kept).await.swapped.unwrap_or_default()
         };
         remembered?;
-        let mut swapped = swapped.into_iter().rev();
-        let lost = || Err(StoreError::Conflict { path: timestamp.path.clone() });
-        let committed = swapped.next().unwrap_or_else(lost)?;
-        if swapped.any(|outcome| outcome.is_err()) {
-            // Somebody else published another one, or it is not certain.
-            self.log.publish(&logged.checkpoint).await?;
+        if let Some(committed) = swapped.into_iter().nth(swaps.len().saturating_sub(1)) {
+            return Ok(committed?);
         }
-        Ok(committed)
+        // Somebody else published another checkpoint, or it is not certain: timestamp waits for it.
+        self.log.publish(&logged.checkpoint).await?;
+        Ok(self.store.swap(timestamp.path, timestamp.bytes, timestamp.expected).await?)
     }
 
     /// The policy that top-level targets names from this commit on, if it changes with it.

@@ -56,6 +56,16 @@ pub enum LoggingError {
         /// Why.
         error: LeafError,
     },
+    /// Targets of a version that is logged already, by a change that came to nothing.
+    #[error(
+        "targets of version {version} cannot be logged: the log has version {logged} of a change that came to nothing"
+    )]
+    TargetsBehind {
+        /// Version that was to be published.
+        version: u64,
+        /// Version in the log.
+        logged: u64,
+    },
     /// Timestamp names no log any more, or never did though there is a policy.
     #[error("the repository's timestamp names no log, though {known}")]
     Unnamed {
@@ -130,6 +140,9 @@ impl LoggingError {
             Self::WentBack { .. } | Self::Forked { .. } | Self::Unnamed { .. } | Self::OtherLog { .. } => {
                 "publish nothing. Put the newest state of log/ and metadata/ back; if it is lost, begin a new log after \
                  this one: wheelseal log init --successor"
+            }
+            Self::TargetsBehind { logged, .. } => {
+                return Some(format!("sign targets anew, of a version above {logged}"));
             }
             Self::Unaccepted { .. } => "nothing is lost: publish again when enough witnesses answer",
             Self::NotBegun { .. } => "begin the log first: wheelseal log init",

@@ -31,6 +31,9 @@ pub(in crate::repository) enum Leaves {
     All(Box<Book>),
 }
 
+/// The role whose versions are logged each.
+const TARGETS: &str = "targets";
+
 /// A role whose files are to be logged: its name, what snapshot says of it, and what it said before.
 type Change = (String, MetaFile, Option<MetaFile>);
 
@@ -62,7 +65,7 @@ impl Repository {
                 self.compare_roles(book, state, version, changes, &mut entries).await?;
             }
         }
-        self.push_roles(book, state, snapshot.content.role("targets"), &mut entries).await?;
+        self.push_roles(book, state, snapshot.content.role(TARGETS), &mut entries).await?;
         let leaf = role_leaf(Role::Snapshot, snapshot.content.common.version, bytes)?;
         entries.push(&leaf)?;
         Ok(entries)
@@ -143,7 +146,33 @@ impl Repository {
             }
             leaves.push(role_leaf(Role::Targets, file.version, &object.bytes)?);
         }
+        if let Some(file) = targets.filter(|file| file.version <= book.logged(Role::Targets)) {
+            self.logged_so(book, state, file).await?;
+        }
         leaves.iter().try_for_each(|leaf| Ok(entries.push(leaf)?))
+    }
+
+    /// An error, unless targets of this version are those that are committed, or were logged by the same commit before it was
+    /// cut short: of another one that came to nothing, the log has the version with other content, once and for ever.
+    async fn logged_so(&self, book: &Book, state: &State, file: &MetaFile) -> Result<(), RepositoryError> {
+        if state.snapshot.role(TARGETS) == Some(file) {
+            return Ok(());
+        }
+        let from = state.timestamp.log.as_ref().map_or(0, |committed| committed.size);
+        let digest = file.hashes().and_then(|hashes| hashes.sha256);
+        let mut same = false;
+        self.log
+            .leaves(&book.head, from, &mut |_, leaf| {
+                same |= matches!(leaf, Leaf::Tuf(leaf) if leaf.role() == Role::Targets
+                    && leaf.version() == file.version && Some(*leaf.sha256()) == digest);
+                Ok(())
+            })
+            .await?;
+        if same {
+            return Ok(());
+        }
+        let (version, logged) = (file.version, book.logged(Role::Targets));
+        Err(LoggingError::TargetsBehind { version, logged }.into())
     }
 }
 

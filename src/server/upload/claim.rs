@@ -3,11 +3,14 @@
 //!
 //! The journal has no project of it: an embargoed one is nobody's business, and one that was told lies in the store.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use tokio::time::timeout;
 
 use super::refusal::Refused;
 use super::{Desk, Uploads, permitted};
@@ -16,6 +19,10 @@ use crate::journal::ClaimChange;
 use crate::release_claim::{ClaimError, ClaimRequest, MAX_REQUEST};
 use crate::server::watch::{Ended, Note, Watch};
 
+/// Time for a place to become free.
+const WAIT: Duration = Duration::from_secs(5);
+/// Time for all of a claim to come: a megabyte.
+const WHOLE: Duration = Duration::from_mins(1);
 /// What a receipt is.
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
@@ -53,9 +60,10 @@ impl Uploads {
         if headers.get(CONTENT_TYPE).is_none_or(|kind| kind != "application/json") {
             return Err(Refused::Form("a claim is sent as application/json".to_owned()));
         }
-        let _place = self.requests.take(&grant.id)?;
+        let _place = self.claims.take_within(&grant.id, WAIT).await?;
         let max = u64::try_from(MAX_REQUEST).unwrap_or(u64::MAX);
-        let (bytes, _memory) = self.read(body.take().unwrap_or_default(), max).await?;
+        let read = timeout(WHOLE, self.read(body.take().unwrap_or_default(), max)).await;
+        let (bytes, _memory) = read.map_err(|_| Refused::Stalled)??;
         let request = tokio::task::spawn_blocking(move || ClaimRequest::parse(&bytes)).await;
         let request = request.map_err(|error| Refused::Repository(error.to_string()))?;
         let request = request.map_err(|error| Refused::Form(error.to_string()))?;
@@ -71,6 +79,7 @@ fn refused(error: &DeskError) -> Refused {
         DeskError::Claim(ClaimError::BelowThreshold { .. } | ClaimError::OtherProject { .. })
         | DeskError::OtherIndex { .. }
         | DeskError::NotClaimed(_)
+        | DeskError::Full(_)
         | DeskError::NoLog => Refused::Unfit(error.to_string()),
         DeskError::Claim(_) => Refused::Form(error.to_string()),
         DeskError::TooMany(_) => Refused::Busy,

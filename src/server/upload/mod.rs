@@ -97,7 +97,9 @@ pub struct Uploads {
     places: Places,
     /// Requests of maintainers that are read at once.
     requests: Places,
-    /// What these hold in memory, in parts of [`release::PART`] bytes.
+    /// The same for claims of releases, which are read before files come.
+    claims: Places,
+    /// What both hold in memory, in parts of [`release::PART`] bytes.
     memory: Semaphore,
     /// For each token: when its minute began, and the uploads in it.
     counts: Mutex<BTreeMap<String, (DateTime<Utc>, u32)>>,
@@ -119,11 +121,24 @@ impl Uploads {
     ) -> Self {
         let each = limits.at_once.saturating_sub(limits.at_once.div_ceil(KEPT));
         let places = Places::new(limits.at_once, each);
-        let requests = Places::new(release::AT_ONCE, release::EACH);
+        let [requests, claims] = [(); 2].map(|()| Places::new(release::AT_ONCE, release::EACH));
         let memory = Semaphore::new(release::PARTS);
         let (counts, report) = (Mutex::default(), Box::new(report));
         let desk = None;
-        Self { publisher, tokens, spool, limits, clock, places, requests, memory, counts, desk, report }
+        Self {
+            publisher,
+            tokens,
+            spool,
+            limits,
+            clock,
+            places,
+            requests,
+            claims,
+            memory,
+            counts,
+            desk,
+            report,
+        }
     }
 
     /// Takes claims of releases as well.

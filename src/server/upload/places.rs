@@ -1,7 +1,12 @@
 //! Places for what is read at the same time, all of them together and those of one token.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::refusal::Refused;
 
@@ -10,6 +15,7 @@ pub(super) struct Places {
     all: usize,
     each: usize,
     taken: Mutex<Taken>,
+    freed: Notify,
 }
 
 #[derive(Default)]
@@ -28,7 +34,7 @@ pub(super) struct Place<'a> {
 impl Places {
     /// So many in all, and at most so many for each token: one that leaks, or a job that runs wild, leaves room for others.
     pub(super) fn new(all: usize, each: usize) -> Self {
-        Self { all, each: each.max(1), taken: Mutex::default() }
+        Self { all, each: each.max(1), taken: Mutex::default(), freed: Notify::new() }
     }
 
     /// A place for a request with this token.
@@ -42,6 +48,21 @@ impl Places {
         held.by.insert(token.to_owned(), own + 1);
         Ok(Place { places: self, token: token.to_owned() })
     }
+
+    /// The same, which waits for one.
+    pub(super) async fn take_within(&self, token: &str, wait: Duration) -> Result<Place<'_>, Refused> {
+        let patient = async {
+            loop {
+                let mut freed = pin!(self.freed.notified());
+                freed.as_mut().enable();
+                if let Ok(place) = self.take(token) {
+                    return place;
+                }
+                freed.await;
+            }
+        };
+        timeout(wait, patient).await.map_err(|_| Refused::Busy)
+    }
 }
 
 impl Drop for Place<'_> {
@@ -52,6 +73,8 @@ impl Drop for Place<'_> {
             Some(own) if *own > 1 => *own -= 1,
             _ => drop(taken.by.remove(&self.token)),
         }
+        drop(taken);
+        self.places.freed.notify_waiters();
     }
 }
 
@@ -71,6 +94,15 @@ mod tests {
         drop(held);
         assert_eq!(places.taken.lock().unwrap().by.len(), 0);
         assert_eq!(places.taken.lock().unwrap().all, 0);
+    }
+
+    #[tokio::test]
+    async fn who_waits_has_the_place_that_becomes_free() {
+        let (places, long) = (Places::new(1, 1), Duration::from_mins(1));
+        let held = places.take("one").unwrap();
+        assert_eq!(places.take_within("two", Duration::ZERO).await.err(), Some(Refused::Busy));
+        let (taken, ()) = tokio::join!(places.take_within("two", long), async { drop(held) });
+        assert!(taken.is_ok());
     }
 
     #[test]

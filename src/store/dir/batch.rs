@@ -148,7 +148,7 @@ impl Batch {
         outcomes
     }
 
-    /// The same, and then swaps, if everything was created. Their lock is held from the comparison on.
+    /// The same, and then swaps up to the first that fails, if everything was created. Their lock is held from the comparison on.
     pub(super) fn finish_and_swap(mut self, disk: &Disk, swaps: Vec<Replacement>, order: Order) -> Written {
         let mut later: Vec<_> = swaps.into_iter().map(|swap| self.stage_swap(disk, swap)).collect();
         let mut outcomes = self.name(disk);
@@ -161,10 +161,17 @@ impl Batch {
             return Written { created: outcomes, swapped: None };
         }
         let lock = disk.lock();
-        outcomes.extend(later.iter_mut().map(|swap| match &lock {
-            Ok(_) => self.replace(disk, swap),
-            Err(error) => Err(error.clone()),
-        }));
+        for swap in &mut later {
+            let outcome = match &lock {
+                Ok(_) => self.replace(disk, swap),
+                Err(error) => Err(error.clone()),
+            };
+            let failed = outcome.is_err();
+            outcomes.push(outcome);
+            if failed {
+                break;
+            }
+        }
         self.keep(disk, outcomes.get_mut(kept..).unwrap_or_default());
         drop(lock);
         let tags = later.into_iter().map(|swap| swap.tag);

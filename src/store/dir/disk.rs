@@ -130,6 +130,12 @@ impl Disk {
         Ok(batch.finish(self).into_iter().zip(tags).map(swapped).collect())
     }
 
+    /// Bytes are flushed before they get their name, so that the name is all there is to it.
+    pub(super) fn flush(&self, path: &StorePath) -> Result<(), StoreError> {
+        let place = self.locate(path)?;
+        place.parent().map_or(Ok(()), files::sync_folder)
+    }
+
     /// Shows `visit` every object below a folder, in no order.
     pub(super) fn walk(
         &self,

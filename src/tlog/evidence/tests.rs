@@ -112,6 +112,30 @@ fn signatures_and_proofs_are_checked_by_the_policies_at_hand() {
 }
 
 #[test]
+fn two_keys_under_one_name_are_no_evidence_against_either() {
+    let (log, other) = (Pair::log(ORIGIN), Pair::log(ORIGIN));
+    let both =
+        Policy::parse(format!("log {}\nlog {}\nquorum none\n", log.key, other.key).as_bytes()).unwrap();
+    let mixed = [policy_of(&log), policy_of(&other)];
+    let checkpoint = |by: &Pair, size, leaf: &[u8]| by.checkpoint(size, Hash::leaf(leaf));
+    let unproven = Err(Unproven::TwoKeys { origin: ORIGIN.to_owned() });
+    for size in [3, 4, 5] {
+        let trees =
+            |by| Evidence::two_trees(checkpoint(&log, 4, b"1"), checkpoint(by, size, b"2"), None).unwrap();
+        assert_eq!(trees(&other).check(&mixed), unproven, "one of each key");
+        assert_eq!(trees(&other).check(std::slice::from_ref(&both)), unproven, "one policy with both keys");
+        assert_eq!(trees(&log).check(&mixed), unproven, "by a key that not all policies have");
+        assert!(trees(&log).check(std::slice::from_ref(&both)).is_ok());
+    }
+    let contents = |by| {
+        let first = exhibit(&log, ORIGIN, leaf(PATH, b"good"));
+        Evidence::two_contents(first, exhibit(by, ORIGIN, leaf(PATH, b"evil"))).unwrap()
+    };
+    assert_eq!(contents(&other).check(&mixed), unproven);
+    assert!(contents(&log).check(&[both]).unwrap().shows.proven());
+}
+
+#[test]
 fn no_checkpoint_can_break_the_text_that_accuses_it() {
     let (log, _, policy) = scene(0, "");
     let plain = log.checkpoint(4, Hash::leaf(b"1"));
@@ -168,6 +192,10 @@ fn the_same_contradiction_has_the_same_name() {
     assert_eq!(trees(&log, 4, 4).name(), later.name());
     assert_ne!(trees(&log, 4, 4).name(), trees(&log, 4, 5).name());
     assert_eq!(later.name().len(), 16);
+    let Evidence::TwoTrees { before, now, .. } = later else { unreachable!() };
+    let more = Checkpoint::parse(&format!("{}more\n", now.claimed())).unwrap();
+    let more = Evidence::two_trees(*before, log.signed(more), None).unwrap();
+    assert_eq!(more.name(), trees(&log, 4, 4).name());
 }
 
 proptest! {

@@ -6,9 +6,11 @@ use thiserror::Error;
 
 use super::{Contradiction, Evidence, Exhibit};
 use crate::tlog::checkpoint::{Checkpoint, SignedCheckpoint};
+use crate::tlog::key::KnownKeys;
 use crate::tlog::leaf::{Leaf, Source};
-use crate::tlog::policy::{Policy, Refusal};
+use crate::tlog::policy::{Log, Policy, Refusal};
 use crate::tlog::proof_file::ProofFileError;
+use crate::tlog::text::quoted;
 
 /// Why evidence does not show what it says.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -22,6 +24,15 @@ pub enum Unproven {
     /// The log did not sign it.
     #[error("a checkpoint is not one of its log: {0}")]
     Unsigned(Refusal),
+    /// No one key of the log signed both, or not by all policies: two keys are two logs, whatever they are called.
+    #[error(
+        "no key that all policies given have for the log {origin:?} signed both checkpoints: give the policy of which you know that it has \
+         the log's own key, and none that has another"
+    )]
+    TwoKeys {
+        /// The origin that both claim.
+        origin: String,
+    },
     /// A leaf is not in the tree that it is shown with.
     #[error("a leaf is not in the tree that it is shown with: {0}")]
     NotLogged(ProofFileError),
@@ -163,10 +174,12 @@ impl Evidence {
         match self {
             Self::TwoTrees { what, before, now, .. } => {
                 let seen = [signed(before, policies)?, signed(now, policies)?];
+                by_one_key(before, now, policies)?;
                 Ok(Verdict { shows: of_trees(*what, before.claimed_origin().to_owned()), seen })
             }
             Self::TwoContents { first, second } => {
                 let seen = [logged(first, policies)?, logged(second, policies)?];
+                by_one_key(first.proof.checkpoint(), second.proof.checkpoint(), policies)?;
                 Ok(Verdict { shows: of_contents(first, second), seen })
             }
         }
@@ -199,6 +212,25 @@ fn logged(exhibit: &Exhibit, policies: &[Policy]) -> Result<Seen, Unproven> {
         .verify_under(exhibit.leaf.to_string().as_bytes(), &seen.tree)
         .map_err(Unproven::NotLogged)?;
     Ok(seen)
+}
+
+/// That two checkpoints of one origin are of one log: each policy that has this origin has a key that signed both. One of those who hand
+/// out policies could put a key of its own under the name of somebody else's log.
+fn by_one_key(one: &SignedCheckpoint, other: &SignedCheckpoint, policies: &[Policy]) -> Result<(), Unproven> {
+    let origin = one.claimed_origin();
+    if origin != other.claimed_origin() {
+        return Ok(());
+    }
+    let own = |log: &&Log| log.key().name().as_str() == origin;
+    let signed_both = |log: &Log| {
+        let key = KnownKeys::new(vec![log.key().clone()]);
+        key.is_ok_and(|key| one.verify(&key).is_ok() && other.verify(&key).is_ok())
+    };
+    let mut having = policies.iter().filter(|policy| policy.logs().iter().any(|log| own(&log)));
+    if having.all(|policy| policy.logs().iter().filter(own).any(signed_both)) {
+        return Ok(());
+    }
+    Err(Unproven::TwoKeys { origin: quoted(origin) })
 }
 
 /// That a log of a policy signed a checkpoint, and what witnesses it has by the policy that accepts it.

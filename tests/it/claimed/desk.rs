@@ -11,7 +11,7 @@ use super::{INDEX, assert_receipt, claim_of, desk_on, embargoed, own_desk, take,
 use crate::claims::{ANN, BOB, apply, claim, with_six};
 use crate::faults::{Fault, FaultStore};
 use crate::logged::{leaves, log_keys};
-use crate::scene::Scene;
+use crate::scene::{Scene, now};
 
 /// The commitments in the log.
 async fn logged(scene: &Scene) -> usize {
@@ -42,7 +42,7 @@ async fn a_claim_is_logged_once_kept_and_has_the_same_receipt_each_time() {
             format!("claims/told/six/2.0/{commitment}.json"),
         ]
     );
-    let claims = desk.claims(&"six".parse().unwrap(), "2.0").await.unwrap();
+    let claims = desk.claims(&"six".parse().unwrap(), "2.0", now()).await.unwrap();
     assert_eq!(claims.len(), 1);
     assert_eq!((&claims[0].claim, claims[0].trust), (&claim_of(INDEX, "six", "2.0", "new"), Trust::Checked));
     assert_eq!(desk.news().len(), 1);
@@ -71,7 +71,7 @@ async fn before_it_is_told_neither_log_nor_store_knows_what_an_embargoed_claim_i
 
     assert_eq!(take(&desk, &told).await, Ok(receipt), "the receipt from before it was told");
     assert_eq!((logged(&scene).await, desk.news().len()), (1, 1));
-    assert_eq!(desk.claims(&"six".parse().unwrap(), "2.5").await.unwrap().len(), 1);
+    assert_eq!(desk.claims(&"six".parse().unwrap(), "2.5", now()).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -139,23 +139,62 @@ async fn without_a_log_there_is_no_receipt() {
     assert!(kept(&scene).is_empty());
 }
 
+/// Puts claims of six 2.0 into the store that these keys signed.
+async fn plant(scene: &Scene, body: &str, count: u8, keys: &[&str]) {
+    let folder = scene.root().join("claims/told/six/2.0");
+    std::fs::create_dir_all(&folder).unwrap();
+    for salt in 0..count {
+        let request = told(claim_of(INDEX, "six", "2.0", body), salt, keys).await;
+        let name = format!("{}.json", request.commitment().to_hex());
+        std::fs::write(folder.join(name), request.to_string()).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_version_has_only_so_many_claims() {
     let scene = world().await;
     let desk = own_desk(&scene).await;
-    let folder = scene.root().join("claims/told/six/2.0");
-    std::fs::create_dir_all(&folder).unwrap();
-    for number in 0..64 {
-        std::fs::write(folder.join(format!("{number:064x}.json")), "damaged").unwrap();
-    }
+    plant(&scene, "old", 64, &[ANN]).await;
     let refused = take(&desk, &told(claim_of(INDEX, "six", "2.0", "new"), 7, &[ANN]).await).await;
-    assert!(matches!(refused, Err(DeskError::TooMany(_))), "{refused:?}");
+    assert_eq!(refused, Err(DeskError::Full("version")));
     assert_eq!(logged(&scene).await, 0);
-    assert!(
-        desk.claims(&"six".parse().unwrap(), "2.0").await.unwrap().is_empty(),
-        "damaged ones are left out"
-    );
     assert!(take(&desk, &told(claim_of(INDEX, "six", "2.1", "new"), 7, &[ANN]).await).await.is_ok());
+}
+
+#[tokio::test]
+async fn claims_by_keys_that_are_the_projects_no_longer_only_warn_and_make_room() {
+    let scene = world().await;
+    let desk = own_desk(&scene).await;
+    plant(&scene, "evil", 64, &[BOB]).await;
+    let folder = scene.root().join("claims/told/six/2.0");
+    std::fs::write(folder.join(format!("{}.json", "0".repeat(64))), "damaged").unwrap();
+    let claims = desk.claims(&"six".parse().unwrap(), "2.0", now()).await.unwrap();
+    assert!(claims.len() > 60 && claims.iter().all(|kept| kept.trust == Trust::Unchecked));
+    let request = told(claim_of(INDEX, "six", "2.0", "new"), 7, &[ANN]).await;
+    take(&desk, &request).await.unwrap();
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "the others are gone");
+}
+
+#[tokio::test]
+async fn a_project_has_only_so_many_embargoed_claims_in_a_day_whoever_counts() {
+    let scene = world().await;
+    let embargo = async |salt: u8| {
+        embargoed(&told(claim_of(INDEX, "six", "2.0", "new"), salt, &[ANN]).await, &[ANN]).await
+    };
+    let first = embargo(0).await;
+    take(&own_desk(&scene).await, &first).await.unwrap();
+    let counters: Vec<_> =
+        kept(&scene).into_iter().filter(|path| path.starts_with("claims/embargoed/")).collect();
+    let [counter] = counters.as_slice() else { panic!("{counters:?}") };
+    let text = std::fs::read_to_string(scene.root().join(counter)).unwrap();
+    let (day, count) = text.trim().split_once(' ').unwrap();
+    assert_eq!(count, "1");
+    std::fs::write(scene.root().join(counter), format!("{day} 100\n")).unwrap();
+    let desk = own_desk(&scene).await;
+    assert!(matches!(take(&desk, &embargo(1).await).await, Err(DeskError::TooMany(_))));
+    assert!(take(&desk, &first).await.is_ok(), "the same has its receipt");
+    let tomorrow = now() + chrono::TimeDelta::days(1);
+    assert!(desk.take(&embargo(2).await, tomorrow).await.is_ok());
 }
 
 #[tokio::test]
@@ -217,7 +256,7 @@ async fn where_nobodys_keys_are_known_claims_are_kept_apart() {
     let desk = desk_on(scene.open().await, Teams::Unknown).await;
     let request = told(claim_of(INDEX, "six", "2.0", "new"), 7, &[BOB]).await;
     assert_receipt(&take(&desk, &request).await.unwrap(), &request).await;
-    let claims = desk.claims(&"six".parse().unwrap(), "2.0").await.unwrap();
+    let claims = desk.claims(&"six".parse().unwrap(), "2.0", now()).await.unwrap();
     assert_eq!(claims.iter().map(|kept| kept.trust).collect::<Vec<_>>(), [Trust::Unchecked]);
 }
 

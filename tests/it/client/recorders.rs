@@ -232,6 +232,55 @@ fn who_says_nothing_does_not_hold_up_those_who_are_enough() {
     assert_eq!(recorded.others[0].1, "did not answer: it was slower than those who were enough");
 }
 
+/// Says nothing to the first question.
+#[derive(Debug)]
+struct Slow(std::sync::atomic::AtomicBool, Arc<dyn Source>);
+
+#[async_trait]
+impl Source for Slow {
+    async fn fetch(&self, path: &str, max: u64, sink: &mut dyn Sink) -> Result<Fetched, FetchError> {
+        if !self.0.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        self.1.fetch(path, max, sink).await
+    }
+}
+
+#[test]
+fn who_was_slower_than_others_is_asked_when_others_are_not_enough() {
+    let (mut scene, mut all) = scene(3);
+    scene.add(LATER, b"two");
+    scene.release();
+    for recorder in &mut all[..2] {
+        recorder.record(LATER, b"two");
+    }
+    let recorders = Recorders::new(all.iter().map(Recorder::announced).collect(), Some(2), 0).unwrap();
+    let server = scene.repo.server.clone();
+    let open = |base: &str| {
+        let source: Arc<dyn Source> = server.source(base.to_owned().leak()).into();
+        let slow =
+            base.starts_with("https://one/").then(|| Arc::new(Slow(false.into(), Arc::clone(&source))));
+        Ok::<_, RecorderError>(slow.map_or(source, |slow| slow))
+    };
+    let mut user = scene.user();
+    user.log.recorders = Some(Arc::new(Panel::new(&recorders, open).unwrap()));
+    assert_eq!(agreed(&hear(&user, FILE).unwrap().0), ["two", "three"]);
+    assert_eq!(agreed(&hear(&user, LATER).unwrap().0), ["one", "two"]);
+}
+
+#[test]
+fn a_recorder_that_forbids_a_file_did_not_say_that_it_has_none() {
+    let (scene, all) = scene(1);
+    let forbidden = FetchError::Status { url: all[0].base(), status: 403 };
+    scene.repo.server.set(&all[0].place(FILE), Answer::Fails(forbidden));
+    let mut user = scene.user();
+    user.log = trust(&scene, &all, 1, 500);
+    let said = unrecorded(hear(&user, FILE));
+    assert!(said[0].starts_with("one: did not answer"), "{said:?}");
+    all[0].publish();
+    assert_eq!(agreed(&hear(&user, FILE).unwrap().0), ["one"], "it is not left alone for that");
+}
+
 #[test]
 fn a_recorder_that_did_not_answer_is_left_alone_for_a_while() {
     let (mut scene, mut all) = scene(2);
@@ -443,6 +492,8 @@ fn a_fresh_file_need_not_be_recorded_yet_but_recorders_must_have_said_so() {
     assert_eq!(recorded.words(), "recorded by no recorder (so new that recorders need not have it yet)");
     assert_eq!(unrecorded(at(3_600, 1)).len(), 3);
     assert_eq!(unrecorded(at(0, 0)).len(), 3, "no grace was given");
+    assert!(at(-3_600, 1).unwrap().0.fresh, "clocks differ");
+    assert_eq!(unrecorded(at(-3_601, 1)).len(), 3, "cosigned in a time that is to come");
     all[0].is_down(FILE);
     assert!(at(0, 1).unwrap().0.fresh, "two said that they do not have it");
     all[1].is_down(FILE);

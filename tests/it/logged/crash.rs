@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use wheelseal::log::Log;
 use wheelseal::repository::{
-    Anchor, Edit, Edits, EventName, LoggingError, Predecessor, Repository, RepositoryError, Unwatched,
+    Anchor, Edit, Edits, EventName, LoggingError, Predecessor, Repository, RepositoryError, Source, Unwatched,
 };
 use wheelseal::store::{DirStore, Store};
 use wheelseal::tlog::leaf::Leaf;
@@ -86,6 +86,54 @@ async fn faulty(scene: &Scene, fault: Fault, at: usize) -> Arc<FaultStore<DirSto
     Arc::new(FaultStore::new(DirStore::open(scene.root()).await.unwrap(), fault, at))
 }
 
+/// Entries that timestamp names, and those of the newest checkpoint.
+async fn sizes(scene: &Scene) -> (u64, u64) {
+    let state = scene.open().await.state().await.unwrap();
+    let log = Log::new(scene.store().await);
+    let published = log.reader().checkpoint().await.unwrap();
+    let named = state.timestamp.log.as_ref().map_or(0, |log| log.size);
+    (named, published.map_or(0, |checkpoint| checkpoint.claimed().size()))
+}
+
+/// A repository whose checkpoint is behind its timestamp: a power cut kept the one and lost the other.
+async fn lagging() -> Scene {
+    let scene = begun().await;
+    let at = scene.root().join("log/checkpoint");
+    let older = fs::read(&at).unwrap();
+    logging(&scene, &[scene.add("gamma", "1.0", "x = 3")]).await.unwrap();
+    fs::remove_file(&at).unwrap();
+    fs::write(&at, older).unwrap();
+    let (named, published) = sizes(&scene).await;
+    assert!(named > published, "{named} {published}");
+    scene
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_a_power_cut_lost_is_published_by_the_next_command() {
+    let scene = lagging().await;
+    scene.open().await.bump(&log_keys().await, true, now(), &Unwatched).await.unwrap();
+    let (named, published) = sizes(&scene).await;
+    assert!(named <= published, "{named} {published}");
+    assert_logged(&scene).await;
+}
+
+#[tokio::test]
+async fn a_backup_with_a_checkpoint_behind_its_timestamp_is_restored_and_goes_on() {
+    let scene = lagging().await;
+    let archive = scene.spool().join("backup");
+    scene.open().await.backup(&archive, &Unwatched).await.unwrap();
+    let restored = Scene::empty();
+    let files = [scene.root().join("targets")];
+    let source = Source { archive: &archive, files: &files, root: None };
+    Repository::restore(restored.store().await, &source, &Unwatched, &mut |_| {}).await.unwrap();
+    let refused = logging(&restored, &[restored.add("gamma", "1.0", "x = 4")]).await;
+    assert!(refused.is_err(), "its path is in the log");
+    logging(&restored, &[restored.add("delta", "1.0", "x = 5")]).await.unwrap();
+    let logged = assert_logged(&restored).await;
+    assert_eq!(logged.iter().filter(|leaf| matches!(leaf, Leaf::File(_))).count(), 8);
+    restored.assert_sound("restored").await;
+}
+
 async fn strike(operation: Operation) {
     let scene = operation.scene().await;
     let counted = {
@@ -95,13 +143,19 @@ async fn strike(operation: Operation) {
         assert_logged(&copy).await;
         store.writes()
     };
-    for fault in [Fault::Lost, Fault::Done, Fault::Crash] {
+    for fault in [Fault::Lost, Fault::Done, Fault::Crash, Fault::LostThenCrash] {
         for at in 0..counted {
             let copy = scene.copy();
             let store = faulty(&copy, fault, at).await;
             let struck = operation.run(&copy, store).await;
             let context = format!("{operation:?} with {fault:?} at write {at} of {counted}: {struck:?}");
             copy.open().await.anchored(memory(&copy)).state().await.unwrap();
+            // Before a successor begins, the files of the log before it are put away.
+            let (named, published) = sizes(&copy).await;
+            assert!(
+                operation == Operation::Succeed || named <= published,
+                "{context}: timestamp names {named} entries, {published} are published"
+            );
             match operation.run(&copy, copy.store().await).await {
                 Ok(()) => {}
                 Err(error) if operation.may_be_done(&error) => {}

@@ -25,8 +25,11 @@ use wheelseal::crypto::{NewKey, PublicKey, Scheme, SigningKey};
 use wheelseal::log::{Entries, Files, Log, LogError, LogSigner, Reader, StoreFiles, Unwitnessed};
 use wheelseal::monitor::{Event, Expected, Monitor, MonitorError, Round, Watched};
 use wheelseal::store::DirStore;
+use wheelseal::tlog::bundle;
+use wheelseal::tlog::checkpoint::{Checkpoint, SignedCheckpoint};
 use wheelseal::tlog::key::{KeyKind, KeyName, VerifierKey};
 use wheelseal::tlog::leaf::{FileLeaf, Leaf};
+use wheelseal::tlog::merkle::{Hash, Tree};
 use wheelseal::tlog::policy::Policy;
 
 use crate::scene::{files_below, now};
@@ -127,6 +130,27 @@ impl World {
         log.publish(&checkpoint).await.unwrap();
     }
 
+    /// Signs a log of these entries, whatever they are: fewer than 256.
+    pub(crate) async fn write(&self, entries: &[Vec<u8>]) {
+        let (mut tree, mut hashes, mut bundle) =
+            (Tree::resume(0, Vec::new()).unwrap(), Vec::new(), Vec::new());
+        for entry in entries {
+            tree.push(Hash::leaf(entry));
+            hashes.extend_from_slice(Hash::leaf(entry).as_bytes());
+            bundle::push(&mut bundle, entry).unwrap();
+        }
+        let size = entries.len();
+        let checkpoint = Checkpoint::new(ORIGIN, u64::try_from(size).unwrap(), tree.root()).unwrap();
+        let signature = self.signer.sign(checkpoint.to_string().as_bytes()).await.unwrap();
+        let signed = SignedCheckpoint::sign(checkpoint, &self.signer.key, &signature).unwrap();
+        let tiles = self.log_folder().join("log/tile");
+        for (name, bytes) in [("0/000.p", hashes), ("entries/000.p", bundle)] {
+            fs::create_dir_all(tiles.join(name)).unwrap();
+            fs::write(tiles.join(name).join(size.to_string()), bytes).unwrap();
+        }
+        fs::write(self.checkpoint(), signed.to_string()).unwrap();
+    }
+
     /// From now on the monitor sees another folder in place of this one.
     pub(crate) fn shows(&self, folder: &Path) {
         folder.clone_into(&mut self.shown.0.lock().unwrap());
@@ -154,8 +178,12 @@ pub(crate) async fn look_at(
     session: Option<&Session>,
 ) -> (Result<Round, MonitorError>, Vec<Event>) {
     let mut told = Vec::new();
-    let round = monitor.round(at, session, &mut |events| told.extend_from_slice(events)).await;
-    (round, told)
+    let mut tell = |events: &[Event]| {
+        told.extend_from_slice(events);
+        Ok(())
+    };
+    let (round, outcome) = monitor.round(at, session, &mut tell).await;
+    (outcome.map(|()| round), told)
 }
 
 pub(crate) async fn look(monitor: &mut Monitor) -> (Round, Vec<Event>) {

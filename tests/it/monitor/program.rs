@@ -102,6 +102,7 @@ async fn unexpected_files_a_lagging_mirror_and_a_place_that_is_away_end_as_the_h
     let away = ["monitor", "--repo", "http://127.0.0.1:1/", "--policy", "policy", "--once"];
     let home = Arc::clone(&watcher.home);
     blocking(move || home.run(&away)).await.refused(7, &["log/checkpoint"]);
+    watcher.runs(&["--expect", "known"]).await.refused(2, &["--project or --key"]);
     let ran = watcher.runs(&["--key", "abc"]).await;
     ran.refused_usage("--trust");
 }

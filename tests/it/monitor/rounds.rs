@@ -1,5 +1,7 @@
 //! What is told of a log that is in order, and of one that is not; once, whatever happens.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use serde_json::json as value;
 use wheelseal::log::LogError;
@@ -7,7 +9,9 @@ use wheelseal::monitor::{MonitorError, Watched};
 use wheelseal::tlog::evidence::{Evidence, Shows};
 use wheelseal::tlog::leaf::{ConflictLeaf, Leaf, Role, Source, TufLeaf};
 
-use super::{World, copy, evidence, expecting, file, json, kinds, leaf, look, look_at, path, watching};
+use super::{
+    Signer, World, copy, evidence, expecting, file, json, kinds, leaf, look, look_at, path, watching,
+};
 use crate::scene::now;
 
 fn version(role: Role, version: u64) -> Leaf {
@@ -74,8 +78,9 @@ async fn what_a_kill_left_untold_is_told_by_the_next_run_and_then_no_more() {
     let mut tell = |events: &[wheelseal::monitor::Event]| {
         copy(&world.state(), &killed);
         told.extend_from_slice(events);
+        Ok(())
     };
-    monitor.round(now(), None, &mut tell).await.unwrap();
+    monitor.round(now(), None, &mut tell).await.1.unwrap();
     assert_eq!(kinds(&told), ["file", "second-content"]);
     let mut next = world.monitor_in(&killed, watching(&["six"])).await;
     let (round, again) = look(&mut next).await;
@@ -177,4 +182,64 @@ async fn what_is_not_verified_is_not_told() {
     assert_eq!(told, []);
     std::fs::write(&bundle, bytes).unwrap();
     assert_eq!(kinds(&look(&mut monitor).await.1), ["file"], "and nothing is missed");
+}
+
+#[tokio::test]
+async fn an_entry_that_reads_as_no_leaf_is_an_alarm_and_keeps_nothing_from_being_told() {
+    let world = World::new().await;
+    let text = |version| leaf("six", version, 1).to_string().into_bytes();
+    world.write(&[text("1.0"), b"no leaf".to_vec()]).await;
+    let mut monitor = world.monitor(watching(&["six"])).await;
+    let (round, told) = look(&mut monitor).await;
+    assert_eq!((round.leaves, kinds(&told)), (2, vec!["began".to_owned(), "unknown".to_owned()]));
+    world.write(&[text("1.0"), b"no leaf".to_vec(), text("1.1")]).await;
+    let (round, told) = look(&mut monitor).await;
+    assert_eq!((round.alarms, kinds(&told)), (0, vec!["file".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_round_ends_however_much_the_log_has_and_the_next_one_goes_on() {
+    let leaves = (0..5_000).map(|number| leaf(&format!("p{number}"), "1.0", 1)).collect();
+    let world = World::of(Arc::new(Signer::new()), leaves).await;
+    let mut monitor = world.monitor(watching(&["six"])).await.at_most(1_000);
+    let (round, _) = look(&mut monitor).await;
+    assert_eq!((round.size, round.leaves, round.behind), (5_000, 4_096, 904));
+    let (round, _) = look(&mut monitor).await;
+    assert_eq!((round.leaves, round.behind), (904, 0));
+}
+
+#[tokio::test]
+async fn a_log_whose_new_leaves_are_withheld_stands_still_beside_the_error() {
+    let world = World::new().await;
+    world.append(vec![leaf("six", "1.0", 1)]).await;
+    let mut monitor = world.monitor(Watched { stale: Some(24), ..watching(&["six"]) }).await;
+    look(&mut monitor).await;
+    world.append(vec![leaf("six", "1.1", 2)]).await;
+    let bundle = world.log_folder().join("log/tile/entries/000.p/2");
+    let bytes = std::fs::read(&bundle).unwrap();
+    std::fs::remove_file(&bundle).unwrap();
+    let mut told = Vec::new();
+    let mut tell = |events: &[wheelseal::monitor::Event]| {
+        told.extend_from_slice(events);
+        Ok(())
+    };
+    let (round, ended) = monitor.round(now() + TimeDelta::hours(24), None, &mut tell).await;
+    assert!(matches!(ended, Err(MonitorError::Log(LogError::Missing { .. }))), "{ended:?}");
+    assert_eq!((round.standing, round.alarms, kinds(&told)), (true, 1, vec!["standstill".to_owned()]));
+    std::fs::write(&bundle, bytes).unwrap();
+    let (round, told) = look_at(&mut monitor, now() + TimeDelta::hours(25), None).await;
+    assert_eq!((round.unwrap().standing, kinds(&told)), (false, vec!["file".to_owned()]));
+}
+
+#[tokio::test]
+async fn what_could_not_be_told_is_told_by_the_next_round() {
+    let world = World::new().await;
+    let mut monitor = world.monitor(watching(&["six"])).await;
+    look(&mut monitor).await;
+    world.append(vec![leaf("six", "1.0", 1)]).await;
+    let mut full =
+        |_: &[wheelseal::monitor::Event]| Err(std::io::Error::from(std::io::ErrorKind::StorageFull));
+    let (round, ended) = monitor.round(now(), None, &mut full).await;
+    assert!(matches!(ended, Err(MonitorError::Untold { .. })) && round.events == 0, "{ended:?}");
+    assert_eq!(kinds(&look(&mut monitor).await.1), ["file"]);
 }

@@ -24,7 +24,7 @@ async fn numbers(tail: &Tail, from: u64) -> Vec<u64> {
             return numbers;
         }
         for (index, leaf) in piece {
-            let Leaf::File(file) = leaf else { panic!("{leaf}") };
+            let Some(Leaf::File(file)) = leaf else { panic!("{leaf:?}") };
             assert_eq!(file.project(), format!("p{index}"));
             numbers.push(index);
         }

@@ -112,20 +112,42 @@ async fn a_file_that_the_index_swapped_is_a_conflict_by_the_claim_kept_once() {
         leaf.contains(r#""source":"claim""#) && leaf.contains(conflict.expected.sha256.as_str()),
         "{leaf}"
     );
-    assert_eq!(stand.desk.conflicts().len(), 1);
+    let kept = stand.desk.conflicts();
+    let of = |ending: &str| kept.keys().filter(|name| name.ends_with(ending)).count();
+    assert_eq!((of(".json"), of(".tlog-proof")), (1, 1), "it is logged in the same round: {:?}", kept.keys());
     assert_eq!(stand.round().await.conflicts, 0, "told once");
     stand.own.assert_verifies("after its recorder asked it").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_a_claimed_release_does_not_have_is_named_once() {
+    let mut stand = Stand::new(true).await;
+    take(&stand.claims, &of("2.0", "new", &[ANN]).await).await.unwrap();
+    let slipped_in = wheel_name("six", "2.0").to_string().replace("-2.0-", "-2.0-1-");
+    let bytes = wheel_bytes("six", "2.0", "evil");
+    let files = [stand.index.wheel("six", "2.0", "new"), stand.index.file(&slipped_in, &bytes)];
+    stand.index.lists("six", &files);
+    let round = stand.round().await;
+    assert_eq!(round.claims, Some(Standings { agree: 1, index_only: 1, ..Standings::default() }));
+    assert_eq!(
+        round.named,
+        [format!("six/{slipped_in}: nobody claimed it, as they did others of its release")]
+    );
+    assert!(stand.round().await.named.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_nothing_follows_is_overdue_after_its_hours_and_told_once() {
     let mut stand = Stand::with(true, TimeDelta::hours(24)).await;
     take(&stand.claims, &of("2.0", "new", &[ANN]).await).await.unwrap();
-    for (named, when) in [(1, "first"), (0, "second")] {
+    let overdue = Standings { claim_only: 1, overdue: 1, ..Standings::default() };
+    for (standings, named, when) in [(overdue, 1, "first"), (Standings::default(), 0, "second")] {
         let round = stand.round().await;
-        let overdue = Standings { claim_only: 1, overdue: 1, ..Standings::default() };
-        assert_eq!((round.claims, round.named.len()), (Some(overdue), named), "{when}");
+        assert_eq!((round.claims, round.named.len()), (Some(standings), named), "{when}");
     }
+    stand.lists("2.0", "new");
+    let came = Standings { agree: 1, ..Standings::default() };
+    assert_eq!(stand.round().await.claims, Some(came), "it is judged when it comes");
 }
 
 #[tokio::test(flavor = "multi_thread")]

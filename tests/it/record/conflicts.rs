@@ -15,8 +15,9 @@ fn hash(bytes: &[u8]) -> String {
 /// A conflict as it is kept.
 fn kept(desk: &Desk, name: &str, found: &[u8]) -> Value {
     let conflicts = desk.conflicts();
-    let at = format!("six/{name}.{}.json", hash(found));
-    serde_json::from_str(conflicts.get(&at).unwrap_or_else(|| panic!("no {at} in {conflicts:?}"))).unwrap()
+    let at = format!("six/{name}.{}.", hash(found));
+    let mut kept = conflicts.iter().filter(|(path, _)| path.starts_with(&at));
+    serde_json::from_str(kept.next().unwrap_or_else(|| panic!("no {at} in {conflicts:?}")).1).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,6 +155,6 @@ async fn conflicts_of_one_project_are_bounded_and_told_beyond_that() {
     let many: Vec<Value> = (0..1_003).map(|number: u32| listed(NAME, &number.to_be_bytes())).collect();
     index.lists("six", &many);
     let report = desk.once(&index).await;
-    assert_eq!((report.conflicts, report.new_conflicts.len(), report.left_out), (1_003, 1_000, 3));
+    assert_eq!((report.conflicts, report.new_conflicts.len(), report.left_out), (1_000, 1_000, 1));
     assert_eq!(desk.conflicts().len(), 1_000);
 }

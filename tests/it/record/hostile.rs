@@ -74,7 +74,7 @@ async fn another_projects_file_and_names_that_are_none_are_left_out_unasked() {
         "neither http nor https",
         "a user or a password",
         "is no address",
-        "more than 176 bytes",
+        "more than 157 bytes",
         "another file of the project is taken for it",
     ];
     for (named, why) in report.named.iter().zip(reasons) {

@@ -143,6 +143,42 @@ async fn conflicts_of_before_the_log_and_of_a_crash_are_logged_later_and_once() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_reads_as_no_leaf_is_a_problem_and_what_comes_after_it_is_compared() {
+    let (index, desk, world) = (Index::new().await, desk().await, World::new().await);
+    index.lists("six", &[index.wheel("six", "1.0", "x = 1")]);
+    world.write(&[b"no leaf".to_vec(), wheel("six", "1.0", "evil").to_string().into_bytes()]).await;
+    let mut recorder = recorder(&desk, &index, &world, desk.settings()).await;
+    let report = round(&mut recorder).await;
+    let log = report.log.unwrap();
+    assert_eq!((report.conflicts, log.compared, log.behind, log.is_new), (1, 2, 0, true));
+    assert_eq!(log.problem.as_deref(), Some("the index's log: entry 0 reads as no leaf"));
+    let again = round(&mut recorder).await.log.unwrap();
+    assert_eq!((again.problem, again.compared), (None, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_that_was_not_told_is_told_by_the_next_run() {
+    let (index, desk, world) = (Index::new().await, desk().await, World::new().await);
+    index.lists("six", &[index.wheel("six", "1.0", "x = 1")]);
+    world.append(vec![wheel("six", "1.0", "x = 1")]).await;
+    let mut first = recorder(&desk, &index, &world, desk.settings()).await;
+    round(&mut first).await;
+    world.append(vec![wheel("six", "1.0", "evil")]).await;
+    let told = Arc::new(std::sync::Mutex::new(0));
+    let counts = Arc::clone(&told);
+    let mut first = first.telling(move |_| *counts.lock().unwrap() += 1);
+    // It ends before it is noted that it was told.
+    let report = first.round(crate::scene::now(), &|_, _| {}).await.unwrap();
+    assert_eq!((report.new_conflicts.len(), *told.lock().unwrap()), (1, 1));
+    drop(first);
+    let mut next = recorder(&desk, &index, &world, desk.settings()).await;
+    assert_eq!(round(&mut next).await.new_conflicts, report.new_conflicts);
+    drop(next);
+    let mut last = recorder(&desk, &index, &world, desk.settings()).await;
+    assert_eq!(round(&mut last).await.new_conflicts, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_logged_before_a_recorder_began_is_older_than_it() {
     let (index, desk, world) = (Index::new().await, desk().await, World::new().await);
     index.lists("six", &[index.wheel("six", "1.0", "x = 1")]);

@@ -257,16 +257,19 @@ impl Desk {
     /// The conflicts that are kept, by path, as text.
     pub(super) fn conflicts(&self) -> BTreeMap<String, String> {
         let files = self.scene.files().into_iter();
-        let kept = files.filter_map(|(path, bytes)| {
-            Some((path.strip_prefix("conflicts/")?.to_owned(), String::from_utf8(bytes).unwrap()))
-        });
+        let kept =
+            files.filter(|(path, _)| path.strip_suffix(".told").is_none()).filter_map(|(path, bytes)| {
+                Some((path.strip_prefix("conflicts/")?.to_owned(), String::from_utf8(bytes).unwrap()))
+            });
         kept.collect()
     }
 }
 
 /// One round.
 pub(super) async fn round(recorder: &mut Recorder) -> Round {
-    recorder.round(now(), &|_, _| {}).await.unwrap()
+    let round = recorder.round(now(), &|_, _| {}).await.unwrap();
+    recorder.told(&round.new_conflicts).await.unwrap();
+    round
 }
 
 /// Targets by what they should be.

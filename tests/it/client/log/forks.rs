@@ -241,3 +241,30 @@ fn a_head_that_other_keys_signed_before_the_policy_changed_still_counts() {
     let LogError::Fork { evidence, .. } = refused(error) else { unreachable!("it is one") };
     assert!(Path::new(&evidence).starts_with(user.metadata_dir().join("log/evidence")));
 }
+
+#[test]
+fn junk_in_the_name_of_a_witness_that_is_known_later_is_not_remembered_and_stops_nobody() {
+    let mut scene = Scene::new(1);
+    let user = scene.user();
+    // A mirror adds a line of a witness that no policy has yet: its name and key are public, its signature is not this.
+    let later = Voice::new("w103.example", KeyKind::Witness, 103);
+    let (own, other) = (scene.book.checkpoint(2, 0), scene.book.checkpoint(1, 0));
+    let signature = later.sign(&other.cosignature_message(TIME));
+    let mut junk = other;
+    let line = junk.cosignature(&later.key, TIME, &signature).unwrap().to_string();
+    junk.keep(&KnownKeys::default());
+    let proof = scene.book.proof(&scene.snapshot_leaf(), 2, 1);
+    assert!(proof.contains(&own.to_string()));
+    scene.serve_snapshot_proof(format!("{proof}{line}\n"));
+    user.refresh().unwrap();
+    let head = user.metadata_dir().join("log").join("heads").join(hex::encode(sha256(ORIGIN.as_bytes())));
+    let kept = std::fs::read_to_string(&head).unwrap();
+    assert!(kept.contains("w101.example") && !kept.contains("w103.example"), "{kept}");
+    // As it was kept before: the line is there, and the witness joins.
+    std::fs::write(&head, format!("{kept}{line}\n")).unwrap();
+    scene.book.witnesses = vec![scene.book.witnesses.remove(0), later];
+    scene.set_policy(&scene.book.policy(2));
+    scene.cosigned = 2;
+    scene.release();
+    assert_eq!(user.refresh(), Ok(()));
+}

@@ -126,7 +126,7 @@ fn two_clients_who_exchange_what_they_remember_have_the_evidence() {
     let consistency =
         |old, new| home.run(&["log", "consistency", old, new, "--policy", "policy", "--repo", "repo"]);
     let ran = consistency("alice", "bob");
-    ran.refused(9, &["keep both checkpoints, they are the evidence"]);
+    ran.refused(9, &["keep what was printed, it is the evidence"]);
     assert!(ran.stdout.contains(&ours) && ran.stdout.contains(&theirs), "{}", ran.stdout);
     // Of two sizes, by the tiles that one of them was shown.
     for (path, tile) in tiles {
@@ -181,7 +181,7 @@ fn a_history_for_one_client_alone_is_contradicted_by_a_recorder() {
     assert!(matches!(error, ClientError::Log(_)), "{error}");
     let text = error.to_string();
     assert!(text.contains("recorded other content"), "{text}");
-    let kept = user.metadata_dir().join("log").join("evidence");
+    let kept = user.metadata_dir().join("log/evidence/recorders/one");
     let files: Vec<_> = fs::read_dir(kept).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files.len(), 1);
     let evidence = Evidence::parse(&fs::read(&files[0]).unwrap()).unwrap();
