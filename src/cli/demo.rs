@@ -1,4 +1,8 @@
-//! `demo`: the main job from end to end, with the worthless example keys, then three attacks that are refused.
+//! `demo`: the main job from end to end, with the worthless example keys, then three attacks that are refused. With `--log`: an
+//! index that turns bad, and everybody who notices ([`history`], on the machines of a [`town`]).
+
+mod history;
+mod town;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -44,6 +48,10 @@ pub(crate) struct Demo {
     /// Keep the repository here, to look at afterwards
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Another play: an index with a transparency log, three witnesses, three recorders and a monitor; then the index swaps a file for
+    /// one client
+    #[arg(long)]
+    log: bool,
 }
 
 impl Demo {
@@ -53,6 +61,9 @@ impl Demo {
             Some(folder) => folder.clone(),
             None => temporary.path().join("repository"),
         };
+        if self.log {
+            return history::play(context, &folder).await;
+        }
         let stage = Stage::build(context, temporary.path(), &folder).await?;
         stage.download(context).await?;
         stage.swapped_file(context).await?;

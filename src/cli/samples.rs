@@ -17,10 +17,15 @@ pub(super) struct Sample {
 impl Sample {
     /// Writes `NAME-VERSION-py3-none-any.whl` to `folder`.
     pub(super) fn wheel(&self, folder: &Path) -> anyhow::Result<PathBuf> {
+        self.wheel_with(folder, "")
+    }
+
+    /// The same, with more in its module.
+    pub(super) fn wheel_with(&self, folder: &Path, code: &str) -> anyhow::Result<PathBuf> {
         let Self { name, version } = self;
         let info = format!("{name}-{version}.dist-info");
         let files = [
-            (format!("{name}.py"), format!("__version__ = \"{version}\"\n")),
+            (format!("{name}.py"), format!("__version__ = \"{version}\"\n{code}")),
             (format!("{info}/METADATA"), self.metadata()),
             (
                 format!("{info}/WHEEL"),

@@ -63,6 +63,52 @@ fn somebody_runs_a_witness_by_copy_and_paste() {
     }
 }
 
+#[test]
+fn an_index_turns_bad_as_the_section_about_all_of_it_says() {
+    let place = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_wheelseal");
+    let mut played = Command::new(program);
+    played.args(["demo", "--log", "--keep", "town"]).current_dir(place.path());
+    let output = played.output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    let typed: Vec<String> = told.lines().map(|line| without_ports(line.trim())).collect();
+    let mut lines = typed.iter();
+    for (line, _, text) in fenced(OPERATING, "<!-- history -->", "<!-- /history -->") {
+        for expected in text.lines() {
+            assert!(
+                lines.any(|typed| typed == expected),
+                "line {line}: nobody types {expected} by then:\n{told}"
+            );
+        }
+    }
+    for text in [
+        "2 of 3 must have recorded each file",
+        "verified good/seal-1.1-py3-none-any.whl, recorded by one.example, two.example, three.example (2 of 3 must)",
+        "receipt of three.example: entry",
+        "1 are as they were claimed",
+        "error: recorders do not agree with the index about seal/seal-1.1-py3-none-any.whl, as 2 must",
+        "conflict seal/seal-1.1-py3-none-any.whl",
+        "\"event\":\"second-content\"",
+        "proven index.example/log logged two contents for seal/seal-1.1-py3-none-any.whl",
+        "done client, recorders and monitor",
+    ] {
+        assert!(told.contains(text), "no {text:?} in {told}");
+    }
+    assert!(!place.path().join("town/carl/bad/seal-1.1-py3-none-any.whl").exists());
+}
+
+/// A line with `PORT` in place of each number behind `127.0.0.1:`.
+fn without_ports(line: &str) -> String {
+    let mut parts = line.split("127.0.0.1:");
+    let mut all = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        all.push_str("127.0.0.1:PORT");
+        all.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    all
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_third_party_follows_the_section_on_recording_by_copy_and_paste() {
     let index = crate::serve::scene().await;
