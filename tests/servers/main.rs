@@ -46,4 +46,4 @@ mod scene;
 mod shell;
 
 // What the contract names by `super`.
-use wheelseal::store::{Content, Store, StoreError, StorePath, Swap, Tag};
+use wheelseal::store::{Content, Order, Store, StoreError, StorePath, Swap, Tag};
