@@ -1,13 +1,17 @@
-//! What everything that listens has: TLS from files, and an end on SIGINT or SIGTERM.
+//! What everything that listens has: TLS from files, metrics, and an end on SIGINT or SIGTERM.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::Args;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Context;
 use crate::server::Tls;
+use crate::web::serve_metrics;
 
 /// A certificate and its key.
 #[derive(Debug, Args)]
@@ -40,6 +44,18 @@ fn renew(tls: &Arc<Tls>, context: &Context) -> anyhow::Result<()> {
             }
         }
     });
+    Ok(())
+}
+
+/// Answers with metrics at an address from now on, and says where.
+pub(super) async fn metrics(
+    address: SocketAddr,
+    text: impl Fn() -> String + Clone + Send + Sync + 'static,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
+    context.out.note(format_args!("metrics at http://{}/metrics", listener.local_addr()?));
+    tokio::spawn(serve_metrics(listener, text));
     Ok(())
 }
 

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::exit::{INTEGRITY, SomeFailed, Usage};
 use super::files::write_file;
@@ -11,11 +10,10 @@ use super::keys::open_repository;
 use super::output::{GOOD, styled};
 use super::{Context, RepoArg};
 use crate::client::{Announced, Since};
+use crate::recorder::SINCE;
 use crate::store::{Store, StorePath};
 
-/// Where a recorder notes how far the index's log was when it began.
-const SINCE: &str = "recorder/since.json";
-/// Bytes of that, at most.
+/// Bytes of what a recorder notes when it begins, at most.
 const MAX_SINCE: u64 = 4 * 1_024;
 
 /// Write what clients of a recorder are given: its address, its log, its witnesses, and what is older than it.
@@ -37,14 +35,6 @@ pub(crate) struct Announce {
     /// Where it goes, if not to stdout
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-}
-
-/// How far the index's log was.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Began {
-    origin: String,
-    size: u64,
 }
 
 impl Announce {
@@ -74,8 +64,7 @@ impl Announce {
 async fn since(store: &dyn Store) -> anyhow::Result<Option<Since>> {
     let Some(object) = store.get(&StorePath::new(SINCE)?, MAX_SINCE).await? else { return Ok(None) };
     let bad = |error| SomeFailed { text: format!("{SINCE} does not read: {error}"), code: INTEGRITY };
-    let Began { origin, size } = serde_json::from_slice(&object.bytes).map_err(bad)?;
-    Ok(Some(Since { origin, size }))
+    Ok(Some(serde_json::from_slice(&object.bytes).map_err(bad)?))
 }
 
 /// The host of an address, as a name.

@@ -7,14 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::Context;
 use super::exit::{NETWORK, POLICY, SomeFailed, Usage};
 use super::files::read_file;
+use super::listen;
 use super::log::{LogArg, read_policy};
 use super::output::{BAD, STRONG, styled};
 use crate::client::trust::{TrustStore, state_home};
@@ -108,17 +106,13 @@ impl Monitor {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let mut watch = self.open().await?;
         if let Some(address) = self.when.metrics {
-            let listener = TcpListener::bind(address).await;
-            let listener = listener.with_context(|| format!("listening on {address}"))?;
-            context.out.note(format_args!("metrics at http://{}/metrics", listener.local_addr()?));
-            tokio::spawn(Arc::clone(&watch.metrics).serve(listener));
+            let metrics = Arc::clone(&watch.metrics);
+            listen::metrics(address, move || metrics.text(), context).await?;
         }
-        let (mut interrupt, mut terminate) =
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let stop = listen::stop()?;
         tokio::select! {
             ended = self.rounds(&mut watch, context) => ended,
-            _ = interrupt.recv() => Ok(()),
-            _ = terminate.recv() => Ok(()),
+            () = stop => Ok(()),
         }
     }
 

@@ -6,17 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{NETWORK, POLICY, SomeFailed};
 use super::keys::{KeyArgs, open_repository};
 use super::log::{WebFiles, read_policy};
 use super::output::{BAD, GOOD, Out, styled};
 use super::record_claims::ClaimsArg;
-use super::{Context, RepoArg};
+use super::{Context, RepoArg, listen};
 use crate::client::trust::Location;
 use crate::client::{Credentials, Hook, Http, Reach, Timing};
 use crate::crawl::{CrawlError, Follow};
@@ -127,18 +124,14 @@ impl Record {
         let mut alarm = Alarm { hook, unsent: Vec::new(), unsent_words: Vec::new(), metrics: Arc::default() };
         alarm.metrics.starts_with(recorder.kept_conflicts().await.map_err(plain)?);
         if let Some(address) = self.watch.metrics {
-            let listener = TcpListener::bind(address).await;
-            let listener = listener.with_context(|| format!("listening on {address}"))?;
-            context.out.note(format_args!("metrics at http://{}/metrics", listener.local_addr()?));
-            tokio::spawn(Arc::clone(&alarm.metrics).serve(listener));
+            let metrics = Arc::clone(&alarm.metrics);
+            listen::metrics(address, move || metrics.text(), context).await?;
         }
-        let (mut interrupt, mut terminate) =
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let stop = listen::stop()?;
         let taking = self.claims.serve(desk.as_ref(), &repository, context).await?;
         tokio::select! {
             ended = self.rounds(&mut recorder, &mut alarm, context) => return ended,
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            () = stop => {}
         }
         if let Some(taking) = taking {
             // It was told as well, and lets running answers end.

@@ -1,27 +1,11 @@
 //! `/metrics` of a monitor, as Prometheus reads it.
 
-use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use axum::Router;
-use axum::routing::get;
 use chrono::{DateTime, Utc};
-use tokio::net::TcpListener;
 
 use super::Round;
-use crate::web::{Bounds, Families, Traffic, serve};
-
-/// What the server of metrics bears: a few who watch, and no one who is slow.
-const BOUNDS: Bounds = Bounds {
-    connections: 16,
-    head_bytes: 16 * 1_024,
-    head_fields: 64,
-    head: Duration::from_secs(10),
-    stall: Duration::from_secs(10),
-    farewell: Duration::from_secs(1),
-};
+use crate::web::Families;
 
 /// Counts since the monitor began, and how things stand.
 #[derive(Debug, Default)]
@@ -85,11 +69,5 @@ impl Metrics {
             families.family(&format!("monitor_{name}"), kind, help, &[("", value)]);
         }
         families.into_text()
-    }
-
-    /// Answers at `/metrics` until it is dropped.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let router = Router::new().route("/metrics", get(move || std::future::ready(self.text())));
-        serve(listener, router, BOUNDS, Arc::new(Traffic::default()), None, pending()).await;
     }
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conflict::{Conflict, EVIDENCE, Fingerprint, Source};
 use super::{Existing, RecordError, Work};
+use crate::client::Since;
 use crate::log::{LogError, Reader, Step, StoreFiles, Tail, TailError};
 use crate::python::{ProjectName, ProjectPage, Sha256Hex};
 use crate::store::{Content, Store, StoreError, StorePath, Tag};
@@ -26,8 +27,8 @@ use crate::tlog::policy::Policy;
 
 /// How far the log was compared.
 const STATE: &str = "recorder/index-log.json";
-/// From where on this recorder can be asked.
-const SINCE: &str = "recorder/since.json";
+/// From where on this recorder can be asked: a [`Since`].
+pub const SINCE: &str = "recorder/since.json";
 /// Bytes of these, at most: 10,000 paths of 800 bytes, and what is noted of each; 1,000 conflicts.
 const MAX_STATE: u64 = 16 * 1024 * 1024;
 /// Files that are logged and not recorded, at most; then the log is read no further until they are told of.
@@ -66,13 +67,6 @@ struct Waiting {
     sha256: Sha256Hex,
     /// Rounds in which no page had it.
     rounds: u32,
-}
-
-/// What the index had logged when a recorder began.
-#[derive(Debug, Serialize, Deserialize)]
-struct Since {
-    origin: String,
-    size: u64,
 }
 
 /// The log of the index that is recorded.

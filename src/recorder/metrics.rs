@@ -1,27 +1,11 @@
 //! `/metrics` of a recorder: what it saw, as Prometheus reads it.
 
-use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use axum::Router;
-use axum::routing::get;
 use chrono::{DateTime, Utc};
-use tokio::net::TcpListener;
 
 use super::{Round, Standings};
-use crate::web::{Bounds, Families, Traffic, serve};
-
-/// What the server of metrics bears: a few who watch, and no one who is slow.
-const BOUNDS: Bounds = Bounds {
-    connections: 16,
-    head_bytes: 16 * 1_024,
-    head_fields: 64,
-    head: Duration::from_secs(10),
-    stall: Duration::from_secs(10),
-    farewell: Duration::from_secs(1),
-};
+use crate::web::Families;
 
 /// Counts since the recorder began, and how things stand.
 #[derive(Debug, Default)]
@@ -123,11 +107,5 @@ impl Metrics {
         let help = "Files of the claimed releases that the last round looked at.";
         families.family("record_claimed_files", "gauge", help, &claims);
         families.into_text()
-    }
-
-    /// Answers at `/metrics` until it is dropped.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let router = Router::new().route("/metrics", get(move || std::future::ready(self.text())));
-        serve(listener, router, BOUNDS, Arc::new(Traffic::default()), None, pending()).await;
     }
 }

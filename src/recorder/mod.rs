@@ -54,7 +54,7 @@ use self::compare::{Compared, Wanted, compare};
 use self::conflict::Kept;
 pub use self::conflict::{Conflict, Fingerprint, Source};
 use self::fetch::{Fate, Fetcher, Outcome, Taken};
-pub use self::index_log::{IndexLog, LogRound};
+pub use self::index_log::{IndexLog, LogRound, SINCE};
 pub use self::metrics::Metrics;
 use self::publish::{Batch, Desk, projects};
 use crate::crawl::{Change, CrawlError, Due, Follow};

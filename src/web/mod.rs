@@ -9,9 +9,11 @@
 //! | `connections.rs` | TCP: how many, how slow, how they end |
 //! | `tls.rs` | a certificate and its key, from files |
 //! | `counts.rs` | counts for Prometheus |
+//! | `metrics.rs` | who serves nothing but them |
 
 mod connections;
 mod counts;
+mod metrics;
 mod negotiate;
 mod pace;
 mod patient;
@@ -20,6 +22,7 @@ mod tls;
 
 pub(crate) use connections::{Bounds, Peer, serve};
 pub(crate) use counts::{Count, Families, Traffic};
+pub(crate) use metrics::serve_metrics;
 pub(crate) use negotiate::{Form, HTML, SIMPLE_JSON, Wanted, form, seen};
 pub(crate) use pace::Pace;
 pub(crate) use patient::Patient;

@@ -17,6 +17,7 @@ use crate::cli::Context;
 use crate::cli::attested::read_release;
 use crate::cli::exit::{POLICY, SomeFailed, Usage};
 use crate::cli::files::{read_file, write_file};
+use crate::cli::log::read_policy;
 use crate::cli::output::{BAD, GOOD, styled};
 use crate::client::{Announced, MAX_ANNOUNCED_LEN, SendError, Timing, Uploader};
 use crate::crypto::random;
@@ -35,8 +36,6 @@ const EMBARGO: &str = "embargo.json";
 const INDEX_POLICY: &str = "index.policy";
 /// The index, among the names of recorders.
 const INDEX: &str = "index";
-/// Bytes of a policy, at most.
-const MAX_POLICY: u64 = 64 * 1024;
 
 /// Who is told of a release before its files go up.
 #[derive(Debug, Clone, Args)]
@@ -248,8 +247,7 @@ pub(super) async fn announce(
     let policy = at.join(INDEX_POLICY);
     if let Some(index) = index.filter(|_| policy.exists()) {
         let uploader = Uploader::new(&index.url, index.token.clone(), Timing::default())?;
-        let policy = Policy::parse(&read_file(&policy, MAX_POLICY)?);
-        let policy = Some(policy.map_err(|error| Usage(format!("{INDEX_POLICY}: {error}")))?);
+        let policy = Some(read_policy(&policy)?);
         offices.insert(0, Office { name: INDEX.to_owned(), uploader, policy, url: String::new() });
     }
     if offices.is_empty() && when == When::Later {

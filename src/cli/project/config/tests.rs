@@ -22,7 +22,7 @@ const PYPROJECT: &str = "[project]\nname = \"seal\"\n\n[[tool.uv.index]]\nname =
 impl Place {
     fn new(files: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("work/deep")).unwrap();
+        fs::create_dir_all(folder.path().join("seal/deep")).unwrap();
         for (name, text) in files {
             let file = folder.path().join(name);
             fs::write(&file, text).unwrap();
@@ -37,7 +37,7 @@ impl Place {
         let home = self.folder.path().to_owned();
         let here = Surroundings {
             variables: self.variables.clone(),
-            folder: home.join("work/deep"),
+            folder: home.join("seal/deep"),
             home: Some(home.clone()),
         };
         let token = token.map(|token| Zeroizing::new(token.to_owned()));
@@ -59,13 +59,13 @@ const THEIRS: &str = "https://theirs.example/legacy/";
 #[test]
 fn what_is_typed_wins() {
     let variables = [("TWINE_REPOSITORY_URL", "https://a.example/"), ("WHEELSEAL_TOKEN", "of-variable")];
-    let place = Place::new(&[(".pypirc", PYPIRC), ("work/pyproject.toml", PYPROJECT)], &variables);
+    let place = Place::new(&[(".pypirc", PYPIRC), ("seal/pyproject.toml", PYPROJECT)], &variables);
     assert_eq!(place.means(Some("https://b.example/"), Some("typed")), is("https://b.example/", "typed", ""));
     assert_eq!(place.means(Some("https://b.example/"), None), is("https://b.example/", "of-variable", ""));
     assert_eq!(place.means(Some("ours"), Some("typed")), is(OURS, "typed", "[ours] in ~/.pypirc"));
     assert_eq!(
         place.means(Some("theirs"), None),
-        is(THEIRS, "of-variable", "index theirs in ~/work/pyproject.toml")
+        is(THEIRS, "of-variable", "index theirs in ~/seal/pyproject.toml")
     );
     assert_eq!(place.means(None, None), is("https://a.example/", "of-variable", "TWINE_REPOSITORY_URL"));
 }
@@ -97,27 +97,27 @@ fn twines_configuration_is_that_of_twine() {
 #[test]
 fn uvs_configuration_is_that_of_uv() {
     let token = ("UV_PUBLISH_TOKEN", "of-uv");
-    let place = Place::new(&[("work/pyproject.toml", PYPROJECT)], &[token]);
-    let from = "index theirs in ~/work/pyproject.toml and UV_PUBLISH_TOKEN";
+    let place = Place::new(&[("seal/pyproject.toml", PYPROJECT)], &[token]);
+    let from = "index theirs in ~/seal/pyproject.toml and UV_PUBLISH_TOKEN";
     assert_eq!(place.means(Some("theirs"), None), is(THEIRS, "of-uv", from));
     assert_eq!(place.means(None, None), is(THEIRS, "of-uv", from));
     let url = ("UV_PUBLISH_URL", "https://c.example/");
-    let place = Place::new(&[("work/pyproject.toml", PYPROJECT)], &[token, url]);
+    let place = Place::new(&[("seal/pyproject.toml", PYPROJECT)], &[token, url]);
     assert_eq!(
         place.means(None, None),
         is("https://c.example/", "of-uv", "UV_PUBLISH_URL and UV_PUBLISH_TOKEN")
     );
-    let place = Place::new(&[("work/uv.toml", "publish-url = \"https://d.example/\"\n")], &[token]);
+    let place = Place::new(&[("seal/uv.toml", "publish-url = \"https://d.example/\"\n")], &[token]);
     assert_eq!(
         place.means(None, None),
-        is("https://d.example/", "of-uv", "~/work/uv.toml and UV_PUBLISH_TOKEN")
+        is("https://d.example/", "of-uv", "~/seal/uv.toml and UV_PUBLISH_TOKEN")
     );
-    assert!(Place::new(&[("work/uv.toml", "publish-url = 1\n")], &[]).means(None, None).is_err());
+    assert!(Place::new(&[("seal/uv.toml", "publish-url = 1\n")], &[]).means(None, None).is_err());
 }
 
 #[test]
 fn where_several_are_meant_or_none_nothing_is_guessed() {
-    let both = Place::new(&[(".pypirc", PYPIRC), ("work/pyproject.toml", PYPROJECT)], &[]);
+    let both = Place::new(&[(".pypirc", PYPIRC), ("seal/pyproject.toml", PYPROJECT)], &[]);
     assert_eq!(both.means(None, None).unwrap_err(), "which index? say --upload NAME: ours, theirs");
     let none = Place::new(&[], &[("TWINE_PASSWORD", "x")]).means(None, None).unwrap_err();
     assert!(none.starts_with("which index? say --upload URL"), "{none}");
